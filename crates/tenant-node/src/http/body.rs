@@ -1,0 +1,21 @@
+//! The one body type that requests and responses have inside the stack.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+
+/// Any error that a body can end with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A streaming body. Not `Sync`: one task reads it.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body that is already here.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body without bytes.
+#[must_use]
+pub fn empty() -> Body {
+    full(Bytes::new())
+}

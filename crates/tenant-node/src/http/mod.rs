@@ -1,0 +1,4 @@
+//! Connections, the request stack and what answers look like.
+
+pub mod body;
+pub mod problem;

@@ -1,0 +1,29 @@
+//! The words of Tenantry as types: ids, quotas, tiers, tenants, nodes, events.
+//!
+//! A value of these types is valid once constructed, so the rest of the code never re-checks it.
+//! This crate must not know serialization, the network, clocks or async: those live at the edges.
+#![forbid(unsafe_code)]
+
+mod byte_size;
+mod event;
+mod ids;
+mod name;
+mod node;
+mod quota;
+mod tenant;
+mod tier;
+mod time;
+mod usage;
+
+pub use byte_size::{ByteSize, InvalidByteSize};
+pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
+pub use ids::{
+    ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId, Revision, TenantUid,
+};
+pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName};
+pub use node::{Availability, Node, NodeCapacity, NodeEndpoints, NodeLoad, NodeSpec, Scheduling};
+pub use quota::{Burst, EffectiveQuota, InvalidQuota, QuotaOverrides};
+pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
+pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
+pub use time::UnixMillis;
+pub use usage::{GrowthRate, TenantUsage};
