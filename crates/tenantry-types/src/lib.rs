@@ -10,6 +10,7 @@ mod ids;
 mod name;
 mod node;
 mod quota;
+mod route;
 mod tenant;
 mod tier;
 mod time;
@@ -23,6 +24,7 @@ pub use ids::{
 pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName};
 pub use node::{Availability, Node, NodeCapacity, NodeEndpoints, NodeLoad, NodeSpec, Scheduling};
 pub use quota::{Burst, EffectiveQuota, InvalidQuota, QuotaOverrides};
+pub use route::{NodeRoute, TenantRoute, TokenKey};
 pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
 pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
 pub use time::UnixMillis;
