@@ -9,4 +9,5 @@ pub mod hrana;
 pub mod http;
 pub mod layers;
 pub mod metrics;
+pub mod placement;
 pub mod quota;

@@ -1,5 +1,16 @@
 //! The steps of a request, one tower layer a file, in the order in which a request meets them.
 
+mod authenticate;
 mod context;
+mod forward;
+mod identify;
+mod ingress;
+mod peer_headers;
+mod route;
 
+pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
 pub use context::{Access, TenantContext};
+pub use forward::Forwarder;
+pub use identify::{Identify, IdentifyLayer, TENANT_HEADER, TenantHint};
+pub use ingress::{Forwarded, Ingress};
+pub use route::{Route, RouteLayer};

@@ -1,0 +1,217 @@
+//! The routing table: an immutable value that is replaced as a whole, so that readers never wait.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::HashMap;
+use tenantry_types::{
+    ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, Tier, TierDefinition,
+    TokenKey,
+};
+
+/// Every tenant's route at one revision. Copies share their content.
+#[derive(Debug, Clone)]
+pub struct RoutingTable {
+    /// The revision that it shows; zero while nothing was ever received.
+    pub revision: Revision,
+    /// The cluster that it came from.
+    pub cluster: Option<ClusterUid>,
+    tenants: HashMap<TenantUid, Arc<TenantRoute>>,
+    by_name: HashMap<TenantName, TenantUid>,
+    by_domain: HashMap<DomainName, TenantUid>,
+    nodes: HashMap<NodeId, NodeRoute>,
+    token_keys: Arc<[TokenKey]>,
+    tiers: Arc<[TierDefinition]>,
+}
+
+impl Default for RoutingTable {
+    fn default() -> Self {
+        Self {
+            revision: Revision::ZERO,
+            cluster: None,
+            tenants: HashMap::new(),
+            by_name: HashMap::new(),
+            by_domain: HashMap::new(),
+            nodes: HashMap::new(),
+            token_keys: Arc::new([]),
+            tiers: Arc::from(TierDefinition::defaults()),
+        }
+    }
+}
+
+impl RoutingTable {
+    /// Whether anything was ever received.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.revision == Revision::ZERO
+    }
+
+    /// A tenant by its uid.
+    #[must_use]
+    pub fn tenant(&self, uid: TenantUid) -> Option<&Arc<TenantRoute>> {
+        self.tenants.get(&uid)
+    }
+
+    /// A tenant by its name.
+    #[must_use]
+    pub fn by_name(&self, name: &TenantName) -> Option<&Arc<TenantRoute>> {
+        self.tenants.get(self.by_name.get(name)?)
+    }
+
+    /// A tenant by a registered domain.
+    #[must_use]
+    pub fn by_domain(&self, domain: &DomainName) -> Option<&Arc<TenantRoute>> {
+        self.tenants.get(self.by_domain.get(domain)?)
+    }
+
+    /// A node by its id.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<&NodeRoute> {
+        self.nodes.get(id)
+    }
+
+    /// The key that a token's `kid` header names.
+    #[must_use]
+    pub fn token_key(&self, id: &str) -> Option<&TokenKey> {
+        self.token_keys.iter().find(|key| key.id == id)
+    }
+
+    /// All tiers' definitions.
+    #[must_use]
+    pub fn tiers(&self) -> &[TierDefinition] {
+        &self.tiers
+    }
+
+    /// The weight of a tier in caches and plans.
+    #[must_use]
+    pub fn weight(&self, tier: Tier) -> u32 {
+        self.tiers
+            .iter()
+            .find(|definition| definition.tier == tier)
+            .map_or(1, |definition| definition.weight)
+    }
+
+    /// All tenants, in no order.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<TenantRoute>> {
+        self.tenants.values()
+    }
+
+    /// All nodes, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRoute> {
+        self.nodes.values()
+    }
+
+    /// All token keys.
+    #[must_use]
+    pub fn token_keys(&self) -> &[TokenKey] {
+        &self.token_keys
+    }
+
+    /// Adds a tenant or replaces what was known of it.
+    pub fn put_tenant(&mut self, route: TenantRoute) {
+        self.remove_tenant(route.uid);
+        self.by_name.insert(route.name.clone(), route.uid);
+        for domain in &route.domains {
+            self.by_domain.insert(domain.clone(), route.uid);
+        }
+        self.tenants.insert(route.uid, Arc::new(route));
+    }
+
+    /// Forgets a tenant. Names and domains that lead to another by now stay.
+    pub fn remove_tenant(&mut self, uid: TenantUid) {
+        let Some(old) = self.tenants.remove(&uid) else { return };
+        if self.by_name.get(&old.name) == Some(&uid) {
+            self.by_name.remove(&old.name);
+        }
+        for domain in &old.domains {
+            if self.by_domain.get(domain) == Some(&uid) {
+                self.by_domain.remove(domain);
+            }
+        }
+    }
+
+    /// Adds a node or replaces what was known of it.
+    pub fn put_node(&mut self, node: NodeRoute) {
+        self.nodes.insert(node.id.clone(), node);
+    }
+
+    /// Replaces all token keys.
+    pub fn set_token_keys(&mut self, keys: Vec<TokenKey>) {
+        self.token_keys = keys.into();
+    }
+
+    /// Replaces all tiers' definitions.
+    pub fn set_tiers(&mut self, tiers: Vec<TierDefinition>) {
+        self.tiers = tiers.into();
+    }
+}
+
+/// The table in force. Cheap to clone and to read; replaced by the placement watch alone.
+#[derive(Debug, Clone, Default)]
+pub struct SharedRoutingTable(Arc<ArcSwap<RoutingTable>>);
+
+impl SharedRoutingTable {
+    /// Starts with the given table.
+    #[must_use]
+    pub fn new(table: RoutingTable) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(table)))
+    }
+
+    /// The table in force now; stays as it is while the caller holds it.
+    #[must_use]
+    pub fn current(&self) -> Arc<RoutingTable> {
+        self.0.load_full()
+    }
+
+    /// Puts another table in force.
+    pub fn replace(&self, table: RoutingTable) {
+        self.0.store(Arc::new(table));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! Also the fixtures of the layers' tests.
+    use tenantry_types::{Durability, Epoch, Placement};
+
+    use super::*;
+
+    pub(crate) fn route(uid: u128, name: &str, node: &str) -> TenantRoute {
+        TenantRoute {
+            uid: TenantUid::from_u128(uid),
+            name: TenantName::new(name).unwrap(),
+            domains: vec![DomainName::new(&format!("db.{name}.example")).unwrap()],
+            placement: Some(Placement {
+                node: NodeId::new(node).unwrap(),
+                epoch: Epoch(1),
+            }),
+            tier: Tier::Small,
+            quota: TierDefinition::defaults()[1].quota,
+            durability: Durability::Local,
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_found_by_uid_name_and_domain_until_it_is_removed() {
+        let mut table = RoutingTable::default();
+        table.put_tenant(route(1, "acme", "node-1"));
+        let name = TenantName::new("acme").unwrap();
+        let domain = DomainName::new("db.acme.example").unwrap();
+        assert_eq!(table.by_name(&name).unwrap().uid, TenantUid::from_u128(1));
+        assert_eq!(table.by_domain(&domain).unwrap().uid, TenantUid::from_u128(1));
+        table.remove_tenant(TenantUid::from_u128(1));
+        assert!(table.by_name(&name).is_none() && table.by_domain(&domain).is_none());
+    }
+
+    #[test]
+    fn a_name_that_was_taken_over_survives_the_removal_of_its_old_owner() {
+        let mut table = RoutingTable::default();
+        table.put_tenant(route(1, "acme", "node-1"));
+        table.put_tenant(route(2, "acme", "node-2"));
+        table.remove_tenant(TenantUid::from_u128(1));
+        assert_eq!(
+            table.by_name(&TenantName::new("acme").unwrap()).unwrap().uid,
+            TenantUid::from_u128(2)
+        );
+    }
+}
