@@ -1,7 +1,17 @@
 //! The control plane: the replicated record of tenants, nodes and placements, and the services on top of it.
 //!
-//! `raft` replicates commands over `storage`; `machine` applies them to `tenantry-state`; `services` speak gRPC;
-//! `watch` feeds subscribers. Raft's own types are named in `raft` alone.
+//! `raft` replicates commands over `storage`; `machine` applies them to `tenantry-state` by way of `codec`; `services` speak
+//! gRPC; `watch` feeds subscribers; `observations` holds what is never replicated. Raft's own types are named in `raft` alone.
+#![forbid(unsafe_code)]
 
+pub mod codec;
+pub mod config;
+pub mod leader_tasks;
+pub mod machine;
+pub mod metrics;
+pub mod observations;
 pub mod raft;
+pub mod server;
+pub mod services;
 pub mod storage;
+pub mod watch;

@@ -1,1 +1,36 @@
-fn main() {}
+//! The control plane's daemon.
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser};
+use control_plane::config::Options;
+use control_plane::server::{Listeners, run};
+use service_runtime::config::{self, ConfigFile};
+use service_runtime::telemetry::{self, LogFormat};
+use service_runtime::shutdown::cancel_on_signals;
+use tokio_util::sync::CancellationToken;
+
+/// A member of the Tenantry control plane: keeps the record of tenants, nodes and placements.
+#[derive(Debug, Parser)]
+#[command(name = "control-plane", version)]
+struct Cli {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// How log lines look.
+    #[arg(long, env = "TENANTRY_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    telemetry::init(cli.log_format).context("cannot set up logging")?;
+    telemetry::abort_on_panic();
+    let options = config::load(&Cli::command(), cli.file.config.as_deref(), cli.options)?;
+    let config = options.check()?;
+    let listeners = Listeners::bind(&config).await?;
+    let shutdown = CancellationToken::new();
+    let _signals = cancel_on_signals(shutdown.clone()).context("cannot listen for signals")?;
+    run(config, listeners, shutdown).await
+}

@@ -1,0 +1,199 @@
+//! What a control-plane member is told at start, checked before a socket opens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tenantry_types::MemberId;
+
+use crate::observations::Patience;
+use crate::raft::InitialMembers;
+
+/// The options as given; an absent one has its default. Flags, environment and file use the same names.
+#[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// This member's id, a whole number from 1.
+    #[arg(long, env = "TENANTRY_MEMBER_ID")]
+    pub member_id: Option<u64>,
+    /// All first members, this one among them, the same list on each: `1=host:port,2=host:port,3=host:port`.
+    #[arg(long, env = "TENANTRY_INITIAL_MEMBERS")]
+    pub initial_members: Option<String>,
+    /// Where everything is kept. Belongs to this member alone.
+    #[arg(long, env = "TENANTRY_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// gRPC: services and Raft [default: 127.0.0.1:7401]. Others reach it at this member's address in the list.
+    #[arg(long, env = "TENANTRY_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Metrics and probes [default: 127.0.0.1:7411].
+    #[arg(long, env = "TENANTRY_OPS_LISTEN")]
+    pub ops_listen: Option<SocketAddr>,
+    /// Length of a Raft tick, in milliseconds [default: 50]. A heartbeat takes 2 ticks, an election 10 to 20.
+    #[arg(long, env = "TENANTRY_TICK_MS")]
+    pub tick_ms: Option<u64>,
+    /// A snapshot is written every so many applied entries [default: 10000].
+    #[arg(long, env = "TENANTRY_SNAPSHOT_EVERY")]
+    pub snapshot_every: Option<u64>,
+    /// Log entries kept behind the newest snapshot, for members that lag [default: 5000].
+    #[arg(long, env = "TENANTRY_LOG_KEEP")]
+    pub log_keep: Option<u64>,
+    /// How often tenant-nodes send a heartbeat, in milliseconds [default: 2000].
+    #[arg(long, env = "TENANTRY_HEARTBEAT_MS")]
+    pub heartbeat_ms: Option<u64>,
+    /// A node that is silent for longer is suspect, in milliseconds [default: 7000].
+    #[arg(long, env = "TENANTRY_SUSPECT_MS")]
+    pub suspect_ms: Option<u64>,
+    /// A node that is silent for longer is down, in milliseconds [default: 30000].
+    #[arg(long, env = "TENANTRY_DOWN_MS")]
+    pub down_ms: Option<u64>,
+    /// A deleted tenant's data is kept for so many hours [default: 168].
+    #[arg(long, env = "TENANTRY_PURGE_HOURS")]
+    pub purge_hours: Option<u64>,
+    /// Plain text and open access. Listens on loopback only. For development.
+    #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_dev: Option<bool>,
+}
+
+/// An option that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub struct InvalidOption {
+    /// The flag, without dashes.
+    pub option: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What the member runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This member.
+    pub member: MemberId,
+    /// The first members.
+    pub initial_members: InitialMembers,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// gRPC.
+    pub listen: SocketAddr,
+    /// Metrics and probes.
+    pub ops_listen: SocketAddr,
+    /// Length of a Raft tick.
+    pub tick: Duration,
+    /// Applied entries between two snapshots.
+    pub snapshot_every: u64,
+    /// Log entries kept behind a snapshot.
+    pub log_keep: u64,
+    /// When a node's silence means what.
+    pub patience: Patience,
+    /// How long a deleted tenant's data is kept.
+    pub purge_after: Duration,
+}
+
+impl Options {
+    /// Checks everything and fills in the defaults.
+    ///
+    /// # Errors
+    /// Names the first option that cannot be used.
+    pub fn check(self) -> Result<Config, InvalidOption> {
+        let member = self.member_id.ok_or_else(|| missing("member-id"))?;
+        let member = MemberId::new(member).map_err(|error| invalid("member-id", error))?;
+        let list = self.initial_members.ok_or_else(|| missing("initial-members"))?;
+        let initial_members = InitialMembers::parse(member, &list).map_err(|error| invalid("initial-members", error))?;
+        let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
+        let listen = self.listen.unwrap_or_else(|| loopback(7401));
+        let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
+        // Certificates and admin tokens are not built yet, so there is no other mode to fall back to.
+        if !self.insecure_dev.unwrap_or(false) {
+            let reason = "must be given: this version speaks plain text and asks nobody who they are, on loopback only";
+            return Err(invalid("insecure-dev", reason));
+        }
+        for (option, address) in [("listen", listen), ("ops-listen", ops_listen)] {
+            if !address.ip().is_loopback() {
+                return Err(invalid(option, format!("{address} is not on loopback, as insecure-dev demands")));
+            }
+        }
+        let patience = Patience {
+            heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms, 2_000)?,
+            suspect_after: millis("suspect-ms", self.suspect_ms, 7_000)?,
+            down_after: millis("down-ms", self.down_ms, 30_000)?,
+        };
+        if !(patience.heartbeat_interval < patience.suspect_after && patience.suspect_after < patience.down_after) {
+            return Err(invalid("suspect-ms", "must lie between heartbeat-ms and down-ms"));
+        }
+        Ok(Config {
+            member,
+            initial_members,
+            data_dir,
+            listen,
+            ops_listen,
+            tick: millis("tick-ms", self.tick_ms, 50)?,
+            snapshot_every: positive("snapshot-every", self.snapshot_every, 10_000)?,
+            log_keep: self.log_keep.unwrap_or(5_000),
+            patience,
+            purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
+        })
+    }
+}
+
+fn invalid(option: &'static str, reason: impl ToString) -> InvalidOption {
+    InvalidOption { option, reason: reason.to_string() }
+}
+
+fn missing(option: &'static str) -> InvalidOption {
+    invalid(option, "must be given, by flag, environment or file")
+}
+
+fn positive(option: &'static str, value: Option<u64>, default: u64) -> Result<u64, InvalidOption> {
+    match value {
+        Some(0) => Err(invalid(option, "must be at least 1")),
+        value => Ok(value.unwrap_or(default)),
+    }
+}
+
+fn millis(option: &'static str, value: Option<u64>, default: u64) -> Result<Duration, InvalidOption> {
+    positive(option, value, default).map(Duration::from_millis)
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            member_id: Some(1),
+            initial_members: Some("1=127.0.0.1:7401,2=127.0.0.1:7402,3=127.0.0.1:7403".into()),
+            data_dir: Some("data".into()),
+            insecure_dev: Some(true),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_used_is_named_with_the_reason() {
+        assert!(options().check().is_ok());
+        let members = |list: &str| Options { initial_members: Some(list.into()), ..options() };
+        let wildcard = Some("0.0.0.0:7401".parse().unwrap());
+        let cases = [
+            (Options { member_id: None, ..options() }, "member-id"),
+            (Options { member_id: Some(0), ..options() }, "member-id"),
+            (Options { data_dir: None, ..options() }, "data-dir"),
+            (Options { initial_members: None, ..options() }, "initial-members"),
+            (members("2=127.0.0.1:7402"), "initial-members"),
+            (members("1=127.0.0.1:7401,1=127.0.0.1:7402"), "initial-members"),
+            (members("1=127.0.0.1:7401,2=127.0.0.1:7401"), "initial-members"),
+            (members("1=0.0.0.0:7401"), "initial-members"),
+            (Options { insecure_dev: None, ..options() }, "insecure-dev"),
+            (Options { listen: wildcard, ..options() }, "listen"),
+            (Options { tick_ms: Some(0), ..options() }, "tick-ms"),
+            (Options { suspect_ms: Some(1), ..options() }, "suspect-ms"),
+        ];
+        for (options, option) in cases {
+            assert_eq!(options.check().unwrap_err().option, option);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What only the leader does, without being asked: gives a new cluster its identity, and places tenants that found no node.
+//!
+//! Every member runs this task; a follower's sleeps. Decisions go through the log like any other, with preconditions, so
+//! two members that both believe to lead cannot do harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_state::{Command, Tiers};
+use tenantry_types::{ClusterUid, Epoch, Revision};
+use tokio_util::sync::CancellationToken;
+
+use crate::raft::Role;
+use crate::services::{ControlPlane, choose_node, new_signing_key};
+
+/// How often the leader looks for something to do.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Tenants placed in one round, so that a round stays short.
+const PLACED_AT_ONCE: usize = 100;
+
+/// Runs until `stop`.
+pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
+    let status = control_plane.log.status();
+    let mut placed_for = None;
+    while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+        if status.borrow().role != Role::Leader {
+            // What was heard grows old while another member leads.
+            control_plane.observations(|observations| observations.forget());
+            placed_for = None;
+            continue;
+        }
+        let published = control_plane.published.current();
+        if published.state.cluster().is_none() {
+            initialize(&control_plane).await;
+            continue;
+        }
+        control_plane.observations(|observations| {
+            observations.retain_usage(|node, uid| {
+                let tenant = published.state.tenant(uid);
+                tenant.and_then(|tenant| tenant.placement.as_ref()).is_some_and(|placement| placement.node == *node)
+            });
+        });
+        place_waiting(&control_plane, &mut placed_for).await;
+    }
+}
+
+async fn initialize(control_plane: &ControlPlane) {
+    let mut seed = [0; 32];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        tracing::error!(%error, "the system gives no random numbers; the cluster cannot be initialized");
+        return;
+    }
+    let uid = ClusterUid::from_u128(uuid::Uuid::new_v4().as_u128());
+    let key_id = uuid::Uuid::new_v4().simple().to_string();
+    let command = Command::InitializeCluster {
+        uid,
+        tiers: Box::new(Tiers::default()),
+        signing_key: new_signing_key(key_id, seed),
+    };
+    match control_plane.propose(None, command).await {
+        Ok(_) => tracing::info!(%uid, "the cluster has its identity"),
+        Err(status) => tracing::debug!(%status, "the cluster could not be initialized yet"),
+    }
+}
+
+/// Gives tenants without a node one, as soon as one has room. `done_for` is the revision and the number of live nodes that
+/// the last fruitless round saw: until one of them changes, another round would find the same.
+async fn place_waiting(control_plane: &ControlPlane, done_for: &mut Option<(Revision, usize)>) {
+    let published = control_plane.published.current();
+    let live = |node: &Arc<tenantry_types::Node>| {
+        control_plane.availability(&node.id) == tenantry_types::Availability::Up
+    };
+    let situation = (published.state.revision(), published.state.nodes_after(None).filter(|node| live(node)).count());
+    if *done_for == Some(situation) {
+        return;
+    }
+    let waiting: Vec<_> = published.state.unplaced_tenants().take(PLACED_AT_ONCE).cloned().collect();
+    let mut placed = 0_usize;
+    for tenant in waiting {
+        let Some(node) = choose_node(control_plane, tenant.spec.tier).chosen else { continue };
+        let command = Command::PlaceTenant { uid: tenant.uid, node: node.clone(), expected_epoch: Epoch::ZERO };
+        match control_plane.propose(None, command).await {
+            Ok(_) => {
+                placed += 1;
+                tracing::info!(tenant = %tenant.name, %node, "a waiting tenant was placed");
+            }
+            Err(status) => tracing::warn!(tenant = %tenant.name, %status, "a waiting tenant could not be placed"),
+        }
+    }
+    *done_for = (placed == 0).then_some(situation);
+}

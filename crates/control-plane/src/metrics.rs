@@ -1,0 +1,63 @@
+//! What this member shows at `/metrics`.
+
+use std::time::Duration;
+
+use metrics::{Unit, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+use crate::machine::PublishedState;
+use crate::raft::{Health, RaftStatus, Role};
+
+/// How often the figures are brought up to date.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Installs the process's recorder and describes the figures. A second call in one process (in tests) gives a handle of
+/// its own that shows nothing.
+///
+/// # Errors
+/// When the exporter cannot be built.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::debug!("this process has a metrics recorder already");
+    }
+    describe_gauge!("tenantry_control_raft_is_leader", "1 on the member that leads.");
+    describe_gauge!("tenantry_control_raft_has_leader", "1 on a member that knows a leader.");
+    describe_gauge!("tenantry_control_raft_term", "The newest Raft term that this member has seen.");
+    describe_gauge!("tenantry_control_raft_commit_index", "The last log index known to be committed.");
+    describe_gauge!("tenantry_control_raft_applied_index", "The last log index applied to the state.");
+    describe_gauge!("tenantry_control_raft_log_entries", "Entries that the log holds.");
+    describe_gauge!("tenantry_control_raft_snapshot_index", "The last log index that the newest snapshot covers.");
+    describe_gauge!("tenantry_control_raft_log_bytes", Unit::Bytes, "Disk that the log store occupies.");
+    describe_gauge!("tenantry_control_storage_healthy", "1 while this member's disk works.");
+    describe_gauge!("tenantry_control_tenants", "Tenants that are not deleted.");
+    describe_gauge!("tenantry_control_nodes", "Registered tenant-nodes.");
+    Ok(handle)
+}
+
+/// Brings the figures up to date, for ever.
+pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState) {
+    loop {
+        set(&status.borrow().clone(), &published);
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows floats alone; indexes stay far below 2^53")]
+fn set(status: &RaftStatus, published: &PublishedState) {
+    let flag = |holds: bool| if holds { 1.0 } else { 0.0 };
+    gauge!("tenantry_control_raft_is_leader").set(flag(status.role == Role::Leader));
+    gauge!("tenantry_control_raft_has_leader").set(flag(status.leader.is_some()));
+    gauge!("tenantry_control_raft_term").set(status.term as f64);
+    gauge!("tenantry_control_raft_commit_index").set(status.commit.get() as f64);
+    gauge!("tenantry_control_raft_applied_index").set(status.applied.get() as f64);
+    gauge!("tenantry_control_raft_log_entries").set((status.last_index + 1).saturating_sub(status.first_index) as f64);
+    gauge!("tenantry_control_raft_snapshot_index").set(status.snapshot_index as f64);
+    gauge!("tenantry_control_raft_log_bytes").set(status.log_bytes as f64);
+    gauge!("tenantry_control_storage_healthy").set(flag(status.health == Health::Running));
+    let state = &published.current().state;
+    gauge!("tenantry_control_tenants").set(state.active_tenants() as f64);
+    gauge!("tenantry_control_nodes").set(state.node_count() as f64);
+}

@@ -1,0 +1,168 @@
+//! One member, from its listeners to its last breath: log, services, ops port, and the order in which they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use service_runtime::data_dir::DataDir;
+use service_runtime::ops;
+use service_runtime::readiness::Readiness;
+use service_runtime::shutdown::TaskGroup;
+use tenantry_proto::FILE_DESCRIPTOR_SET;
+use tenantry_proto::v1::admin_service_server::AdminServiceServer;
+use tenantry_proto::v1::cluster_service_server::ClusterServiceServer;
+use tenantry_proto::v1::notification_service_server::NotificationServiceServer;
+use tenantry_proto::v1::placement_service_server::PlacementServiceServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use crate::config::Config;
+use crate::machine::ReplicatedState;
+use crate::raft::{self, Health, RaftConfig, RaftHandle, RaftStatus};
+use crate::services::{Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement};
+use crate::{leader_tasks, metrics};
+
+/// How long tasks may take to end at a stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The sockets of a member, bound before anything else happens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Services and Raft.
+    pub grpc: TcpListener,
+    /// Metrics and probes.
+    pub ops: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// Names the option whose address cannot be had.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |option, address| {
+            TcpListener::bind(address).await.with_context(|| format!("{option}: cannot listen on {address}"))
+        };
+        Ok(Self { grpc: bind("listen", config.listen).await?, ops: bind("ops-listen", config.ops_listen).await? })
+    }
+}
+
+/// Runs a member until `shutdown`, or until its log has failed for good.
+///
+/// # Errors
+/// When it cannot start, or its log has failed for good.
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Held for as long as the member runs: two processes on one folder would destroy it.
+    let data_dir = DataDir::open(&config.data_dir).context("data-dir")?;
+    let metrics_handle = metrics::install().context("cannot set up metrics")?;
+    let readiness = Readiness::new();
+    let leader_known = readiness.latch("leader");
+    let storage_works = readiness.latch("storage");
+    let tasks = TaskGroup::new(shutdown.clone());
+
+    let (machine, published) = ReplicatedState::new();
+    let mut raft_config = RaftConfig::new(config.member, data_dir.join("raft"), config.initial_members.clone());
+    raft_config.tick = config.tick;
+    raft_config.replica.snapshot_every = config.snapshot_every;
+    raft_config.replica.log_keep = config.log_keep;
+    let (log, raft_transport) = raft::start(raft_config, machine).await.context("cannot start the replicated log")?;
+
+    let control_plane = Arc::new(ControlPlane::new(
+        config.member,
+        log.clone(),
+        published.clone(),
+        config.patience,
+        config.purge_after,
+    ));
+    let addresses = config.initial_members.addresses().clone();
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let reflection_v1alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+
+    let mut routes = Routes::builder();
+    routes
+        .add_service(AdminServiceServer::new(Admin::new(Arc::clone(&control_plane))))
+        .add_service(PlacementServiceServer::new(Placement::new(Arc::clone(&control_plane), shutdown.clone())))
+        .add_service(NotificationServiceServer::new(Notification::new(Arc::clone(&control_plane), shutdown.clone())))
+        .add_service(ClusterServiceServer::new(Cluster::new(Arc::clone(&control_plane), addresses.clone())))
+        .add_service(raft_transport)
+        .add_service(health)
+        .add_service(reflection.build_v1().context("reflection")?)
+        .add_service(reflection_v1alpha.build_v1alpha().context("reflection")?);
+    let forwarding = LeaderForwardingLayer::new(config.member, log.status(), addresses.into_iter().collect());
+    let server = tonic::transport::Server::builder()
+        .layer(forwarding)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_routes(routes.routes());
+
+    // gRPC outlives the other tasks: the log needs it to hand leadership over.
+    let grpc_stop = CancellationToken::new();
+    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+    let grpc = tokio::spawn(server.serve_with_incoming_shutdown(incoming, grpc_stop.clone().cancelled_owned()));
+
+    let render = move || metrics_handle.render();
+    tasks.spawn("ops port", ops::serve(listeners.ops, readiness.clone(), render, tasks.token()));
+    tasks.spawn("leader tasks", leader_tasks::run(Arc::clone(&control_plane), tasks.token()));
+    let token = tasks.token();
+    let (status, state) = (log.status(), published.clone());
+    tasks.spawn("metrics", async move {
+        token.run_until_cancelled(metrics::publish(status, state)).await;
+    });
+
+    tracing::info!(member = %config.member, listen = %config.listen, "this member runs");
+    let ended = follow_status(&log, &shutdown, |status| {
+        leader_known.set(status.leader.is_some());
+        storage_works.set(status.health == Health::Running);
+        let serving = if status.leader.is_some() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let reporter = health_reporter.clone();
+        async move { reporter.set_service_status("", serving).await }
+    })
+    .await;
+
+    // Not ready, stop the loops, hand leadership over while gRPC still works, close the log, then the last connections.
+    leader_known.hold();
+    health_reporter.set_service_status("", ServingStatus::NotServing).await;
+    shutdown.cancel();
+    log.stop().await;
+    grpc_stop.cancel();
+    if let Err(hung) = tasks.stop(STOP_DEADLINE).await {
+        tracing::error!(%hung, "tasks did not end in time");
+    }
+    match tokio::time::timeout(STOP_DEADLINE, grpc).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the gRPC server ended with an error"),
+        Ok(Err(error)) => tracing::error!(%error, "the gRPC server panicked"),
+        Err(_) => tracing::warn!("gRPC connections were still open at the end"),
+    }
+    drop(data_dir);
+    ended
+}
+
+/// Tells `report` of every change, until `shutdown` or until the log has failed for good.
+async fn follow_status<A: Send + 'static, F: Future<Output = ()>>(
+    log: &RaftHandle<A>,
+    shutdown: &CancellationToken,
+    report: impl Fn(&RaftStatus) -> F,
+) -> anyhow::Result<()> {
+    let mut status = log.status();
+    loop {
+        let current = status.borrow_and_update().clone();
+        report(&current).await;
+        if let Health::Fatal { reason } = current.health {
+            return Err(anyhow!("the replicated log has failed for good: {reason}"));
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            changed = status.changed() => if changed.is_err() {
+                return Err(anyhow!("the replicated log has ended by itself"));
+            },
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `AdminService`: tenants, tiers, tokens and usage. Runs on the leader; other members hand calls over before they get here.
+
+use std::sync::Arc;
+
+use tenantry_proto::convert::{self, names};
+use tenantry_proto::v1::admin_service_server::AdminService;
+use tenantry_proto::v1;
+use tenantry_state::{Answer, Command, DeletedTenants, State, TenantFilter};
+use tenantry_types::{Tenant, TenantName, TenantUid};
+use tonic::{Request, Response, Status};
+
+use super::control_plane::ControlPlane;
+use super::{etag, page, placing, status, tokens};
+
+/// An update without an etag is tried again when the tenant changed between its reading and its writing.
+const UPDATE_ATTEMPTS: usize = 4;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    control_plane: Arc<ControlPlane>,
+}
+
+impl Admin {
+    /// Works on the given control plane.
+    #[must_use]
+    pub const fn new(control_plane: Arc<ControlPlane>) -> Self {
+        Self { control_plane }
+    }
+
+    async fn run(
+        &self,
+        validate_only: bool,
+        request: Option<tenantry_state::Request>,
+        command: Command,
+    ) -> Result<v1::Tenant, Status> {
+        let answer = if validate_only {
+            self.control_plane.try_out(command)
+        } else {
+            self.control_plane.propose(request, command).await
+        };
+        self.tenant(answer)
+    }
+
+    /// The message of an answer that must be a tenant.
+    fn tenant(&self, answer: Result<Answer, Status>) -> Result<v1::Tenant, Status> {
+        match answer? {
+            Answer::Tenant(tenant) => Ok(message(&self.control_plane.published.current().state, &tenant)),
+            other => Err(status::internal(format!("a tenant was expected, not {other:?}"))),
+        }
+    }
+
+    /// The revised spec goes in only if the tenant is still what the revision rests on.
+    async fn update(
+        &self,
+        message: &v1::UpdateTenantRequest,
+        request: Option<tenantry_state::Request>,
+    ) -> Result<v1::Tenant, Status> {
+        let new = message.tenant.as_ref().ok_or_else(|| status::invalid_field("tenant", "must be given"))?;
+        let name = names::parse_tenant(&new.name).map_err(|error| status::invalid(error.at("tenant.name")))?;
+        let etag = etag::parse("tenant.etag", &new.etag)?;
+        let spec = new.spec.clone().unwrap_or_default();
+        let paths = match &message.update_mask {
+            Some(mask) => mask.paths.clone(),
+            None => convert::update_mask::present_paths(&spec),
+        };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let published = self.control_plane.read().await?;
+            let current = find(&published.state, &name)?;
+            let spec = convert::update_mask::apply_update_mask(&current.spec, &spec, &paths).map_err(status::invalid)?;
+            let expected = Some(etag.unwrap_or(current.revision));
+            let command = Command::UpdateTenant { uid: current.uid, expected, spec };
+            let result = self.run(message.validate_only, request, command).await;
+            let changed_meanwhile = matches!(&result, Err(status) if status.code() == tonic::Code::Aborted);
+            // A request id remembers the rejection, too, so only a call without one can be tried again under the hood.
+            if changed_meanwhile && etag.is_none() && request.is_none() && attempt < UPDATE_ATTEMPTS {
+                continue;
+            }
+            return result;
+        }
+    }
+}
+
+/// A tenant by what a request calls it. Deleted ones are found by uid alone.
+pub(super) fn find<'state>(state: &'state State, name: &names::TenantRef) -> Result<&'state Arc<Tenant>, Status> {
+    let found = match name {
+        names::TenantRef::Name(name) => state.tenant_by_name(name),
+        names::TenantRef::Uid(uid) => state.tenant(*uid),
+    };
+    found.ok_or_else(|| status::not_found("Tenant", &name.to_string()))
+}
+
+fn message(state: &State, tenant: &Tenant) -> v1::Tenant {
+    convert::tenant::tenant_to_proto(tenant, state.tiers().get(tenant.spec.tier))
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn create_tenant(
+        &self,
+        request: Request<v1::CreateTenantRequest>,
+    ) -> Result<Response<v1::CreateTenantResponse>, Status> {
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("CreateTenant", &id, &message)?;
+        if let Some(answer) = self.control_plane.answered(request.as_ref()) {
+            return Ok(Response::new(v1::CreateTenantResponse { tenant: Some(self.tenant(answer)?) }));
+        }
+        let name = TenantName::new(&message.tenant_id)
+            .map_err(|error| status::invalid_field("tenant_id", error.to_string()))?;
+        let spec = convert::tenant::spec_from_proto(&message.spec.unwrap_or_default()).map_err(status::invalid)?;
+        let uid = TenantUid::from_u128(uuid::Uuid::new_v4().as_u128());
+        let node = placing::choose(&self.control_plane, spec.tier).chosen;
+        let command = Command::CreateTenant { uid, name, spec, node };
+        let tenant = self.run(message.validate_only, request, command).await?;
+        Ok(Response::new(v1::CreateTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<v1::GetTenantRequest>,
+    ) -> Result<Response<v1::GetTenantResponse>, Status> {
+        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let published = self.control_plane.read().await?;
+        let tenant = message(&published.state, find(&published.state, &name)?);
+        Ok(Response::new(v1::GetTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<v1::ListTenantsRequest>,
+    ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let query = page::query(&(&request.name_prefix, &request.node, request.tier, request.show_deleted));
+        let after = page::tenant_after(&request.page_token, query)?;
+        let node = match request.node.as_str() {
+            "" => None,
+            node => Some(names::parse_node(node).map_err(|error| status::invalid(error.at("node")))?),
+        };
+        let filter = TenantFilter {
+            name_prefix: request.name_prefix,
+            node,
+            tier: convert::tier::optional_from_proto("tier", request.tier).map_err(status::invalid)?,
+            deleted: if request.show_deleted { DeletedTenants::Shown } else { DeletedTenants::Hidden },
+        };
+        let published = self.control_plane.read().await?;
+        let found = published.state.tenants_page(&filter, after.as_ref(), size);
+        let tenants = found.tenants.iter().map(|tenant| message(&published.state, tenant)).collect();
+        let next_page_token = found.next.map(|key| page::tenant_token(&key, query)).unwrap_or_default();
+        let revision = published.revision.get();
+        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token, revision }))
+    }
+
+    async fn update_tenant(
+        &self,
+        request: Request<v1::UpdateTenantRequest>,
+    ) -> Result<Response<v1::UpdateTenantResponse>, Status> {
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("UpdateTenant", &id, &message)?;
+        let tenant = match self.control_plane.answered(request.as_ref()) {
+            Some(answer) => self.tenant(answer)?,
+            None => self.update(&message, request).await?,
+        };
+        Ok(Response::new(v1::UpdateTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn delete_tenant(
+        &self,
+        request: Request<v1::DeleteTenantRequest>,
+    ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("DeleteTenant", &id, &message)?;
+        let tenant = match self.control_plane.answered(request.as_ref()) {
+            Some(answer) => self.tenant(answer)?,
+            None => {
+                let name = names::parse_tenant(&message.name).map_err(status::invalid)?;
+                let expected = etag::parse("etag", &message.etag)?;
+                let published = self.control_plane.read().await?;
+                let uid = find(&published.state, &name)?.uid;
+                let purge_at = ControlPlane::now().plus(self.control_plane.purge_after);
+                self.run(message.validate_only, request, Command::DeleteTenant { uid, expected, purge_at }).await?
+            }
+        };
+        Ok(Response::new(v1::DeleteTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn undelete_tenant(
+        &self,
+        request: Request<v1::UndeleteTenantRequest>,
+    ) -> Result<Response<v1::UndeleteTenantResponse>, Status> {
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("UndeleteTenant", &id, &message)?;
+        let tenant = match self.control_plane.answered(request.as_ref()) {
+            Some(answer) => self.tenant(answer)?,
+            None => {
+                let name = names::parse_tenant(&message.name).map_err(status::invalid)?;
+                let published = self.control_plane.read().await?;
+                let uid = find(&published.state, &name)?.uid;
+                self.run(false, request, Command::UndeleteTenant { uid }).await?
+            }
+        };
+        Ok(Response::new(v1::UndeleteTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn get_tenant_usage(
+        &self,
+        request: Request<v1::GetTenantUsageRequest>,
+    ) -> Result<Response<v1::GetTenantUsageResponse>, Status> {
+        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let published = self.control_plane.read().await?;
+        let tenant = find(&published.state, &name)?;
+        let placement = tenant.placement.as_ref();
+        let usage = placement.and_then(|placement| {
+            self.control_plane.observations(|observations| observations.usage(&placement.node, tenant.uid))
+        });
+        let node = placement.map(|placement| names::node(&placement.node)).unwrap_or_default();
+        Ok(Response::new(v1::GetTenantUsageResponse { usage: usage.map(Into::into), node }))
+    }
+
+    async fn create_tenant_token(
+        &self,
+        request: Request<v1::CreateTenantTokenRequest>,
+    ) -> Result<Response<v1::CreateTenantTokenResponse>, Status> {
+        let request = request.into_inner();
+        let name = names::parse_tenant(&request.name).map_err(status::invalid)?;
+        let published = self.control_plane.read().await?;
+        let tenant = find(&published.state, &name)?;
+        let key = published.state.signing_key().ok_or_else(status::no_leader)?;
+        tokens::sign(key, tenant.uid, request.scope(), request.ttl_seconds, ControlPlane::now()).map(Response::new)
+    }
+
+    async fn list_tiers(
+        &self,
+        _request: Request<v1::ListTiersRequest>,
+    ) -> Result<Response<v1::ListTiersResponse>, Status> {
+        let published = self.control_plane.read().await?;
+        let tiers = published.state.tiers().iter().map(|tier| (*tier).into()).collect();
+        Ok(Response::new(v1::ListTiersResponse { tiers }))
+    }
+
+    async fn update_tier(
+        &self,
+        request: Request<v1::UpdateTierRequest>,
+    ) -> Result<Response<v1::UpdateTierResponse>, Status> {
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("UpdateTier", &id, &message)?;
+        let definition = message.definition.ok_or_else(|| status::invalid_field("definition", "must be given"))?;
+        let definition = convert::tier::definition_from_proto(&definition).map_err(|error| status::invalid(error.at("definition")))?;
+        match self.control_plane.propose(request, Command::UpdateTier { definition }).await? {
+            Answer::Tier(definition) => {
+                Ok(Response::new(v1::UpdateTierResponse { definition: Some((*definition).into()) }))
+            }
+            other => Err(status::internal(format!("a tier was expected, not {other:?}"))),
+        }
+    }
+}

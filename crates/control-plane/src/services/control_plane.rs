@@ -1,0 +1,139 @@
+//! What all services share: the way to propose a command, to read what is certain, and to try something out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+use tenantry_state::{Answer, Command, Envelope, Fingerprint, Outcome, Request, State, apply};
+use tenantry_types::{Availability, MemberId, NodeId, RequestId, UnixMillis};
+use tonic::Status;
+
+use super::status;
+use crate::codec;
+use crate::machine::{Published, PublishedState};
+use crate::observations::{Observations, Patience};
+use crate::raft::RaftHandle;
+
+/// How long a read waits for the quorum's word.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Shared by all services of this member.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// This member.
+    pub member: MemberId,
+    /// The replicated log.
+    pub log: RaftHandle<Outcome>,
+    /// The applied state.
+    pub published: PublishedState,
+    /// When a node's silence means what.
+    pub patience: Patience,
+    /// How long a deleted tenant's data is kept.
+    pub purge_after: Duration,
+    observations: Mutex<Observations>,
+    started: Instant,
+}
+
+impl ControlPlane {
+    /// Nothing was heard of any node yet.
+    #[must_use]
+    pub fn new(
+        member: MemberId,
+        log: RaftHandle<Outcome>,
+        published: PublishedState,
+        patience: Patience,
+        purge_after: Duration,
+    ) -> Self {
+        let observations = Mutex::default();
+        Self { member, log, published, patience, purge_after, observations, started: Instant::now() }
+    }
+
+    /// The wall clock. Travels inside commands; apply never reads it.
+    #[must_use]
+    pub fn now() -> UnixMillis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Time since this process started; judges the silence of nodes.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Works on what was heard from the nodes. Short: a lock is held meanwhile.
+    pub fn observations<T>(&self, work: impl FnOnce(&mut Observations) -> T) -> T {
+        work(&mut self.observations.lock())
+    }
+
+    /// What the silence of a node means now.
+    #[must_use]
+    pub fn availability(&self, node: &NodeId) -> Availability {
+        let now = self.uptime();
+        self.observations(|observations| observations.availability(node, now, &self.patience))
+    }
+
+    fn envelope(&self, request: Option<Request>, command: Command) -> Envelope {
+        Envelope { now: Self::now(), proposed_by: self.member, request, command }
+    }
+
+    /// Replicates a command and gives back what came of it.
+    ///
+    /// # Errors
+    /// The status to answer with, whether the command was rejected, not carried out, or its fate is unknown.
+    pub async fn propose(&self, request: Option<Request>, command: Command) -> Result<Answer, Status> {
+        let envelope = self.envelope(request, command);
+        let (_, outcome) = self.log.propose(codec::encode_command(&envelope)).await.map_err(status::propose_failed)?;
+        outcome.map_err(|rejection| status::rejected(&rejection))
+    }
+
+    /// What would come of a command, on a copy of the state that is thrown away.
+    ///
+    /// # Errors
+    /// The rejection, as the status that the real thing would answer with.
+    pub fn try_out(&self, command: Command) -> Result<Answer, Status> {
+        let mut copy: State = self.published.current().state.clone();
+        let revision = copy.revision().next();
+        apply(&mut copy, revision, self.envelope(None, command))
+            .outcome
+            .map_err(|rejection| status::rejected(&rejection))
+    }
+
+    /// The state, at least as new as everything that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// When the quorum cannot be asked in time.
+    pub async fn read(&self) -> Result<Arc<Published>, Status> {
+        self.log.read_index(READ_DEADLINE).await.map_err(status::read_failed)?;
+        Ok(self.published.current())
+    }
+
+    /// Recognises a caller's mutation when it comes again: its id, and a hash over what was asked. `message` must have its
+    /// request id cleared, or be the same in a retry anyway.
+    ///
+    /// # Errors
+    /// When the id is not a UUID.
+    pub fn request(method: &str, request_id: &str, message: &impl Message) -> Result<Option<Request>, Status> {
+        if request_id.is_empty() {
+            return Ok(None);
+        }
+        let id: RequestId = request_id.parse().map_err(|error| status::invalid_field("request_id", format!("{error}")))?;
+        let mut hash = Sha256::new();
+        hash.update(method.as_bytes());
+        hash.update([0]);
+        hash.update(message.encode_to_vec());
+        let digest: [u8; 32] = hash.finalize().into();
+        let fingerprint = Fingerprint(digest.first_chunk().map_or(0, |head: &[u8; 8]| u64::from_le_bytes(*head)));
+        Ok(Some(Request { id, fingerprint }))
+    }
+
+    /// The answer that a repeated request got the first time. Asked before a request is resolved against the state, which
+    /// may have moved on: a deleted tenant's name leads nowhere any more.
+    #[must_use]
+    pub fn answered(&self, request: Option<&Request>) -> Option<Result<Answer, Status>> {
+        let outcome = self.published.current().state.answered(request?)?;
+        Some(outcome.map_err(|rejection| status::rejected(&rejection)))
+    }
+}

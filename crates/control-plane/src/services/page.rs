@@ -1,0 +1,118 @@
+//! Pages of lists (AIP-158). A token holds the key to resume after, so pages stay true while the list changes.
+
+use std::hash::{Hash, Hasher};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tenantry_state::TenantKey;
+use tenantry_types::NodeId;
+use tonic::Status;
+
+use super::status;
+
+const DEFAULT_SIZE: usize = 100;
+const LARGEST_SIZE: usize = 1_000;
+
+/// How many entries a page has.
+///
+/// # Errors
+/// When the request asks for a negative number.
+pub(super) fn size(requested: i32) -> Result<usize, Status> {
+    match usize::try_from(requested) {
+        Ok(0) => Ok(DEFAULT_SIZE),
+        Ok(size) => Ok(size.min(LARGEST_SIZE)),
+        Err(_) => Err(status::invalid_field("page_size", "must not be negative")),
+    }
+}
+
+/// Identifies the filter that a token belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Query(u64);
+
+/// A stable hash of the filter: a token of one list is refused by another.
+pub(super) fn query(filter: &impl Hash) -> Query {
+    // FNV-1a, since tokens must be good on every member and after an upgrade of one of them.
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    filter.hash(&mut hasher);
+    Query(hasher.finish())
+}
+
+fn seal(query: Query, key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{:016x}{key}", query.0))
+}
+
+fn open(token: &str, query: Query) -> Result<Option<String>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let invalid = || status::invalid_field("page_token", "is not a token of this list");
+    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
+    let (of, key) = text.split_at_checked(16).ok_or_else(invalid)?;
+    if u64::from_str_radix(of, 16) != Ok(query.0) {
+        return Err(invalid());
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// The token that resumes a list of tenants after `key`.
+pub(super) fn tenant_token(key: &TenantKey, query: Query) -> String {
+    seal(query, &key.to_string())
+}
+
+/// The key that a token resumes after; `None` for the beginning.
+///
+/// # Errors
+/// When the token is not one of this list.
+pub(super) fn tenant_after(token: &str, query: Query) -> Result<Option<TenantKey>, Status> {
+    let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
+    open(token, query)?.map(|text| text.parse().map_err(invalid)).transpose()
+}
+
+/// The token that resumes a list of nodes after `node`.
+pub(super) fn node_token(node: &NodeId) -> String {
+    seal(query(&"nodes"), node.as_str())
+}
+
+/// The node that a token resumes after; `None` for the beginning.
+///
+/// # Errors
+/// When the token is not one of this list.
+pub(super) fn node_after(token: &str) -> Result<Option<NodeId>, Status> {
+    let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
+    open(token, query(&"nodes"))?.map(|text| NodeId::new(&text).map_err(invalid)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_default_and_a_cap() {
+        assert_eq!(size(0).unwrap(), 100);
+        assert_eq!(size(7).unwrap(), 7);
+        assert_eq!(size(5_000).unwrap(), 1_000);
+        assert_eq!(size(-1).unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_token_resumes_its_own_list_only() {
+        let node = NodeId::new("node-1").unwrap();
+        assert_eq!(node_after(&node_token(&node)).unwrap(), Some(node.clone()));
+        assert_eq!(node_after("").unwrap(), None);
+        let other = seal(query(&"tenants"), "node-1");
+        for bad in [other.as_str(), "x", "????", &URL_SAFE_NO_PAD.encode("short"), &URL_SAFE_NO_PAD.encode("äöüäöüäöüäöü")] {
+            assert!(node_after(bad).is_err(), "{bad}");
+        }
+    }
+}

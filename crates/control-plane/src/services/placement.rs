@@ -1,0 +1,212 @@
+//! `PlacementService`: nodes' registration and heartbeats, the routing watch, and answers to "where?" and "why?".
+
+use std::sync::Arc;
+
+use tenantry_proto::convert::{self, names};
+use tenantry_proto::v1;
+use tenantry_proto::v1::placement_service_server::PlacementService;
+use tenantry_state::{Answer, Command};
+use tenantry_types::{Incarnation, Node, NodeId, Revision, Scheduling, TenantUsage, Tier};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use super::control_plane::ControlPlane;
+use super::{admin, page, placing, status};
+use crate::machine::Published;
+use crate::watch::{RoutingCursor, routing_stream};
+
+/// Messages that wait for a watcher to read. When full, its stream waits, and nothing else does.
+const WATCH_QUEUE: usize = 64;
+/// Tenants in one heartbeat; more are refused.
+const MOST_USAGE: usize = 1_000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    control_plane: Arc<ControlPlane>,
+    stop: CancellationToken,
+}
+
+impl Placement {
+    /// Works on the given control plane; watches end at `stop`.
+    #[must_use]
+    pub const fn new(control_plane: Arc<ControlPlane>, stop: CancellationToken) -> Self {
+        Self { control_plane, stop }
+    }
+
+    fn heartbeat_interval_ms(&self) -> u64 {
+        u64::try_from(self.control_plane.patience.heartbeat_interval.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn node_message(&self, published: &Published, node: &Node) -> v1::Node {
+        let load = self.control_plane.observations(|observations| observations.load(&node.id));
+        let placed = published.state.tenants_on(&node.id).map_or(0, tenantry_state::NodeTenants::count);
+        convert::node::node_to_proto(node, self.control_plane.availability(&node.id), load.as_ref(), placed)
+    }
+
+    async fn set_scheduling(
+        &self,
+        method: &'static str,
+        name: &str,
+        request_id: &str,
+        scheduling: Scheduling,
+    ) -> Result<v1::Node, Status> {
+        let id = names::parse_node(name).map_err(status::invalid)?;
+        let request = ControlPlane::request(method, request_id, &v1::GetNodeRequest { name: name.to_owned() })?;
+        match self.control_plane.propose(request, Command::SetNodeScheduling { id, scheduling }).await? {
+            Answer::Node(node) => Ok(self.node_message(&self.control_plane.published.current(), &node)),
+            other => Err(status::internal(format!("a node was expected, not {other:?}"))),
+        }
+    }
+}
+
+fn node_id(text: &str) -> Result<NodeId, Status> {
+    NodeId::new(text).map_err(|error| status::invalid_field("node_id", error.to_string()))
+}
+
+#[tonic::async_trait]
+impl PlacementService for Placement {
+    async fn register_node(
+        &self,
+        request: Request<v1::RegisterNodeRequest>,
+    ) -> Result<Response<v1::RegisterNodeResponse>, Status> {
+        let request = request.into_inner();
+        let id = node_id(&request.node_id)?;
+        let spec = request.spec.ok_or_else(|| status::invalid_field("spec", "must be given"))?;
+        let spec = convert::node::spec_from_proto(&spec).map_err(|error| status::invalid(error.at("spec")))?;
+        let published = self.control_plane.read().await?;
+        let cluster = published.state.cluster().ok_or_else(status::no_leader)?.uid.to_string();
+        if !request.cluster_uid.is_empty() && request.cluster_uid != cluster {
+            let message = format!("the node belongs to cluster {}, this is cluster {cluster}", request.cluster_uid);
+            let metadata = [("cluster_uid", cluster)];
+            return Err(status::with_reason(Code::FailedPrecondition, message, "OTHER_CLUSTER", metadata));
+        }
+        let incarnation = Incarnation(request.incarnation);
+        self.control_plane.propose(None, Command::RegisterNode { id, incarnation, spec }).await?;
+        let heartbeat_interval_ms = self.heartbeat_interval_ms();
+        Ok(Response::new(v1::RegisterNodeResponse { cluster_uid: cluster, heartbeat_interval_ms }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let request = request.into_inner();
+        let id = node_id(&request.node_id)?;
+        let incarnation = Incarnation(request.incarnation);
+        if request.usage.len() > MOST_USAGE {
+            return Err(status::invalid_field("usage", format!("must hold at most {MOST_USAGE} tenants")));
+        }
+        let heartbeat_interval_ms = self.heartbeat_interval_ms();
+        let published = self.control_plane.published.current();
+        if published.state.node(&id).is_none_or(|node| node.incarnation != incarnation) {
+            return Ok(Response::new(v1::HeartbeatResponse { heartbeat_interval_ms, register_again: true }));
+        }
+        let load = request.load.map(convert::node::load_from_proto).unwrap_or_default();
+        let mut usage = Vec::with_capacity(request.usage.len());
+        for (index, message) in request.usage.iter().enumerate() {
+            let parsed = TenantUsage::try_from(message).map_err(|error| status::invalid(error.at(format!("usage[{index}]"))))?;
+            usage.push(parsed);
+        }
+        let now = self.control_plane.uptime();
+        self.control_plane.observations(|observations| observations.hear(&id, incarnation, now, load, usage));
+        Ok(Response::new(v1::HeartbeatResponse { heartbeat_interval_ms, register_again: false }))
+    }
+
+    type WatchStream = ReceiverStream<Result<v1::PlacementServiceWatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::PlacementServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let cluster = match request.cluster_uid.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|error| status::invalid_field("cluster_uid", format!("{error}")))?),
+        };
+        let cursor = RoutingCursor { revision: Revision(request.after_revision), cluster, digest: request.digest };
+        let (out, stream) = mpsc::channel(WATCH_QUEUE);
+        let (published, stop) = (self.control_plane.published.clone(), self.stop.clone());
+        // Owned by the stream: it ends when the watcher leaves or this member stops.
+        tokio::spawn(async move { stop.run_until_cancelled(routing_stream(published, cursor, out)).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn resolve_tenant(
+        &self,
+        request: Request<v1::ResolveTenantRequest>,
+    ) -> Result<Response<v1::ResolveTenantResponse>, Status> {
+        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let published = self.control_plane.read().await?;
+        let tenant = admin::find(&published.state, &name)?;
+        let placement = tenant.placement.as_ref();
+        let node = placement.and_then(|placement| published.state.node(&placement.node));
+        Ok(Response::new(v1::ResolveTenantResponse {
+            tenant_uid: tenant.uid.to_string(),
+            placement: placement.map(convert::tenant::placement_to_proto),
+            data_address: node.map(|node| node.spec.endpoints.data.clone()).unwrap_or_default(),
+        }))
+    }
+
+    async fn explain_placement(
+        &self,
+        request: Request<v1::ExplainPlacementRequest>,
+    ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
+        let tier = convert::tier::optional_from_proto("tier", request.into_inner().tier).map_err(status::invalid)?;
+        self.control_plane.read().await?;
+        let decision = placing::choose(&self.control_plane, tier.unwrap_or(Tier::Small));
+        let candidates = decision.candidates.iter().map(|candidate| v1::PlacementCandidate {
+            node: names::node(&candidate.node),
+            rejection: candidate.rejection.as_ref().map(ToString::to_string).unwrap_or_default(),
+            load: candidate.score.as_ref().map_or(0.0, |score| score.load()),
+        });
+        Ok(Response::new(v1::ExplainPlacementResponse {
+            node: decision.chosen.as_ref().map(names::node).unwrap_or_default(),
+            candidates: candidates.collect(),
+        }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let after = page::node_after(&request.page_token)?;
+        let published = self.control_plane.read().await?;
+        let mut found = published.state.nodes_after(after.as_ref());
+        let nodes: Vec<&Arc<Node>> = found.by_ref().take(size).collect();
+        let more = found.next().is_some();
+        let next_page_token = nodes.last().filter(|_| more).map(|last| page::node_token(&last.id)).unwrap_or_default();
+        let nodes = nodes.into_iter().map(|node| self.node_message(&published, node)).collect();
+        Ok(Response::new(v1::ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let name = request.into_inner().name;
+        let id = names::parse_node(&name).map_err(status::invalid)?;
+        let published = self.control_plane.read().await?;
+        let node = published.state.node(&id).ok_or_else(|| status::not_found("Node", &name))?;
+        Ok(Response::new(v1::GetNodeResponse { node: Some(self.node_message(&published, node)) }))
+    }
+
+    async fn cordon_node(
+        &self,
+        request: Request<v1::CordonNodeRequest>,
+    ) -> Result<Response<v1::CordonNodeResponse>, Status> {
+        let request = request.into_inner();
+        let node = self.set_scheduling("CordonNode", &request.name, &request.request_id, Scheduling::Cordoned).await?;
+        Ok(Response::new(v1::CordonNodeResponse { node: Some(node) }))
+    }
+
+    async fn uncordon_node(
+        &self,
+        request: Request<v1::UncordonNodeRequest>,
+    ) -> Result<Response<v1::UncordonNodeResponse>, Status> {
+        let request = request.into_inner();
+        let node = self.set_scheduling("UncordonNode", &request.name, &request.request_id, Scheduling::Open).await?;
+        Ok(Response::new(v1::UncordonNodeResponse { node: Some(node) }))
+    }
+}

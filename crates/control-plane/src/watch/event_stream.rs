@@ -1,0 +1,90 @@
+//! One watcher's stream of the event log: what is kept from its cursor on, then what is new.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tenantry_proto::v1::notification_service_watch_response::Part;
+use tenantry_proto::v1::{self, NotificationServiceWatchResponse};
+use tenantry_types::{Event, EventSequence, Severity, TenantName};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::machine::PublishedState;
+
+/// A quiet stream says every so often how far it has come.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
+/// Events taken from the log at once.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// Which events a watcher wants.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only these kinds; empty for all.
+    pub kinds: HashSet<String>,
+    /// Only about these tenants; empty for all.
+    pub tenants: HashSet<TenantName>,
+    /// Only this severity and above.
+    pub min_severity: Option<Severity>,
+}
+
+impl EventFilter {
+    /// Whether the watcher wants it.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
+        let about = |names: &HashSet<TenantName>| event.tenant.as_ref().is_some_and(|(_, name)| names.contains(name));
+        (self.kinds.is_empty() || self.kinds.contains(event.detail.kind()))
+            && (self.tenants.is_empty() || about(&self.tenants))
+            && self.min_severity.is_none_or(|least| event.detail.severity() >= least)
+    }
+}
+
+type Sender = mpsc::Sender<Result<NotificationServiceWatchResponse, Status>>;
+
+/// Feeds `out` with events after `cursor` until the watcher leaves. `cursor` of `None` starts with what happens next.
+pub async fn event_stream(published: PublishedState, cursor: Option<EventSequence>, filter: EventFilter, out: Sender) {
+    let mut applied = published.revision();
+    let mut cursor = cursor.unwrap_or_else(|| published.current().state.last_event());
+    loop {
+        applied.borrow_and_update();
+        let state = published.current().state.clone();
+        // A cursor ahead of this member (the watcher talked to another before) waits for it to catch up.
+        if let Some(oldest) = state.oldest_event()
+            && cursor.next() < oldest
+        {
+            let gap = v1::EventGap { oldest_sequence: oldest.get() };
+            if !send(&out, Part::Gap(gap)).await {
+                return;
+            }
+            cursor = EventSequence(oldest.get().saturating_sub(1));
+        }
+        let mut taken = 0;
+        for event in state.events_after(cursor).take(EVENTS_AT_ONCE) {
+            taken += 1;
+            cursor = event.sequence;
+            if filter.wants(event) && !send(&out, Part::Event(v1::Event::from(&**event))).await {
+                return;
+            }
+        }
+        if taken > 0 {
+            continue;
+        }
+        let quiet = tokio::time::timeout(BOOKMARK_INTERVAL, applied.changed());
+        let quiet = tokio::select! {
+            quiet = quiet => quiet,
+            () = out.closed() => return,
+        };
+        match quiet {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                if !send(&out, Part::Bookmark(v1::EventBookmark { sequence: cursor.get() })).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn send(out: &Sender, part: Part) -> bool {
+    out.send(Ok(NotificationServiceWatchResponse { part: Some(part) })).await.is_ok()
+}

@@ -1,0 +1,281 @@
+//! What a tenant-node is told at start, checked before a socket opens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tenantry_types::{ByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
+
+use crate::layers::Authentication;
+
+/// The options as given; an absent one has its default. Flags, environment and file use the same names.
+#[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// This node's id, a DNS label; its data folder keeps it for ever.
+    #[arg(long, env = "TENANTRY_NODE_ID")]
+    pub node_id: Option<String>,
+    /// Where everything is kept. Belongs to this node alone.
+    #[arg(long, env = "TENANTRY_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Control-plane members, `host:port`, separated by commas.
+    #[arg(long, env = "TENANTRY_CONTROL_PLANE", value_delimiter = ',')]
+    pub control_plane: Option<Vec<String>>,
+    /// Tenants' HTTP [default: 127.0.0.1:8401].
+    #[arg(long, env = "TENANTRY_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Requests forwarded by other nodes [default: 127.0.0.1:8421].
+    #[arg(long, env = "TENANTRY_PEER_LISTEN")]
+    pub peer_listen: Option<SocketAddr>,
+    /// Metrics and probes [default: 127.0.0.1:8411].
+    #[arg(long, env = "TENANTRY_OPS_LISTEN")]
+    pub ops_listen: Option<SocketAddr>,
+    /// `listen` as clients reach it, `host:port` [default: `listen`].
+    #[arg(long, env = "TENANTRY_ADVERTISE_DATA")]
+    pub advertise_data: Option<String>,
+    /// `peer-listen` as other nodes reach it, `host:port` [default: `peer-listen`].
+    #[arg(long, env = "TENANTRY_ADVERTISE_PEER")]
+    pub advertise_peer: Option<String>,
+    /// `ops-listen` as Prometheus reaches it, `host:port` [default: `ops-listen`].
+    #[arg(long, env = "TENANTRY_ADVERTISE_OPS")]
+    pub advertise_ops: Option<String>,
+    /// Tenants live at `TENANT.SUFFIX` [default: localhost].
+    #[arg(long, env = "TENANTRY_HOST_SUFFIX")]
+    pub host_suffix: Option<String>,
+    /// Failure domain of this machine [default: none].
+    #[arg(long, env = "TENANTRY_ZONE")]
+    pub zone: Option<String>,
+    /// How many tenants may be placed here [default: 10000].
+    #[arg(long, env = "TENANTRY_MAX_TENANTS")]
+    pub max_tenants: Option<u64>,
+    /// Disk for tenants' data, such as `500GiB` [default: the size of the file system].
+    #[arg(long, env = "TENANTRY_DISK")]
+    pub disk: Option<String>,
+    /// Databases kept open at once [default: 1000].
+    #[arg(long, env = "TENANTRY_MAX_OPEN_TENANTS")]
+    pub max_open_tenants: Option<usize>,
+    /// A database without requests for this long is closed, in milliseconds [default: 600000].
+    #[arg(long, env = "TENANTRY_IDLE_CLOSE_MS")]
+    pub idle_close_ms: Option<u64>,
+    /// Threads that run SQL [default: 4 for each core].
+    #[arg(long, env = "TENANTRY_DATABASE_THREADS")]
+    pub database_threads: Option<usize>,
+    /// How often tenants' figures are sampled, hotspots among them, in milliseconds [default: 10000].
+    #[arg(long, env = "TENANTRY_SAMPLE_INTERVAL_MS")]
+    pub sample_interval_ms: Option<u64>,
+    /// How often a point of database growth is taken, in milliseconds [default: 300000].
+    #[arg(long, env = "TENANTRY_GROWTH_INTERVAL_MS")]
+    pub growth_interval_ms: Option<u64>,
+    /// Tenants with series of their own at /metrics; the others are summed up [default: 1000].
+    #[arg(long, env = "TENANTRY_METRICS_TENANT_LIMIT")]
+    pub metrics_tenant_limit: Option<usize>,
+    /// Connections at once on each listener [default: 4096].
+    #[arg(long, env = "TENANTRY_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
+    /// How long requests under way may take at a stop, in milliseconds [default: 10000].
+    #[arg(long, env = "TENANTRY_DRAIN_MS")]
+    pub drain_ms: Option<u64>,
+    /// Plain text and no tokens. Listens on loopback only. For development.
+    #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_dev: Option<bool>,
+}
+
+/// An option that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub struct InvalidOption {
+    /// The flag, without dashes.
+    pub option: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What the node runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Control-plane members, `host:port`.
+    pub control_plane: Vec<String>,
+    /// Tenants' HTTP.
+    pub listen: SocketAddr,
+    /// Requests forwarded by other nodes.
+    pub peer_listen: SocketAddr,
+    /// Metrics and probes.
+    pub ops_listen: SocketAddr,
+    /// What the node says of itself.
+    pub spec: NodeSpec,
+    /// Tenants live at `TENANT.host_suffix`.
+    pub host_suffix: String,
+    /// Databases kept open at once.
+    pub max_open_tenants: usize,
+    /// When an idle database is closed.
+    pub idle_close: Duration,
+    /// Threads that run SQL.
+    pub database_threads: usize,
+    /// How often tenants' figures are sampled.
+    pub sample_interval: Duration,
+    /// How often a point of growth is taken.
+    pub growth_interval: Duration,
+    /// Tenants with series of their own.
+    pub metrics_tenant_limit: usize,
+    /// Connections at once on each listener.
+    pub max_connections: usize,
+    /// How long requests under way may take at a stop.
+    pub drain: Duration,
+    /// Whether callers must prove who they are.
+    pub authentication: Authentication,
+}
+
+impl Options {
+    /// Checks everything and fills in the defaults. `disk_size` is the size of the data folder's file system, in bytes.
+    ///
+    /// # Errors
+    /// Names the first option that cannot be used.
+    pub fn check(self, disk_size: u64) -> Result<Config, InvalidOption> {
+        let node = self.node_id.ok_or_else(|| missing("node-id"))?;
+        let node = NodeId::new(&node).map_err(|error| invalid("node-id", error))?;
+        let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
+        let control_plane = self.control_plane.filter(|members| !members.is_empty()).ok_or_else(|| missing("control-plane"))?;
+        for member in &control_plane {
+            check_address("control-plane", member)?;
+        }
+        let listen = self.listen.unwrap_or_else(|| loopback(8401));
+        let peer_listen = self.peer_listen.unwrap_or_else(|| loopback(8421));
+        let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(8411));
+        let authentication = match self.insecure_dev.unwrap_or(false) {
+            true => Authentication::Open,
+            false => Authentication::Required,
+        };
+        if authentication == Authentication::Open {
+            for (option, address) in [("listen", listen), ("peer-listen", peer_listen), ("ops-listen", ops_listen)] {
+                if !address.ip().is_loopback() {
+                    return Err(invalid(option, format!("{address} is not on loopback, as insecure-dev demands")));
+                }
+            }
+        }
+        let endpoints = NodeEndpoints {
+            data: advertised("advertise-data", self.advertise_data, listen)?,
+            peer: advertised("advertise-peer", self.advertise_peer, peer_listen)?,
+            ops: advertised("advertise-ops", self.advertise_ops, ops_listen)?,
+        };
+        let disk = match self.disk {
+            Some(text) => text.parse().map_err(|error| invalid("disk", error))?,
+            None => ByteSize(disk_size),
+        };
+        let capacity = NodeCapacity { max_tenants: positive("max-tenants", self.max_tenants, 10_000)?, disk };
+        let host_suffix = self.host_suffix.unwrap_or_else(|| "localhost".to_owned());
+        if host_suffix.trim_matches('.').is_empty() {
+            return Err(invalid("host-suffix", "must not be empty"));
+        }
+        let millis = |option, value, default| positive(option, value, default).map(Duration::from_millis);
+        let count = |option, value: Option<usize>, default: usize| match value {
+            Some(0) => Err(invalid(option, "must be at least 1")),
+            value => Ok(value.unwrap_or(default)),
+        };
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        Ok(Config {
+            node,
+            data_dir,
+            control_plane,
+            listen,
+            peer_listen,
+            ops_listen,
+            spec: NodeSpec { endpoints, capacity, zone: self.zone.unwrap_or_default(), labels: Labels::default() },
+            host_suffix,
+            max_open_tenants: count("max-open-tenants", self.max_open_tenants, 1_000)?,
+            idle_close: millis("idle-close-ms", self.idle_close_ms, 600_000)?,
+            database_threads: count("database-threads", self.database_threads, 4 * cores)?,
+            sample_interval: millis("sample-interval-ms", self.sample_interval_ms, 10_000)?,
+            growth_interval: millis("growth-interval-ms", self.growth_interval_ms, 300_000)?,
+            metrics_tenant_limit: count("metrics-tenant-limit", self.metrics_tenant_limit, 1_000)?,
+            max_connections: count("max-connections", self.max_connections, 4_096)?,
+            drain: millis("drain-ms", self.drain_ms, 10_000)?,
+            authentication,
+        })
+    }
+}
+
+fn invalid(option: &'static str, reason: impl ToString) -> InvalidOption {
+    InvalidOption { option, reason: reason.to_string() }
+}
+
+fn missing(option: &'static str) -> InvalidOption {
+    invalid(option, "must be given, by flag, environment or file")
+}
+
+fn positive(option: &'static str, value: Option<u64>, default: u64) -> Result<u64, InvalidOption> {
+    match value {
+        Some(0) => Err(invalid(option, "must be at least 1")),
+        value => Ok(value.unwrap_or(default)),
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOption> {
+    let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
+    match port {
+        Some(port) if port > 0 => Ok(()),
+        _ => Err(invalid(option, format!("`{address}` is not host:port"))),
+    }
+}
+
+/// What others are told. A wildcard address leads nowhere, so it must be replaced by one that does.
+fn advertised(option: &'static str, given: Option<String>, bound: SocketAddr) -> Result<String, InvalidOption> {
+    match given {
+        Some(address) => check_address(option, &address).map(|()| address),
+        None if bound.ip().is_unspecified() => {
+            Err(invalid(option, format!("must be given, since {bound} leads nowhere for others")))
+        }
+        None => Ok(bound.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            node_id: Some("node-1".into()),
+            data_dir: Some("data".into()),
+            control_plane: Some(vec!["127.0.0.1:7401".into()]),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_a_local_node() {
+        let config = options().check(1 << 30).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8401");
+        assert_eq!(config.spec.endpoints.peer, "127.0.0.1:8421");
+        assert_eq!(config.spec.capacity.disk, ByteSize(1 << 30));
+        assert_eq!(config.authentication, Authentication::Required);
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_used_is_named() {
+        let wildcard = Some("0.0.0.0:8401".parse().unwrap());
+        let cases = [
+            (Options { node_id: None, ..options() }, "node-id"),
+            (Options { node_id: Some("No/de".into()), ..options() }, "node-id"),
+            (Options { data_dir: None, ..options() }, "data-dir"),
+            (Options { control_plane: Some(vec![]), ..options() }, "control-plane"),
+            (Options { control_plane: Some(vec!["here".into()]), ..options() }, "control-plane"),
+            (Options { listen: wildcard, ..options() }, "advertise-data"),
+            (Options { listen: wildcard, insecure_dev: Some(true), ..options() }, "listen"),
+            (Options { disk: Some("much".into()), ..options() }, "disk"),
+            (Options { max_tenants: Some(0), ..options() }, "max-tenants"),
+            (Options { sample_interval_ms: Some(0), ..options() }, "sample-interval-ms"),
+        ];
+        for (options, option) in cases {
+            assert_eq!(options.check(1).unwrap_err().option, option);
+        }
+    }
+}
