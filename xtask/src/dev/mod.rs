@@ -1,0 +1,9 @@
+//! The development cluster of `up`, `down` and `status`: what it consists of, and how its processes are kept.
+
+pub(crate) mod cluster;
+pub(crate) mod demo;
+pub(crate) mod http;
+pub(crate) mod interrupt;
+pub(crate) mod preflight;
+pub(crate) mod process;
+pub(crate) mod state_file;
