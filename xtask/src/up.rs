@@ -273,16 +273,16 @@ fn print_next_steps(data: &Path, binaries: &Binaries, mode: Mode) -> Result<()> 
     println!(
         "
 Tenantry runs.
-  demo database  http://{host} (each tenant under its own name; ports {} serve all)
-  control plane  {}",
+  demo database    http://{host} (each tenant under its own name; ports {} serve all)
+  control plane    {}",
         nodes.join(" and "),
         cluster::endpoints()
     );
     for service in cluster::services(data) {
-        println!("  {:<15}http://{}/metrics", service.name, service.ops);
+        println!("  {:<15}  http://{}/metrics", service.name, service.ops);
     }
     println!(
-        "  logs           {}
+        "  logs             {}
 
 Try next:
   curl -s http://{host}/v2/pipeline -d '{{\"requests\":[{{\"type\":\"execute\",\"stmt\":{{\"sql\":\"select * from planets\"}}}}]}}'

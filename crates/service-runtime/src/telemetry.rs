@@ -126,26 +126,24 @@ mod tests {
         );
     }
 
-    #[test]
-    #[ignore = "dies on purpose; run by a_panic_on_any_thread_is_logged_and_aborts_the_process"]
-    fn panics_on_another_thread() {
-        init(LogFormat::Json).unwrap();
-        let _ = std::thread::Builder::new()
-            .name("raft".to_owned())
-            .spawn(|| panic!("log is torn"))
-            .unwrap()
-            .join();
-    }
+    /// Set in the copy of the test below that plays the panicking process.
+    const PANICS_KEY: &str = "TENANTRY_TEST_PANICS";
 
     #[test]
     fn a_panic_on_any_thread_is_logged_and_aborts_the_process() {
+        if env::var_os(PANICS_KEY).is_some() {
+            init(LogFormat::Json).unwrap();
+            let _ = std::thread::Builder::new()
+                .name("raft".to_owned())
+                .spawn(|| panic!("log is torn"))
+                .unwrap()
+                .join();
+            return;
+        }
+        let name = "telemetry::tests::a_panic_on_any_thread_is_logged_and_aborts_the_process";
         let child = Command::new(env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "telemetry::tests::panics_on_another_thread",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", name, "--nocapture"])
+            .env(PANICS_KEY, "1")
             .env_remove(LOG_FILTER_KEY)
             .output()
             .unwrap();

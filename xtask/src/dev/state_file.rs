@@ -65,10 +65,11 @@ impl Processes {
         stored.with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Replaces the record of the same name, or adds it.
+    /// Replaces the record of the same name, or adds it. The list stays sorted by name.
     pub(crate) fn put(&mut self, record: ProcessRecord) {
         self.processes.retain(|other| other.name != record.name);
         self.processes.push(record);
+        self.processes.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }
 
