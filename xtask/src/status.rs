@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
+use crate::dev::readiness::{Readiness, readiness};
 use crate::dev::state_file::{ProcessRecord, Processes};
 use crate::dev::{demo, process};
-use crate::up::{Readiness, readiness};
 
 /// Prints the recorded processes of `data`; fails unless all are ready.
 pub(crate) fn run(data: &Path) -> Result<()> {

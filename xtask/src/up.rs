@@ -1,26 +1,24 @@
 //! `cargo xtask up`: a whole cluster on this machine, in one command.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 
+use crate::dev::binaries::{self, Binaries, TENANTCTL};
 use crate::dev::cluster::{self, Service};
 use crate::dev::interrupt::Interrupt;
+use crate::dev::process::Started;
+use crate::dev::readiness::{Readiness, readiness};
 use crate::dev::state_file::Processes;
-use crate::dev::{demo, http, preflight, process};
+use crate::dev::{demo, preflight, process};
 use crate::workspace;
 
 /// From the start of the processes until all are ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const LOG_TAIL_LINES: usize = 20;
-
-const TENANTCTL: &str = "tenantctl";
 
 /// What happens once everything runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +50,7 @@ pub(crate) fn run(data: &Path, mode: Mode) -> Result<()> {
     );
     preflight::ports_free(missing.iter().copied())?;
     println!("building control-plane, tenant-node and {TENANTCTL}");
-    let binaries = build()?;
+    let binaries = binaries::build()?;
 
     let mut launch = Launch {
         data,
@@ -86,16 +84,16 @@ struct Launch<'a> {
     data: &'a Path,
     interrupt: &'a Interrupt,
     recorded: Processes,
-    children: Vec<(&'a Service, Child)>,
+    children: Vec<(&'a Service, Started)>,
 }
 
 impl<'a> Launch<'a> {
     fn bring_up(&mut self, missing: &[&'a Service], binaries: &Binaries) -> Result<()> {
         for &service in missing {
             self.interrupt.check()?;
-            let (child, record) = process::start(service, binaries.get(service.role.program())?, self.data)?;
-            self.children.push((service, child));
-            self.recorded.put(record);
+            let started = process::start(service, binaries.get(service.role.program())?, self.data)?;
+            self.recorded.put(started.record.clone());
+            self.children.push((service, started));
             self.recorded.store(self.data)?;
         }
         self.wait_until_ready()?;
@@ -114,9 +112,9 @@ impl<'a> Launch<'a> {
         while !ready.iter().all(|ready| *ready) {
             self.interrupt.check()?;
             let mut waiting = Vec::new();
-            for ((service, child), ready) in self.children.iter_mut().zip(&mut ready) {
-                if let Some(status) = child.try_wait()? {
-                    let tail = process::log_tail(self.data, &service.name, LOG_TAIL_LINES);
+            for ((service, started), ready) in self.children.iter_mut().zip(&mut ready) {
+                if let Some(status) = started.child.try_wait()? {
+                    let tail = process::log_tail(self.data, &service.name, started.log_start, LOG_TAIL_LINES);
                     bail!("{} ended ({status}) before it was ready\n{tail}", service.name);
                 }
                 if *ready {
@@ -127,14 +125,14 @@ impl<'a> Launch<'a> {
                         println!("{} is ready", service.name);
                         *ready = true;
                     }
-                    Readiness::NotYet(why) => waiting.push((*service, why)),
+                    Readiness::NotYet(why) => waiting.push((*service, started.log_start, why)),
                 }
             }
             if !waiting.is_empty() && Instant::now() >= deadline {
                 let causes: Vec<String> = waiting
                     .iter()
-                    .map(|(service, why)| {
-                        let tail = process::log_tail(self.data, &service.name, LOG_TAIL_LINES);
+                    .map(|(service, log_start, why)| {
+                        let tail = process::log_tail(self.data, &service.name, *log_start, LOG_TAIL_LINES);
                         format!("{}: {why}\n{tail}", service.name)
                     })
                     .collect();
@@ -160,21 +158,6 @@ impl<'a> Launch<'a> {
         if let Err(error) = stopped {
             eprintln!("while stopping what was started: {error:#}");
         }
-    }
-}
-
-/// What a daemon's `/readyz` says.
-pub(crate) enum Readiness {
-    Ready,
-    /// With the reason.
-    NotYet(String),
-}
-
-pub(crate) fn readiness(ops: std::net::SocketAddr) -> Readiness {
-    match http::get(ops, "/readyz") {
-        Ok(answer) if answer.status == 200 => Readiness::Ready,
-        Ok(answer) => Readiness::NotYet(answer.body.trim().replace('\n', ", ")),
-        Err(error) => Readiness::NotYet(format!("no answer at http://{ops}/readyz ({error})")),
     }
 }
 
@@ -207,60 +190,6 @@ fn stay(data: &Path, interrupt: &Interrupt) -> Result<()> {
         }
         thread::sleep(POLL_INTERVAL);
     }
-}
-
-/// Where cargo put each binary.
-struct Binaries(BTreeMap<String, PathBuf>);
-
-impl Binaries {
-    fn get(&self, name: &str) -> Result<&Path> {
-        self.0
-            .get(name)
-            .map(PathBuf::as_path)
-            .with_context(|| format!("cargo built no `{name}`"))
-    }
-}
-
-/// One build of the three binaries; cargo's progress goes to the terminal.
-fn build() -> Result<Binaries> {
-    let programs = [
-        cluster::Role::ControlPlane.program(),
-        cluster::Role::TenantNode.program(),
-        TENANTCTL,
-    ];
-    let mut command = workspace::cargo(&["build", "--message-format=json-render-diagnostics"]);
-    for program in programs {
-        command.args(["--package", program, "--bin", program]);
-    }
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo build")?;
-    ensure!(output.status.success(), "the build failed");
-    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
-}
-
-#[derive(Deserialize)]
-struct Artifact {
-    target: Target,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-/// The executables among cargo's messages, one JSON object a line.
-fn executables(messages: &str) -> Binaries {
-    let artifacts = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    Binaries(
-        artifacts
-            .filter_map(|artifact| Some((artifact.target.name, artifact.executable?)))
-            .collect(),
-    )
 }
 
 fn print_next_steps(data: &Path, binaries: &Binaries, mode: Mode) -> Result<()> {
@@ -302,21 +231,6 @@ Try next:
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn binaries_are_found_among_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"tenantry-types"},"executable":null}
-{"reason":"build-script-executed","package_id":"x"}
-{"reason":"compiler-artifact","target":{"name":"tenantctl"},"executable":"/target/debug/tenantctl"}
-{"reason":"build-finished","success":true}
-"#;
-        let binaries = executables(messages);
-        assert_eq!(binaries.get("tenantctl").unwrap(), Path::new("/target/debug/tenantctl"));
-        assert_eq!(
-            binaries.get("control-plane").unwrap_err().to_string(),
-            "cargo built no `control-plane`"
-        );
-    }
 
     #[test]
     fn services_whose_process_is_gone_are_missing() {

@@ -19,9 +19,18 @@ use super::state_file::ProcessRecord;
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A process that this one started.
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) record: ProcessRecord,
+    /// Bytes that the log held before: what earlier runs wrote.
+    pub(crate) log_start: u64,
+}
+
 /// Starts `service` in its own process group (Ctrl-C in the terminal does not reach it), its output appended to its log.
-pub(crate) fn start(service: &Service, program: &Path, data: &Path) -> Result<(Child, ProcessRecord)> {
+pub(crate) fn start(service: &Service, program: &Path, data: &Path) -> Result<Started> {
     let log = cluster::log_file(data, &service.name);
+    let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
     let open = || OpenOptions::new().create(true).append(true).open(&log);
     let output = open().and_then(|file| Ok((file.try_clone()?, file)));
     let (stdout, stderr) = output.with_context(|| format!("cannot open {}", log.display()))?;
@@ -34,7 +43,11 @@ pub(crate) fn start(service: &Service, program: &Path, data: &Path) -> Result<(C
         .spawn()
         .with_context(|| format!("cannot start {} ({})", service.name, program.display()))?;
     match identify(service, &child) {
-        Ok(record) => Ok((child, record)),
+        Ok(record) => Ok(Started {
+            child,
+            record,
+            log_start,
+        }),
         Err(error) => {
             // What could not be recorded could not be stopped later.
             let _ = child.kill();
@@ -121,16 +134,19 @@ fn send(record: &ProcessRecord, signal: Signal) -> Result<()> {
     }
 }
 
-/// The last `lines` lines of a service's log, indented; says so when there are none.
-pub(crate) fn log_tail(data: &Path, name: &str, lines: usize) -> String {
+/// The last `lines` lines of a service's log after the first `start` bytes, indented; says so when there are none.
+pub(crate) fn log_tail(data: &Path, name: &str, start: u64, lines: usize) -> String {
     let path = cluster::log_file(data, name);
-    let text = fs::read(&path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    let log = fs::read(&path).unwrap_or_default();
+    let this_run = usize::try_from(start)
+        .ok()
+        .and_then(|start| log.get(start..))
         .unwrap_or_default();
+    let text = String::from_utf8_lossy(this_run);
     let all: Vec<&str> = text.lines().collect();
     let tail = all.get(all.len().saturating_sub(lines)..).unwrap_or_default();
     match tail {
-        [] => format!("  ({} is empty)", path.display()),
+        [] => format!("  (it wrote nothing to {})", path.display()),
         tail => format!("  end of {}:\n    {}", path.display(), tail.join("\n    ")),
     }
 }
@@ -170,7 +186,7 @@ mod tests {
         fs::create_dir(cluster::logs(data.path())).unwrap();
         let mut service = cluster::services(data.path()).pop().unwrap();
         service.args = vec!["-c".into(), script.into()];
-        let (child, record) = start(&service, Path::new("/bin/sh"), data.path()).unwrap();
+        let Started { child, record, .. } = start(&service, Path::new("/bin/sh"), data.path()).unwrap();
         (child, record, data)
     }
 
@@ -204,7 +220,7 @@ mod tests {
     fn a_process_that_ignores_the_request_is_killed() {
         let (mut child, record, data) = sleeper("trap '' TERM; echo deaf; while :; do sleep 0.05; done");
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !log_tail(data.path(), &record.name, 1).ends_with("deaf") {
+        while !log_tail(data.path(), &record.name, 0, 1).ends_with("deaf") {
             assert!(Instant::now() < deadline, "the script did not start");
             thread::sleep(POLL_INTERVAL);
         }
@@ -231,11 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_a_log_is_its_last_lines() {
+    fn the_tail_of_a_log_is_its_last_lines_of_this_run() {
         let data = tempfile::tempdir().unwrap();
         fs::create_dir(cluster::logs(data.path())).unwrap();
-        assert!(log_tail(data.path(), "node-1", 2).ends_with("is empty)"));
-        fs::write(cluster::log_file(data.path(), "node-1"), "a\nb\nc\n").unwrap();
-        assert!(log_tail(data.path(), "node-1", 2).ends_with(":\n    b\n    c"));
+        let log = cluster::log_file(data.path(), "node-1");
+        fs::write(&log, "a\nb\nc\n").unwrap();
+        for (start, end) in [
+            (0, ":\n    b\n    c"),
+            (4, ":\n    c"),
+            (6, "node-1.log)"),
+            (7, "node-1.log)"),
+        ] {
+            let tail = log_tail(data.path(), "node-1", start, 2);
+            assert!(tail.ends_with(end), "{start}: {tail}");
+        }
+        assert!(log_tail(data.path(), "node-2", 0, 2).starts_with("  (it wrote nothing to "));
     }
 }
