@@ -1,1 +1,83 @@
-fn main() {}
+//! Project tasks, run as `cargo xtask TASK`. One file per task; `dev` holds what `up`, `down` and `status` share.
+//!
+//! This program must not depend on the crates it builds and starts: it has to work while they do not compile.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks on its standard streams"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod check_layers;
+mod dev;
+mod down;
+mod fmt;
+mod status;
+mod test;
+mod up;
+mod workspace;
+
+/// Tasks of this project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Build and start three control-plane members and two tenant nodes on loopback, with a demo tenant.
+    ///
+    /// Runs until Ctrl-C, unless detached. Started again on the same data, it continues where it stopped; if only some
+    /// of the processes run, it starts the missing ones.
+    Up {
+        /// Leave everything running in the background; `down` stops it.
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        data: DataFolder,
+    },
+    /// Stop what `up` started.
+    Down {
+        #[command(flatten)]
+        data: DataFolder,
+    },
+    /// Show the processes that `up` started: pid, readiness, uptime. Fails unless all are ready.
+    Status {
+        #[command(flatten)]
+        data: DataFolder,
+    },
+    /// Run everything that this machine can check: formatting, lints, layers, all tests; say what was skipped and why.
+    Test,
+    /// What the continuous integration runs: the same as `test`.
+    Ci,
+    /// Check that crates depend on each other only along the arrows of the design, and name nothing they must not know.
+    CheckLayers,
+    /// Format all code.
+    Fmt,
+}
+
+#[derive(Debug, clap::Args)]
+struct DataFolder {
+    /// Folder of the data, logs and process list; a relative path is taken from the root of the workspace.
+    #[arg(long = "data", value_name = "DIR", default_value = ".tenantry/dev")]
+    path: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Up { detach, data } => up::run(&workspace::resolve(&data.path), up::Mode::new(detach)),
+        Task::Down { data } => down::run(&workspace::resolve(&data.path)),
+        Task::Status { data } => status::run(&workspace::resolve(&data.path)),
+        Task::Test | Task::Ci => test::run(),
+        Task::CheckLayers => check_layers::run(),
+        Task::Fmt => fmt::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
