@@ -77,7 +77,8 @@ async fn place_waiting(control_plane: &ControlPlane, done_for: &mut Option<(Revi
     let waiting: Vec<_> = published.state.unplaced_tenants().take(PLACED_AT_ONCE).cloned().collect();
     let mut placed = 0_usize;
     for tenant in waiting {
-        let Some(node) = choose_node(control_plane, tenant.spec.tier).chosen else { continue };
+        let placing = choose_node(control_plane, tenant.spec.tier);
+        let Some(node) = placing.decision.chosen.clone() else { continue };
         let command = Command::PlaceTenant { uid: tenant.uid, node: node.clone(), expected_epoch: Epoch::ZERO };
         match control_plane.propose(None, command).await {
             Ok(_) => {

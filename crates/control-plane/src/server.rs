@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
-use service_runtime::readiness::Readiness;
+use service_runtime::readiness::{Latch, Readiness};
 use service_runtime::shutdown::TaskGroup;
 use tenantry_proto::FILE_DESCRIPTOR_SET;
 use tenantry_proto::v1::admin_service_server::AdminServiceServer;
@@ -108,7 +108,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let grpc = tokio::spawn(server.serve_with_incoming_shutdown(incoming, grpc_stop.clone().cancelled_owned()));
 
     let render = move || metrics_handle.render();
-    tasks.spawn("ops port", ops::serve(listeners.ops, readiness.clone(), render, tasks.token()));
+    let ops_stop = CancellationToken::new();
+    let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
     tasks.spawn("leader tasks", leader_tasks::run(Arc::clone(&control_plane), tasks.token()));
     let token = tasks.token();
     let (status, state) = (log.status(), published.clone());
@@ -118,8 +119,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     tracing::info!(member = %config.member, listen = %config.listen, "this member runs");
     let ended = follow_status(&log, &shutdown, |status| {
-        leader_known.set(status.leader.is_some());
-        storage_works.set(status.health == Health::Running);
+        set(&leader_known, status.leader.is_some());
+        set(&storage_works, status.health == Health::Running);
         let serving = if status.leader.is_some() { ServingStatus::Serving } else { ServingStatus::NotServing };
         let reporter = health_reporter.clone();
         async move { reporter.set_service_status("", serving).await }
@@ -141,8 +142,18 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         Ok(Err(error)) => tracing::error!(%error, "the gRPC server panicked"),
         Err(_) => tracing::warn!("gRPC connections were still open at the end"),
     }
+    // The last to go, so that probes see "not ready" until the end.
+    ops_stop.cancel();
+    if let Err(error) = ops_port.await {
+        tracing::error!(%error, "the ops port panicked");
+    }
     drop(data_dir);
     ended
+}
+
+/// Releases or holds a latch.
+fn set(latch: &Latch, holds_no_longer: bool) {
+    if holds_no_longer { latch.release() } else { latch.hold() }
 }
 
 /// Tells `report` of every change, until `shutdown` or until the log has failed for good.

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use tenantry_proto::convert::{self, names};
+use tenantry_proto::convert::names::TenantRef;
+use tenantry_proto::convert::{self, Within as _, names};
 use tenantry_proto::v1::admin_service_server::AdminService;
 use tenantry_proto::v1;
 use tenantry_state::{Answer, Command, DeletedTenants, State, TenantFilter};
-use tenantry_types::{Tenant, TenantName, TenantUid};
+use tenantry_types::{Revision, Tenant, TenantName, TenantSpec, TenantUid, TierDefinition};
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
-use super::{etag, page, placing, status, tokens};
+use super::{page, placing, status, tokens};
 
 /// An update without an etag is tried again when the tenant changed between its reading and its writing.
 const UPDATE_ATTEMPTS: usize = 4;
@@ -57,19 +58,16 @@ impl Admin {
         request: Option<tenantry_state::Request>,
     ) -> Result<v1::Tenant, Status> {
         let new = message.tenant.as_ref().ok_or_else(|| status::invalid_field("tenant", "must be given"))?;
-        let name = names::parse_tenant(&new.name).map_err(|error| status::invalid(error.at("tenant.name")))?;
-        let etag = etag::parse("tenant.etag", &new.etag)?;
+        let name = names::parse_tenant_ref("tenant.name", &new.name).map_err(status::invalid)?;
+        let etag = etag("tenant.etag", &new.etag)?;
         let spec = new.spec.clone().unwrap_or_default();
-        let paths = match &message.update_mask {
-            Some(mask) => mask.paths.clone(),
-            None => convert::update_mask::present_paths(&spec),
-        };
+        let paths = message.update_mask.as_ref().map(|mask| mask.paths.clone()).unwrap_or_default();
         let mut attempt = 0;
         loop {
             attempt += 1;
             let published = self.control_plane.read().await?;
             let current = find(&published.state, &name)?;
-            let spec = convert::update_mask::apply_update_mask(&current.spec, &spec, &paths).map_err(status::invalid)?;
+            let spec = convert::apply_update_mask(&current.spec, &spec, &paths).map_err(status::invalid)?;
             let expected = Some(etag.unwrap_or(current.revision));
             let command = Command::UpdateTenant { uid: current.uid, expected, spec };
             let result = self.run(message.validate_only, request, command).await;
@@ -84,16 +82,28 @@ impl Admin {
 }
 
 /// A tenant by what a request calls it. Deleted ones are found by uid alone.
-pub(super) fn find<'state>(state: &'state State, name: &names::TenantRef) -> Result<&'state Arc<Tenant>, Status> {
+pub(super) fn find<'state>(state: &'state State, name: &TenantRef) -> Result<&'state Arc<Tenant>, Status> {
     let found = match name {
-        names::TenantRef::Name(name) => state.tenant_by_name(name),
-        names::TenantRef::Uid(uid) => state.tenant(*uid),
+        TenantRef::Name(name) => state.tenant_by_name(name),
+        TenantRef::Uid(uid) => state.tenant(*uid),
     };
-    found.ok_or_else(|| status::not_found("Tenant", &name.to_string()))
+    found.ok_or_else(|| {
+        let name = match name {
+            TenantRef::Name(name) => names::tenant(name),
+            TenantRef::Uid(uid) => names::tenant_uid(*uid),
+        };
+        status::not_found("Tenant", &name)
+    })
+}
+
+/// The revision that a caller has seen; `None`: it does not say.
+fn etag(field: &str, text: &str) -> Result<Option<Revision>, Status> {
+    let given = Some(text).filter(|text| !text.is_empty());
+    given.map(|text| convert::parse_etag(field, text).map_err(status::invalid)).transpose()
 }
 
 fn message(state: &State, tenant: &Tenant) -> v1::Tenant {
-    convert::tenant::tenant_to_proto(tenant, state.tiers().get(tenant.spec.tier))
+    convert::tenant_to_proto(tenant, state.tiers().get(tenant.spec.tier))
 }
 
 #[tonic::async_trait]
@@ -110,9 +120,10 @@ impl AdminService for Admin {
         }
         let name = TenantName::new(&message.tenant_id)
             .map_err(|error| status::invalid_field("tenant_id", error.to_string()))?;
-        let spec = convert::tenant::spec_from_proto(&message.spec.unwrap_or_default()).map_err(status::invalid)?;
+        let spec = TenantSpec::try_from(message.spec.unwrap_or_default()).within("spec").map_err(status::invalid)?;
         let uid = TenantUid::from_u128(uuid::Uuid::new_v4().as_u128());
-        let node = placing::choose(&self.control_plane, spec.tier).chosen;
+        let placing = placing::choose(&self.control_plane, spec.tier);
+        let node = placing.decision.chosen.clone();
         let command = Command::CreateTenant { uid, name, spec, node };
         let tenant = self.run(message.validate_only, request, command).await?;
         Ok(Response::new(v1::CreateTenantResponse { tenant: Some(tenant) }))
@@ -122,7 +133,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::GetTenantRequest>,
     ) -> Result<Response<v1::GetTenantResponse>, Status> {
-        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let tenant = message(&published.state, find(&published.state, &name)?);
         Ok(Response::new(v1::GetTenantResponse { tenant: Some(tenant) }))
@@ -138,12 +149,12 @@ impl AdminService for Admin {
         let after = page::tenant_after(&request.page_token, query)?;
         let node = match request.node.as_str() {
             "" => None,
-            node => Some(names::parse_node(node).map_err(|error| status::invalid(error.at("node")))?),
+            node => Some(names::parse_node("node", node).map_err(status::invalid)?),
         };
         let filter = TenantFilter {
             name_prefix: request.name_prefix,
             node,
-            tier: convert::tier::optional_from_proto("tier", request.tier).map_err(status::invalid)?,
+            tier: convert::tier_from_wire("tier", request.tier).map_err(status::invalid)?,
             deleted: if request.show_deleted { DeletedTenants::Shown } else { DeletedTenants::Hidden },
         };
         let published = self.control_plane.read().await?;
@@ -178,8 +189,8 @@ impl AdminService for Admin {
         let tenant = match self.control_plane.answered(request.as_ref()) {
             Some(answer) => self.tenant(answer)?,
             None => {
-                let name = names::parse_tenant(&message.name).map_err(status::invalid)?;
-                let expected = etag::parse("etag", &message.etag)?;
+                let name = names::parse_tenant_ref("name", &message.name).map_err(status::invalid)?;
+                let expected = etag("etag", &message.etag)?;
                 let published = self.control_plane.read().await?;
                 let uid = find(&published.state, &name)?.uid;
                 let purge_at = ControlPlane::now().plus(self.control_plane.purge_after);
@@ -199,7 +210,7 @@ impl AdminService for Admin {
         let tenant = match self.control_plane.answered(request.as_ref()) {
             Some(answer) => self.tenant(answer)?,
             None => {
-                let name = names::parse_tenant(&message.name).map_err(status::invalid)?;
+                let name = names::parse_tenant_ref("name", &message.name).map_err(status::invalid)?;
                 let published = self.control_plane.read().await?;
                 let uid = find(&published.state, &name)?.uid;
                 self.run(false, request, Command::UndeleteTenant { uid }).await?
@@ -212,7 +223,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::GetTenantUsageRequest>,
     ) -> Result<Response<v1::GetTenantUsageResponse>, Status> {
-        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let tenant = find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
@@ -220,7 +231,7 @@ impl AdminService for Admin {
             self.control_plane.observations(|observations| observations.usage(&placement.node, tenant.uid))
         });
         let node = placement.map(|placement| names::node(&placement.node)).unwrap_or_default();
-        Ok(Response::new(v1::GetTenantUsageResponse { usage: usage.map(Into::into), node }))
+        Ok(Response::new(v1::GetTenantUsageResponse { usage: usage.as_ref().map(Into::into), node }))
     }
 
     async fn create_tenant_token(
@@ -228,7 +239,7 @@ impl AdminService for Admin {
         request: Request<v1::CreateTenantTokenRequest>,
     ) -> Result<Response<v1::CreateTenantTokenResponse>, Status> {
         let request = request.into_inner();
-        let name = names::parse_tenant(&request.name).map_err(status::invalid)?;
+        let name = names::parse_tenant_ref("name", &request.name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let tenant = find(&published.state, &name)?;
         let key = published.state.signing_key().ok_or_else(status::no_leader)?;
@@ -240,7 +251,7 @@ impl AdminService for Admin {
         _request: Request<v1::ListTiersRequest>,
     ) -> Result<Response<v1::ListTiersResponse>, Status> {
         let published = self.control_plane.read().await?;
-        let tiers = published.state.tiers().iter().map(|tier| (*tier).into()).collect();
+        let tiers = published.state.tiers().iter().map(Into::into).collect();
         Ok(Response::new(v1::ListTiersResponse { tiers }))
     }
 
@@ -252,10 +263,10 @@ impl AdminService for Admin {
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("UpdateTier", &id, &message)?;
         let definition = message.definition.ok_or_else(|| status::invalid_field("definition", "must be given"))?;
-        let definition = convert::tier::definition_from_proto(&definition).map_err(|error| status::invalid(error.at("definition")))?;
+        let definition = TierDefinition::try_from(definition).within("definition").map_err(status::invalid)?;
         match self.control_plane.propose(request, Command::UpdateTier { definition }).await? {
             Answer::Tier(definition) => {
-                Ok(Response::new(v1::UpdateTierResponse { definition: Some((*definition).into()) }))
+                Ok(Response::new(v1::UpdateTierResponse { definition: Some((&*definition).into()) }))
             }
             other => Err(status::internal(format!("a tier was expected, not {other:?}"))),
         }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
 use super::status;
-use crate::raft::{RaftStatus, Role};
+use crate::raft::{Health, RaftStatus, Role};
 
 /// How long another member may take to say how it is. It may be dead, which is just what is asked.
 const MEMBER_DEADLINE: Duration = Duration::from_millis(800);
@@ -39,13 +39,13 @@ impl Cluster {
             address: self.addresses.get(&status.member).cloned().unwrap_or_default(),
             role: role(status.role).into(),
             term: status.term,
-            commit_index: status.commit,
-            applied_index: status.applied,
+            commit_index: status.commit.get(),
+            applied_index: status.applied.get(),
             first_log_index: status.first_index,
             last_log_index: status.last_index,
             snapshot_index: status.snapshot_index,
             state_digest: status.digest,
-            storage_error: status.storage_error().unwrap_or_default(),
+            storage_error: storage_error(&status.health),
         }
     }
 
@@ -66,12 +66,19 @@ impl Cluster {
     }
 }
 
+/// What is wrong with a member; empty when nothing is.
+fn storage_error(health: &Health) -> String {
+    match health {
+        Health::Running | Health::Stopped => String::new(),
+        Health::StorageFailed { reason } | Health::Fatal { reason } => reason.clone(),
+    }
+}
+
 const fn role(role: Role) -> v1::MemberRole {
     match role {
         Role::Leader => v1::MemberRole::Leader,
         Role::Follower => v1::MemberRole::Follower,
-        Role::Candidate => v1::MemberRole::Candidate,
-        Role::Learner => v1::MemberRole::Learner,
+        Role::PreCandidate | Role::Candidate => v1::MemberRole::Candidate,
     }
 }
 
@@ -103,7 +110,7 @@ impl ClusterService for Cluster {
         &self,
         _request: Request<v1::TakeSnapshotRequest>,
     ) -> Result<Response<v1::TakeSnapshotResponse>, Status> {
-        let index = self.control_plane.log.take_snapshot().await.map_err(status::snapshot_failed)?;
+        let index = self.control_plane.log.take_snapshot().await.map_err(status::control_failed)?;
         Ok(Response::new(v1::TakeSnapshotResponse { index: index.get() }))
     }
 
@@ -116,7 +123,7 @@ impl ClusterService for Cluster {
         if !self.addresses.contains_key(&member) {
             return Err(status::not_found("Member", &member.to_string()));
         }
-        self.control_plane.log.transfer_leadership(member).await.map_err(status::transfer_failed)?;
+        self.control_plane.log.transfer_leadership(member).await.map_err(status::control_failed)?;
         Ok(Response::new(v1::TransferLeadershipResponse { leader_id: member.get() }))
     }
 }

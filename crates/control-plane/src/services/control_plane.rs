@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prost::Message;
-use sha2::{Digest as _, Sha256};
+use tenantry_proto::convert::digest;
+use tenantry_state::planner::InFlight;
 use tenantry_state::{Answer, Command, Envelope, Fingerprint, Outcome, Request, State, apply};
-use tenantry_types::{Availability, MemberId, NodeId, RequestId, UnixMillis};
+use tenantry_types::{Availability, InvalidId, MemberId, NodeId, RequestId, UnixMillis};
 use tonic::Status;
 
 use super::status;
@@ -33,6 +34,8 @@ pub struct ControlPlane {
     /// How long a deleted tenant's data is kept.
     pub purge_after: Duration,
     observations: Mutex<Observations>,
+    /// Placements that are proposed and not applied yet; they count as load.
+    pub(super) in_flight: Mutex<Vec<InFlight>>,
     started: Instant,
 }
 
@@ -46,8 +49,16 @@ impl ControlPlane {
         patience: Patience,
         purge_after: Duration,
     ) -> Self {
-        let observations = Mutex::default();
-        Self { member, log, published, patience, purge_after, observations, started: Instant::now() }
+        Self {
+            member,
+            log,
+            published,
+            patience,
+            purge_after,
+            observations: Mutex::default(),
+            in_flight: Mutex::default(),
+            started: Instant::now(),
+        }
     }
 
     /// The wall clock. Travels inside commands; apply never reads it.
@@ -106,7 +117,7 @@ impl ControlPlane {
     /// # Errors
     /// When the quorum cannot be asked in time.
     pub async fn read(&self) -> Result<Arc<Published>, Status> {
-        self.log.read_index(READ_DEADLINE).await.map_err(status::read_failed)?;
+        self.log.read_index(tokio::time::Instant::now() + READ_DEADLINE).await.map_err(status::read_failed)?;
         Ok(self.published.current())
     }
 
@@ -119,14 +130,8 @@ impl ControlPlane {
         if request_id.is_empty() {
             return Ok(None);
         }
-        let id: RequestId = request_id.parse().map_err(|error| status::invalid_field("request_id", format!("{error}")))?;
-        let mut hash = Sha256::new();
-        hash.update(method.as_bytes());
-        hash.update([0]);
-        hash.update(message.encode_to_vec());
-        let digest: [u8; 32] = hash.finalize().into();
-        let fingerprint = Fingerprint(digest.first_chunk().map_or(0, |head: &[u8; 8]| u64::from_le_bytes(*head)));
-        Ok(Some(Request { id, fingerprint }))
+        let id: RequestId = request_id.parse().map_err(|error: InvalidId| status::invalid_field("request_id", error.to_string()))?;
+        Ok(Some(Request { id, fingerprint: Fingerprint(digest::request(method, message)) }))
     }
 
     /// The answer that a repeated request got the first time. Asked before a request is resolved against the state, which

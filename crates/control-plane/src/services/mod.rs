@@ -6,7 +6,6 @@
 mod admin;
 mod cluster;
 mod control_plane;
-mod etag;
 mod leader_forwarding;
 mod notification;
 mod page;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tenantry_proto::convert::{self, names};
+use tenantry_proto::convert::{self, Within as _, names};
 use tenantry_proto::v1;
 use tenantry_proto::v1::notification_service_server::NotificationService;
-use tenantry_state::{Answer, Command, TierDecision, decide_tier};
+use tenantry_state::{Answer, Command, TierDecision, tier_policy};
 use tenantry_types::{EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -46,9 +46,9 @@ impl Notification {
             return Err(status::invalid_field("events", format!("must hold 1 to {MOST_EVENTS} events")));
         }
         let mut events = Vec::with_capacity(request.events.len());
-        for (index, message) in request.events.iter().enumerate() {
-            let event = ReportedEvent::try_from(message).map_err(|error| status::invalid(error.at(format!("events[{index}]"))))?;
-            events.push(event);
+        for (index, message) in request.events.into_iter().enumerate() {
+            let event = ReportedEvent::try_from(message).within(&format!("events[{index}]"));
+            events.push(event.map_err(status::invalid)?);
         }
         let tier_changes = self.tier_changes(&events);
         let incarnation = Incarnation(request.incarnation);
@@ -65,7 +65,7 @@ impl Notification {
     fn tier_changes(&self, events: &[ReportedEvent]) -> Vec<TierDecision> {
         let published = self.control_plane.published.current();
         let changes = events.iter().filter_map(|event| match (event.tenant, &event.detail) {
-            (Some(uid), EventDetail::ClassChanged { to, .. }) => decide_tier(published.state.tenant(uid)?, *to),
+            (Some(uid), EventDetail::ClassChanged { to, .. }) => tier_policy::decide(published.state.tenant(uid)?, *to),
             _ => None,
         });
         changes.collect()
@@ -128,14 +128,8 @@ fn filter(request: &v1::NotificationServiceWatchRequest) -> Result<EventFilter, 
     }
     let mut tenants = HashSet::new();
     for (index, name) in request.tenants.iter().enumerate() {
-        match names::parse_tenant(name) {
-            Ok(names::TenantRef::Name(name)) => drop(tenants.insert(name)),
-            Ok(names::TenantRef::Uid(_)) => {
-                return Err(status::invalid_field(format!("tenants[{index}]"), "must be tenants/NAME"));
-            }
-            Err(error) => return Err(status::invalid(error.at(format!("tenants[{index}]")))),
-        }
+        tenants.insert(names::parse_tenant(&format!("tenants[{index}]"), name).map_err(status::invalid)?);
     }
-    let min_severity = convert::event::severity_from_proto("min_severity", request.min_severity).map_err(status::invalid)?;
+    let min_severity = convert::severity_from_wire("min_severity", request.min_severity).map_err(status::invalid)?;
     Ok(EventFilter { kinds: request.kinds.iter().cloned().collect(), tenants, min_severity })
 }

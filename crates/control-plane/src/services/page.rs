@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tenantry_state::TenantKey;
-use tenantry_types::NodeId;
+use tenantry_state::{TenantKey, TenantLife};
+use tenantry_types::{NodeId, TenantName};
 use tonic::Status;
 
 use super::status;
@@ -67,7 +67,11 @@ fn open(token: &str, query: Query) -> Result<Option<String>, Status> {
 
 /// The token that resumes a list of tenants after `key`.
 pub(super) fn tenant_token(key: &TenantKey, query: Query) -> String {
-    seal(query, &key.to_string())
+    let life = match key.life {
+        TenantLife::Active => 'a',
+        TenantLife::Deleted => 'd',
+    };
+    seal(query, &format!("{life}{}{}", key.uid, key.name))
 }
 
 /// The key that a token resumes after; `None` for the beginning.
@@ -75,8 +79,18 @@ pub(super) fn tenant_token(key: &TenantKey, query: Query) -> String {
 /// # Errors
 /// When the token is not one of this list.
 pub(super) fn tenant_after(token: &str, query: Query) -> Result<Option<TenantKey>, Status> {
-    let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
-    open(token, query)?.map(|text| text.parse().map_err(invalid)).transpose()
+    let invalid = || status::invalid_field("page_token", "is not a token of this list");
+    let read = |text: String| {
+        let (life, rest) = text.split_at_checked(1)?;
+        let (uid, name) = rest.split_at_checked(32)?;
+        let life = match life {
+            "a" => TenantLife::Active,
+            "d" => TenantLife::Deleted,
+            _ => return None,
+        };
+        Some(TenantKey { name: TenantName::new(name).ok()?, life, uid: uid.parse().ok()? })
+    };
+    open(token, query)?.map(|text| read(text).ok_or_else(invalid)).transpose()
 }
 
 /// The token that resumes a list of nodes after `node`.

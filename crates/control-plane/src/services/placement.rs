@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tenantry_proto::convert::{self, names};
+use tenantry_proto::convert::{self, NodeView, Within as _, names};
 use tenantry_proto::v1;
 use tenantry_proto::v1::placement_service_server::PlacementService;
 use tenantry_state::{Answer, Command};
-use tenantry_types::{Incarnation, Node, NodeId, Revision, Scheduling, TenantUsage, Tier};
+use tenantry_types::{Incarnation, Node, NodeId, NodeLoad, NodeSpec, Revision, Scheduling, TenantUsage, Tier};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +41,12 @@ impl Placement {
     }
 
     fn node_message(&self, published: &Published, node: &Node) -> v1::Node {
-        let load = self.control_plane.observations(|observations| observations.load(&node.id));
-        let placed = published.state.tenants_on(&node.id).map_or(0, tenantry_state::NodeTenants::count);
-        convert::node::node_to_proto(node, self.control_plane.availability(&node.id), load.as_ref(), placed)
+        let view = NodeView {
+            availability: self.control_plane.availability(&node.id),
+            load: self.control_plane.observations(|observations| observations.load(&node.id)),
+            placed_tenants: published.state.tenants_on(&node.id).map_or(0, tenantry_state::NodeTenants::count),
+        };
+        convert::node_view_to_proto(node, &view)
     }
 
     async fn set_scheduling(
@@ -53,7 +56,7 @@ impl Placement {
         request_id: &str,
         scheduling: Scheduling,
     ) -> Result<v1::Node, Status> {
-        let id = names::parse_node(name).map_err(status::invalid)?;
+        let id = names::parse_node("name", name).map_err(status::invalid)?;
         let request = ControlPlane::request(method, request_id, &v1::GetNodeRequest { name: name.to_owned() })?;
         match self.control_plane.propose(request, Command::SetNodeScheduling { id, scheduling }).await? {
             Answer::Node(node) => Ok(self.node_message(&self.control_plane.published.current(), &node)),
@@ -75,7 +78,7 @@ impl PlacementService for Placement {
         let request = request.into_inner();
         let id = node_id(&request.node_id)?;
         let spec = request.spec.ok_or_else(|| status::invalid_field("spec", "must be given"))?;
-        let spec = convert::node::spec_from_proto(&spec).map_err(|error| status::invalid(error.at("spec")))?;
+        let spec = NodeSpec::try_from(spec).within("spec").map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let cluster = published.state.cluster().ok_or_else(status::no_leader)?.uid.to_string();
         if !request.cluster_uid.is_empty() && request.cluster_uid != cluster {
@@ -104,11 +107,11 @@ impl PlacementService for Placement {
         if published.state.node(&id).is_none_or(|node| node.incarnation != incarnation) {
             return Ok(Response::new(v1::HeartbeatResponse { heartbeat_interval_ms, register_again: true }));
         }
-        let load = request.load.map(convert::node::load_from_proto).unwrap_or_default();
+        let load = request.load.map(NodeLoad::from).unwrap_or_default();
         let mut usage = Vec::with_capacity(request.usage.len());
-        for (index, message) in request.usage.iter().enumerate() {
-            let parsed = TenantUsage::try_from(message).map_err(|error| status::invalid(error.at(format!("usage[{index}]"))))?;
-            usage.push(parsed);
+        for (index, message) in request.usage.into_iter().enumerate() {
+            let parsed = TenantUsage::try_from(message).within(&format!("usage[{index}]"));
+            usage.push(parsed.map_err(status::invalid)?);
         }
         let now = self.control_plane.uptime();
         self.control_plane.observations(|observations| observations.hear(&id, incarnation, now, load, usage));
@@ -138,14 +141,14 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::ResolveTenantRequest>,
     ) -> Result<Response<v1::ResolveTenantResponse>, Status> {
-        let name = names::parse_tenant(&request.into_inner().name).map_err(status::invalid)?;
+        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let tenant = admin::find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
         let node = placement.and_then(|placement| published.state.node(&placement.node));
         Ok(Response::new(v1::ResolveTenantResponse {
             tenant_uid: tenant.uid.to_string(),
-            placement: placement.map(convert::tenant::placement_to_proto),
+            placement: placement.map(Into::into),
             data_address: node.map(|node| node.spec.endpoints.data.clone()).unwrap_or_default(),
         }))
     }
@@ -154,13 +157,14 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::ExplainPlacementRequest>,
     ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
-        let tier = convert::tier::optional_from_proto("tier", request.into_inner().tier).map_err(status::invalid)?;
+        let tier = convert::tier_from_wire("tier", request.into_inner().tier).map_err(status::invalid)?;
         self.control_plane.read().await?;
-        let decision = placing::choose(&self.control_plane, tier.unwrap_or(Tier::Small));
+        let placing = placing::choose(&self.control_plane, tier.unwrap_or(Tier::Small));
+        let decision = &placing.decision;
         let candidates = decision.candidates.iter().map(|candidate| v1::PlacementCandidate {
             node: names::node(&candidate.node),
-            rejection: candidate.rejection.as_ref().map(ToString::to_string).unwrap_or_default(),
-            load: candidate.score.as_ref().map_or(0.0, |score| score.load()),
+            rejection: candidate.rejection().map(|reason| reason.to_string()).unwrap_or_default(),
+            load: candidate.score.load(),
         });
         Ok(Response::new(v1::ExplainPlacementResponse {
             node: decision.chosen.as_ref().map(names::node).unwrap_or_default(),
@@ -186,7 +190,7 @@ impl PlacementService for Placement {
 
     async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::GetNodeResponse>, Status> {
         let name = request.into_inner().name;
-        let id = names::parse_node(&name).map_err(status::invalid)?;
+        let id = names::parse_node("name", &name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let node = published.state.node(&id).ok_or_else(|| status::not_found("Node", &name))?;
         Ok(Response::new(v1::GetNodeResponse { node: Some(self.node_message(&published, node)) }))

@@ -59,6 +59,6 @@ pub(super) fn sign(
         .map_err(|error| status::internal(format!("the signing key cannot be used: {error}")))?;
     let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(der.as_bytes()))
         .map_err(|error| status::internal(format!("the token cannot be signed: {error}")))?;
-    let expire_time = Some(convert::time::to_proto(UnixMillis(claims.exp * 1_000)));
+    let expire_time = Some(convert::timestamp(UnixMillis(claims.exp * 1_000)));
     Ok(CreateTenantTokenResponse { token, expire_time })
 }

@@ -125,9 +125,9 @@ async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revis
     let first = v1::RoutingSnapshot {
         revision: revision.get(),
         cluster_uid: state.cluster().map(|cluster| cluster.uid.to_string()).unwrap_or_default(),
-        nodes: state.node_routes().map(Into::into).collect(),
-        token_keys: state.token_keys().map(Into::into).collect(),
-        tiers: state.tiers().iter().map(|tier| (*tier).into()).collect(),
+        nodes: state.node_routes().map(|node| (&node).into()).collect(),
+        token_keys: state.token_keys().map(|key| (&key).into()).collect(),
+        tiers: state.tiers().iter().map(Into::into).collect(),
         ..v1::RoutingSnapshot::default()
     };
     let mut piece = first.clone();
@@ -142,7 +142,7 @@ async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revis
                 return None;
             }
         }
-        piece.tenants.push(route.into());
+        piece.tenants.push((&route).into());
     }
     piece.last = true;
     piece.digest = *routing_digest;

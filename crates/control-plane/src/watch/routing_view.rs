@@ -40,11 +40,11 @@ impl RoutingView {
         let mut view = Self::default();
         for route in state.tenant_routes() {
             let uid = route.uid;
-            view.put_tenant(uid, Some(&route.into()));
+            view.put_tenant(uid, Some(&v1::TenantRoute::from(&route)));
         }
         for route in state.node_routes() {
             let id = route.id.clone();
-            view.put_node(id, &route.into());
+            view.put_node(id, &v1::NodeRoute::from(&route));
         }
         view.put_keys(state);
         view.put_tiers(state);
@@ -66,7 +66,7 @@ impl RoutingView {
             match change {
                 Change::RouteUpserted { uid } | Change::RouteRemoved { uid } => match state.tenant_route(*uid) {
                     Some(route) => {
-                        let route = v1::TenantRoute::from(route);
+                        let route = v1::TenantRoute::from(&route);
                         self.put_tenant(*uid, Some(&route));
                         delta.tenants.push(route);
                     }
@@ -77,7 +77,7 @@ impl RoutingView {
                 },
                 Change::NodeUpserted { id } => {
                     if let Some(node) = state.node(id) {
-                        let route = v1::NodeRoute::from(NodeRoute::of(node));
+                        let route = v1::NodeRoute::from(&NodeRoute::of(node));
                         self.put_node(id.clone(), &route);
                         delta.nodes.push(route);
                     }
@@ -114,7 +114,7 @@ impl RoutingView {
     }
 
     fn put_keys(&mut self, state: &State) -> Vec<v1::TokenKey> {
-        let keys: Vec<v1::TokenKey> = state.token_keys().map(v1::TokenKey::from).collect();
+        let keys: Vec<v1::TokenKey> = state.token_keys().map(|key| v1::TokenKey::from(&key)).collect();
         let digests: HashMap<String, u64> =
             keys.iter().map(|key| (key.key_id.clone(), digest::token_key(key))).collect();
         self.whole ^= xor(&self.keys) ^ xor(&digests);
@@ -126,7 +126,7 @@ impl RoutingView {
         let mut tiers = Vec::new();
         let mut digests = HashMap::new();
         for definition in state.tiers().iter() {
-            let message = v1::TierDefinition::from(*definition);
+            let message = v1::TierDefinition::from(definition);
             digests.insert(definition.tier, digest::tier(&message));
             tiers.push(message);
         }
