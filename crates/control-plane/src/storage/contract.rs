@@ -293,7 +293,7 @@ fn a_damaged_log_is_refused_and_left_alone() {
     let mut store = SledLogStore::open(folder.path(), identity(1)).unwrap();
     store.append(&entries(1..=3, 1)).unwrap();
     drop(store);
-    let db = sled::open(folder.path()).unwrap();
+    let db = sled_log::open_sled(folder.path()).unwrap();
     let key = records::key(1, 0);
     let mut value = db.get(key).unwrap().unwrap().to_vec();
     *value.last_mut().unwrap() ^= 1;
@@ -302,7 +302,7 @@ fn a_damaged_log_is_refused_and_left_alone() {
     drop(db);
     let error = SledLogStore::open(folder.path(), identity(1)).map(drop).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(sled::open(folder.path()).unwrap().contains_key(key).unwrap());
+    assert!(sled_log::open_sled(folder.path()).unwrap().contains_key(key).unwrap());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::binary::{
     Input, Malformed, decode_hard_state, decode_position, encode_hard_state, encode_position, put_members, take_members,
@@ -21,6 +22,9 @@ use super::{
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// sled collects garbage in this thread alone, so it stays on although we flush ourselves.
 const BACKGROUND_FLUSH_MS: u64 = 500;
+
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 const IDENTITY: &[u8] = b"identity";
 const HARD_STATE: &[u8] = b"hard-state";
@@ -218,12 +222,7 @@ impl Open {
             return Err(missing(folder));
         }
         guarded(DOING, || {
-            let db = sled::Config::new()
-                .path(folder)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(Some(BACKGROUND_FLUSH_MS))
-                .open()
-                .map_err(|error| sled_error(DOING, error))?;
+            let db = open_sled(folder).map_err(|error| sled_error(DOING, error))?;
             let io = |source| StoreError::Io { doing: DOING, source };
             let file = File::open(folder.join("db")).map_err(io)?;
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
@@ -336,6 +335,24 @@ impl Open {
         decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<Option<T>, StoreError> {
         self.get(key)?.map(|bytes| decode(&bytes).map_err(damaged)).transpose()
+    }
+}
+
+/// sled's own threads hold the lock on the folder for a moment after it was closed.
+pub(super) fn open_sled(folder: &Path) -> sled::Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(BACKGROUND_FLUSH_MS));
+    let mut attempts = LOCK_ATTEMPTS;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if attempts > 0 && error.to_string().contains("acquire lock") => {
+                attempts -= 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
