@@ -1,1 +1,25 @@
-//! storage
+//! What a member keeps on disk: the Raft log on sled, snapshot files, and the marker that says whose folder it is.
+//!
+//! Nothing here knows Raft's own types or what a command means. Nothing here is ever deleted because it is unreadable.
+
+mod binary;
+#[cfg(test)]
+mod contract;
+mod frame;
+mod identity;
+mod log_store;
+mod memory_log;
+mod records;
+mod sled_log;
+mod snapshot_file;
+mod snapshots;
+
+pub use identity::{Identity, IdentityError};
+pub use log_store::{
+    AppendBatch, EntryKind, HardState, LoadedLog, LogEntry, LogPosition, LogStore, Members, MembersAt, StoreError,
+};
+pub use memory_log::{DiskFault, MemoryDisk, MemoryLogStore};
+pub use sled_log::SledLogStore;
+pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
+pub(crate) use snapshots::measure;
+pub use snapshots::{IncomingSnapshot, SnapshotFolder};

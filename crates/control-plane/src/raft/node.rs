@@ -1,0 +1,290 @@
+//! Puts a member together: folder, store, replica, thread and transport.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, TrySendError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tenantry_types::MemberId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Endpoint;
+
+use super::driver::{Driver, DriverConfig, Peers};
+use super::handle::{ControlSender, Input, RaftHandle};
+use super::outlet::Outlet;
+use super::transport::{ConnectPeer, GrpcPeers, Link, RaftTransport, serve};
+use super::{Health, InitialMembers, RaftStatus, Replica, ReplicaConfig, ReplicaError, Role, StateMachine};
+use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How a member runs.
+#[derive(Clone)]
+pub struct RaftConfig {
+    /// This member.
+    pub member: MemberId,
+    /// Its own folder: holds the log, the snapshots and the marker that says whose it is.
+    pub data_dir: PathBuf,
+    /// The list that the cluster began with. Checked at every start, used at the first.
+    pub initial_members: InitialMembers,
+    /// Election, snapshots and limits. Its member and fingerprint are filled in from the above.
+    pub replica: ReplicaConfig,
+    /// How long a tick is.
+    pub tick: Duration,
+    /// How long to wait after a failure of the disk before it is tried again.
+    pub storage_retry: Duration,
+    /// Messages and calls that may wait for the raft thread; further ones are dropped or refused as busy.
+    pub inbox: usize,
+    /// No command is larger, in bytes.
+    pub max_command_bytes: usize,
+    /// How to reach other members: plain HTTP/2 unless set.
+    pub connect: ConnectPeer,
+}
+
+impl RaftConfig {
+    /// The defaults of the design.
+    #[must_use]
+    pub fn new(member: MemberId, data_dir: PathBuf, initial_members: InitialMembers) -> Self {
+        let replica = ReplicaConfig::new(member, initial_members.fingerprint());
+        Self {
+            member,
+            data_dir,
+            initial_members,
+            replica,
+            tick: Duration::from_millis(50),
+            storage_retry: Duration::from_secs(1),
+            inbox: 8192,
+            max_command_bytes: 1024 * 1024,
+            connect: plain_http(),
+        }
+    }
+}
+
+/// Why a member did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder cannot be used.
+    #[error("cannot use the data folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder is not this member's, or not whole.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The log cannot be opened.
+    #[error("cannot open the Raft log in {path}")]
+    Store {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The snapshots cannot be opened.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    /// Log and snapshots do not give a working member.
+    #[error("cannot continue from the data folder {path}")]
+    Replica {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ReplicaError,
+    },
+    /// The system refused a thread, or the opening panicked.
+    #[error("cannot start the raft thread")]
+    Thread {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running member.
+pub struct RaftNode;
+
+impl RaftNode {
+    /// Opens the folder, restores `machine` and starts the member. Must be called within a tokio runtime.
+    ///
+    /// The returned service is to be mounted on the router that listens on this member's address.
+    ///
+    /// # Errors
+    /// When the folder is not usable, not this member's, or damaged. Nothing on disk is changed by a refusal.
+    pub async fn start<M: StateMachine>(
+        config: RaftConfig,
+        machine: M,
+    ) -> Result<(RaftHandle<M::Answer>, RaftTransport), StartError> {
+        let opening = config.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&opening, machine)).await;
+        let (replica, folder) = opened.map_err(|panic| StartError::Thread {
+            source: std::io::Error::other(panic),
+        })??;
+        let link = Link {
+            fingerprint: config.initial_members.fingerprint(),
+            own: config.member,
+        };
+        let connections = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let addresses = replica.members().addresses.clone();
+        let peers = |control: &ControlSender| {
+            GrpcPeers::start(
+                link,
+                &addresses,
+                &config.connect,
+                folder.clone(),
+                control,
+                tasks.clone(),
+                connections.clone(),
+            )
+        };
+        let handle = launch(&config, replica, peers, connections.clone(), tasks.clone())?;
+        let inbox = Arc::downgrade(&handle.inbox);
+        let take = move |message: Bytes| match inbox.upgrade() {
+            // A dropped message is as good as one lost on the way.
+            Some(inbox) => !matches!(
+                inbox.try_send(Input::Message(message)),
+                Err(TrySendError::Disconnected(_))
+            ),
+            None => false,
+        };
+        let service = serve(link, Arc::new(take), handle.control.clone(), folder, connections);
+        Ok((handle, service))
+    }
+}
+
+/// Gives a replica its thread.
+pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
+    config: &RaftConfig,
+    replica: Replica<L, M>,
+    peers: impl FnOnce(&ControlSender) -> P,
+    connections: CancellationToken,
+    tasks: TaskTracker,
+) -> Result<RaftHandle<M::Answer>, StartError> {
+    let (inbox, waiting) = mpsc::sync_channel(config.inbox);
+    let inbox = Arc::new(inbox);
+    let (orders, control) = mpsc::channel();
+    let orders = ControlSender::new(orders, &inbox);
+    let origin = getrandom::u64().map_err(|error| StartError::Thread {
+        source: std::io::Error::other(error),
+    })?;
+    let (status, watcher) = watch::channel(first_status(config.member, &replica));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let driver = Driver {
+        config: DriverConfig {
+            tick: config.tick,
+            election_ticks: u64::try_from(config.replica.election_ticks).unwrap_or(u64::MAX),
+            storage_retry: config.storage_retry,
+        },
+        log_bytes: replica.log_bytes(),
+        replica,
+        outlet: Outlet::new(origin, peers(&orders), orders.clone()),
+        inbox: waiting,
+        control,
+        status,
+        stopping: Arc::clone(&stopping),
+        failed: None,
+        transfers: Vec::new(),
+        snapshot_waiters: Vec::new(),
+        ticks: 0,
+        stop_deadline_tick: None,
+    };
+    let thread = std::thread::Builder::new()
+        .name("raft".into())
+        .spawn(move || driver.run())
+        .map_err(|source| StartError::Thread { source })?;
+    Ok(RaftHandle {
+        inbox,
+        control: orders,
+        status: watcher,
+        stopping,
+        thread: Arc::new(Mutex::new(Some(thread))),
+        connections,
+        tasks,
+        max_command_bytes: config.max_command_bytes,
+    })
+}
+
+fn first_status<L: LogStore, M: StateMachine>(member: MemberId, replica: &Replica<L, M>) -> RaftStatus {
+    let (first_index, last_index) = replica.log_range();
+    RaftStatus {
+        member,
+        term: replica.term(),
+        role: Role::Follower,
+        leader: None,
+        commit: replica.commit(),
+        applied: replica.applied(),
+        first_index,
+        last_index,
+        snapshot_index: replica.snapshot().index,
+        digest: replica.digest(),
+        log_bytes: replica.log_bytes(),
+        health: Health::Running,
+    }
+}
+
+/// The folder's marker is written last: until then the member has promised nothing, and the first start may be repeated.
+fn open<M: StateMachine>(
+    config: &RaftConfig,
+    machine: M,
+) -> Result<(Replica<SledLogStore, M>, SnapshotFolder), StartError> {
+    let path = &config.data_dir;
+    let identity = Identity {
+        member: config.member,
+        fingerprint: config.initial_members.fingerprint(),
+    };
+    std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
+        path: path.clone(),
+        source,
+    })?;
+    let known = identity.check_folder(path)?;
+    let folder = SnapshotFolder::open(&path.join("snapshots"), identity.fingerprint)?;
+    let mut store = open_store(&path.join("log"), identity, known)?;
+    let mut replica_config = config.replica.clone();
+    replica_config.member = identity.member;
+    replica_config.fingerprint = identity.fingerprint;
+    let failed = |source| StartError::Replica {
+        path: path.clone(),
+        source,
+    };
+    if !known {
+        Replica::bootstrap(&replica_config, &mut store, &folder, &machine, &config.initial_members).map_err(failed)?;
+        identity.mark_folder(path)?;
+    }
+    let replica = Replica::open(replica_config, store, folder.clone(), machine).map_err(failed)?;
+    Ok((replica, folder))
+}
+
+fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogStore, StartError> {
+    let opened = if known {
+        SledLogStore::open_existing(path, identity)
+    } else {
+        SledLogStore::open(path, identity)
+    };
+    opened.map_err(|source| StartError::Store {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn plain_http() -> ConnectPeer {
+    Arc::new(|_, address| {
+        Box::pin(async move {
+            Endpoint::from_shared(format!("http://{address}"))?
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .connect()
+                .await
+        })
+    })
+}

@@ -1,0 +1,138 @@
+//! Sends one snapshot file on a stream of its own, and reports how that ended whatever happens.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tenantry_proto::internal::v1::raft_transport_service_client::RaftTransportServiceClient;
+use tenantry_proto::internal::v1::send_snapshot_request::Part;
+use tenantry_proto::internal::v1::{SendSnapshotRequest, SnapshotData, SnapshotHeader};
+use tenantry_types::MemberId;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{ConnectPeer, Link, PIECE_BYTES};
+use crate::raft::handle::{Control, ControlSender};
+use crate::raft::{OutgoingSnapshot, SnapshotOutcome};
+use crate::storage::{SnapshotFolder, measure};
+
+/// A transfer that takes longer is given up and begun anew.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
+/// Pieces read ahead of the network.
+const READ_AHEAD: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct SnapshotSender {
+    pub(super) link: Link,
+    pub(super) addresses: BTreeMap<MemberId, String>,
+    pub(super) connect: ConnectPeer,
+    pub(super) folder: SnapshotFolder,
+    pub(super) control: ControlSender,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the member has no address")]
+    NoAddress,
+    #[error("cannot read the file")]
+    File,
+    #[error("cannot connect")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the receiver refused: {0}")]
+    Refused(tonic::Status),
+    #[error("it took too long")]
+    TimedOut,
+}
+
+/// Raft sends a member nothing else until it hears how this ended; so it hears it even if the task is cancelled.
+struct Report {
+    control: ControlSender,
+    to: MemberId,
+    outcome: SnapshotOutcome,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.control.send(Control::SnapshotReport {
+            to: self.to,
+            outcome: self.outcome,
+        });
+    }
+}
+
+pub(super) async fn send_snapshot(sender: SnapshotSender, snapshot: OutgoingSnapshot) {
+    let to = snapshot.to;
+    let mut report = Report {
+        control: sender.control.clone(),
+        to,
+        outcome: SnapshotOutcome::Failed,
+    };
+    let index = snapshot.position.index;
+    let sent = tokio::time::timeout(TIME_LIMIT, sender.send(snapshot)).await;
+    match sent.unwrap_or(Err(Failed::TimedOut)) {
+        Ok(()) => {
+            tracing::info!(%to, index, "sent a snapshot");
+            report.outcome = SnapshotOutcome::Delivered;
+        }
+        Err(error) => {
+            tracing::warn!(%to, index, error = &error as &dyn std::error::Error, "a snapshot was not delivered");
+        }
+    }
+}
+
+impl SnapshotSender {
+    async fn send(self, snapshot: OutgoingSnapshot) -> Result<(), Failed> {
+        let to = snapshot.to;
+        let address = self.addresses.get(&to).ok_or(Failed::NoAddress)?;
+        let channel = (self.connect)(to, address.clone()).await.map_err(Failed::Connect)?;
+        let folder = self.folder.clone();
+        let (file, size_bytes, crc32) = tokio::task::spawn_blocking(move || {
+            let mut file = folder.open_raw(snapshot.position).ok()?;
+            let (size, crc) = measure(&mut file).ok()?;
+            Some((file, size, crc))
+        })
+        .await
+        .ok()
+        .flatten()
+        .ok_or(Failed::File)?;
+        let header = SnapshotHeader {
+            cluster_fingerprint: self.link.fingerprint,
+            from: self.link.own.get(),
+            to: to.get(),
+            message: snapshot.message,
+            size_bytes,
+            crc32,
+        };
+        let (parts, stream) = mpsc::channel(READ_AHEAD);
+        // Ends by itself when the receiving side of the channel is gone.
+        let reader = tokio::task::spawn_blocking(move || read_parts(header, file, &parts));
+        let answer = RaftTransportServiceClient::new(channel)
+            .send_snapshot(ReceiverStream::new(stream))
+            .await;
+        let _ = reader.await;
+        answer.map(drop).map_err(Failed::Refused)
+    }
+}
+
+/// A file that cannot be read on ends the stream early; the receiver then refuses it.
+fn read_parts(header: SnapshotHeader, mut file: File, parts: &mpsc::Sender<SendSnapshotRequest>) {
+    let request = |part| SendSnapshotRequest { part: Some(part) };
+    if parts.blocking_send(request(Part::Header(header))).is_err() {
+        return;
+    }
+    let mut offset = 0;
+    let mut buffer = vec![0; PIECE_BYTES];
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        let bytes = Bytes::copy_from_slice(buffer.get(..read).unwrap_or_default());
+        if parts.blocking_send(request(Part::Data(SnapshotData { offset, bytes }))).is_err() {
+            return;
+        }
+        offset += read as u64;
+    }
+}

@@ -1,0 +1,195 @@
+//! The bytes of small records: little-endian numbers and length-prefixed strings.
+//!
+//! Reading never panics and never trusts a length: what does not fit is `Malformed`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tenantry_types::MemberId;
+
+use super::{HardState, LogPosition, Members, MembersAt};
+
+/// Bytes that are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {0}")]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// Takes values off the front of a slice.
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed("length"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("number"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A length-prefixed byte string.
+    pub(super) fn blob(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = usize::try_from(self.u32()?).map_err(|_| Malformed("length"))?;
+        self.bytes(len)
+    }
+
+    pub(super) fn finish(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("end")) }
+    }
+}
+
+/// Appends a length-prefixed byte string of less than 4 GiB.
+pub(super) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+pub(super) fn encode_hard_state(state: HardState) -> Vec<u8> {
+    [state.term, state.vote, state.commit].into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+pub(super) fn decode_hard_state(bytes: &[u8]) -> Result<HardState, Malformed> {
+    let mut input = Input(bytes);
+    let state = HardState {
+        term: input.u64()?,
+        vote: input.u64()?,
+        commit: input.u64()?,
+    };
+    input.finish()?;
+    Ok(state)
+}
+
+pub(super) fn encode_position(position: LogPosition) -> Vec<u8> {
+    [position.index, position.term].into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+pub(super) fn decode_position(bytes: &[u8]) -> Result<LogPosition, Malformed> {
+    let mut input = Input(bytes);
+    let position = LogPosition {
+        index: input.u64()?,
+        term: input.u64()?,
+    };
+    input.finish()?;
+    Ok(position)
+}
+
+pub(super) fn put_members(out: &mut Vec<u8>, at: &MembersAt) {
+    let members = &at.members;
+    out.extend_from_slice(&at.index.to_le_bytes());
+    for set in [
+        &members.voters,
+        &members.learners,
+        &members.voters_outgoing,
+        &members.learners_next,
+    ] {
+        put_count(out, set.len());
+        for id in set {
+            out.extend_from_slice(&id.get().to_le_bytes());
+        }
+    }
+    out.push(u8::from(members.auto_leave));
+    put_count(out, members.addresses.len());
+    for (id, address) in &members.addresses {
+        out.extend_from_slice(&id.get().to_le_bytes());
+        put_blob(out, address.as_bytes());
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+pub(super) fn take_members(input: &mut Input<'_>) -> Result<MembersAt, Malformed> {
+    let index = input.u64()?;
+    let voters = take_ids(input)?;
+    let learners = take_ids(input)?;
+    let voters_outgoing = take_ids(input)?;
+    let learners_next = take_ids(input)?;
+    let auto_leave = match input.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Malformed("flag")),
+    };
+    let mut addresses = BTreeMap::new();
+    for _ in 0..input.u32()? {
+        let id = take_id(input)?;
+        let address = std::str::from_utf8(input.blob()?).map_err(|_| Malformed("address"))?;
+        addresses.insert(id, address.to_owned());
+    }
+    let members = Members {
+        voters,
+        learners,
+        voters_outgoing,
+        learners_next,
+        auto_leave,
+        addresses,
+    };
+    Ok(MembersAt { index, members })
+}
+
+fn take_ids(input: &mut Input<'_>) -> Result<BTreeSet<MemberId>, Malformed> {
+    let count = input.u32()?;
+    (0..count).map(|_| take_id(input)).collect()
+}
+
+fn take_id(input: &mut Input<'_>) -> Result<MemberId, Malformed> {
+    MemberId::new(input.u64()?).map_err(|_| Malformed("member id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ids() -> impl Strategy<Value = BTreeSet<MemberId>> {
+        proptest::collection::btree_set((1..u64::MAX).prop_map(|id| MemberId::new(id).unwrap()), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn members_read_back_as_written(
+            index: u64, voters in ids(), learners in ids(), outgoing in ids(), next in ids(), auto_leave: bool, name in ".{0,20}",
+        ) {
+            let addresses = voters.iter().map(|id| (*id, name.clone())).collect();
+            let at = MembersAt {
+                index,
+                members: Members { voters, learners, voters_outgoing: outgoing, learners_next: next, auto_leave, addresses },
+            };
+            let mut bytes = Vec::new();
+            put_members(&mut bytes, &at);
+            let mut input = Input(&bytes);
+            prop_assert_eq!(take_members(&mut input), Ok(at));
+            prop_assert_eq!(input.finish(), Ok(()));
+            for cut in 0..bytes.len() {
+                prop_assert!(take_members(&mut Input(&bytes[..cut])).is_err());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = take_members(&mut Input(&bytes));
+            let _ = decode_hard_state(&bytes);
+            let _ = decode_position(&bytes);
+        }
+    }
+}
