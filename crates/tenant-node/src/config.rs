@@ -157,6 +157,11 @@ impl Options {
                 }
             }
         }
+        // Whoever reaches the peer port is believed. Until nodes prove themselves to each other by certificate, only this
+        // machine may reach it.
+        if !peer_listen.ip().is_loopback() {
+            return Err(invalid("peer-listen", format!("{peer_listen} is not on loopback; traffic between machines needs mTLS")));
+        }
         let endpoints = NodeEndpoints {
             data: advertised("advertise-data", self.advertise_data, listen)?,
             peer: advertised("advertise-peer", self.advertise_peer, peer_listen)?,
@@ -270,6 +275,7 @@ mod tests {
             (Options { control_plane: Some(vec!["here".into()]), ..options() }, "control-plane"),
             (Options { listen: wildcard, ..options() }, "advertise-data"),
             (Options { listen: wildcard, insecure_dev: Some(true), ..options() }, "listen"),
+            (Options { peer_listen: wildcard, ..options() }, "peer-listen"),
             (Options { disk: Some("much".into()), ..options() }, "disk"),
             (Options { max_tenants: Some(0), ..options() }, "max-tenants"),
             (Options { sample_interval_ms: Some(0), ..options() }, "sample-interval-ms"),

@@ -101,6 +101,17 @@ pub enum EventDetail {
 }
 
 impl EventDetail {
+    /// The names of all kinds, as [`kind`](Self::kind) gives them.
+    pub const KINDS: [&'static str; 7] = [
+        "hotspot-raised",
+        "hotspot-cleared",
+        "class-changed",
+        "tier-changed",
+        "quota-crossed",
+        "node-registered",
+        "events-dropped",
+    ];
+
     /// The name of the kind in kebab case, as in filters and on the command line.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -180,4 +191,31 @@ pub struct Event {
     pub tenant: Option<(TenantUid, TenantName)>,
     /// What happened.
     pub detail: EventDetail,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed() {
+        let (score, terms) = (HotspotScore::clamped(0.8), ScoreTerms::default());
+        let (from, to) = (Tier::Micro, Tier::Small);
+        let quota = QuotaKind::Database;
+        let all = [
+            EventDetail::HotspotRaised { score, terms },
+            EventDetail::HotspotCleared { score, terms },
+            EventDetail::ClassChanged { from, to, database_bytes: 0, requests_last_day: 0 },
+            EventDetail::TierChanged { from, to },
+            EventDetail::QuotaCrossed { quota, percent: 80, used: 8, limit: 10 },
+            EventDetail::NodeRegistered { incarnation: Incarnation(1) },
+            EventDetail::EventsDropped { count: 1 },
+        ];
+        assert_eq!(all.map(|detail| detail.kind()), EventDetail::KINDS);
+    }
+
+    #[test]
+    fn a_score_is_always_between_0_and_1() {
+        assert_eq!([f64::NAN, -1.0, 0.5, 7.0].map(|value| HotspotScore::clamped(value).get()), [0.0, 0.0, 0.5, 1.0]);
+    }
 }

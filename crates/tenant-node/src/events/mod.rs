@@ -3,5 +3,7 @@
 //! Must not decide what is worth an event (that is `hotspot` and `quota`), and must never hold up a request.
 
 mod outbox;
+mod reporter;
 
 pub use outbox::{Outbox, OutboxError, PendingBatch, PendingEvent};
+pub use reporter::report;

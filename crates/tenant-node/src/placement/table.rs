@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use imbl::HashMap;
+use tenantry_proto::convert::digest;
+use tenantry_proto::v1;
 use tenantry_types::{
     ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, Tier, TierDefinition,
     TokenKey,
@@ -73,7 +75,7 @@ impl RoutingTable {
     /// The key that a token's `kid` header names.
     #[must_use]
     pub fn token_key(&self, id: &str) -> Option<&TokenKey> {
-        self.token_keys.iter().find(|key| key.id == id)
+        self.token_keys.iter().find(|key| key.key_id == id)
     }
 
     /// All tiers' definitions.
@@ -105,6 +107,16 @@ impl RoutingTable {
     #[must_use]
     pub fn token_keys(&self) -> &[TokenKey] {
         &self.token_keys
+    }
+
+    /// The digest that the control plane has for the same table: the XOR over all records.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let tenants = self.tenants().map(|route| digest::tenant_route(&v1::TenantRoute::from(&**route)));
+        let nodes = self.nodes().map(|node| digest::node_route(&v1::NodeRoute::from(node)));
+        let keys = self.token_keys.iter().map(|key| digest::token_key(&v1::TokenKey::from(key)));
+        let tiers = self.tiers.iter().map(|tier| digest::tier(&v1::TierDefinition::from(tier)));
+        tenants.chain(nodes).chain(keys).chain(tiers).fold(0, |all, one| all ^ one)
     }
 
     /// Adds a tenant or replaces what was known of it.

@@ -1,0 +1,160 @@
+//! Keeps the routing table fresh from the placement watch, and its copy on disk behind it.
+//!
+//! Whatever goes wrong here, the last good table stays in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control_client::{ControlClient, RoutingPosition, RoutingUpdate, RoutingWatch, WatchError};
+use service_runtime::readiness::Latch;
+use tenantry_types::NodeId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::disk::RoutingFile;
+use super::table::{RoutingTable, SharedRoutingTable};
+use super::update;
+
+/// The copy on disk is written at most this often; what it lacks after a crash comes with the next watch.
+const WRITE_INTERVAL: Duration = Duration::from_millis(500);
+/// Pause after an error that another attempt will hardly mend.
+const ERROR_PAUSE: Duration = Duration::from_secs(5);
+
+/// Follows until `stop`. `known` is released as soon as there is a table to serve by.
+pub async fn follow(
+    client: ControlClient,
+    node: NodeId,
+    table: SharedRoutingTable,
+    file: RoutingFile,
+    known: Latch,
+    stop: CancellationToken,
+) {
+    let changed = Arc::new(Notify::new());
+    let writing = tokio::spawn(write_copies(table.clone(), file, Arc::clone(&changed), stop.clone()));
+    let watching = watch(client, node, &table, &changed, &known);
+    stop.run_until_cancelled(watching).await;
+    if let Err(error) = writing.await {
+        tracing::error!(%error, "writing the routing table panicked");
+    }
+}
+
+async fn watch(client: ControlClient, node: NodeId, table: &SharedRoutingTable, changed: &Notify, known: &Latch) {
+    let current = table.current();
+    let position =
+        RoutingPosition { cluster_uid: current.cluster, revision: current.revision, digest: current.digest() };
+    drop(current);
+    let mut watch = RoutingWatch::new(client, node.to_string(), position);
+    loop {
+        let update = match watch.next().await {
+            Ok(update) => update,
+            Err(error @ WatchError::OtherCluster { .. }) => {
+                tracing::error!(%error, "the control plane is not this node's; its placements are not followed");
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
+            }
+            Err(WatchError::Refused(refusal)) => {
+                tracing::warn!(%refusal, "the placement watch was refused");
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        match take_in(&table.current(), update) {
+            Taken::Table { table: next, digest } => {
+                watch.confirm(digest);
+                metrics::gauge!("tenantry_node_routing_revision").set(precise(next.revision.get()));
+                table.replace(*next);
+                known.release();
+                changed.notify_one();
+            }
+            Taken::Same => known.release(),
+            Taken::Diverged => {
+                tracing::warn!("the routing table differs from the control plane's and is fetched anew");
+                watch.start_over();
+            }
+            Taken::Refused(error) => {
+                metrics::counter!("tenantry_node_routing_refused_total").increment(1);
+                tracing::error!(%error, "the control plane sent a record that makes no sense; the last good table stays");
+                watch.start_over();
+                tokio::time::sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What became of an update.
+enum Taken {
+    /// Another table, and its digest.
+    Table { table: Box<RoutingTable>, digest: u64 },
+    /// The table is what it should be.
+    Same,
+    /// The table is not what it should be.
+    Diverged,
+    /// The update cannot be used.
+    Refused(update::InvalidRecord),
+}
+
+fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
+    let next = match update {
+        RoutingUpdate::Replaced { revision, cluster_uid, tenants, nodes, keys, tiers, digest } => {
+            let replaced = update::replace(revision, cluster_uid, tenants, nodes, keys, tiers);
+            if let Ok(table) = &replaced
+                && table.digest() != digest
+            {
+                // A member of another version may know fields that we do not. The table is right as far as we can tell.
+                tracing::debug!("the snapshot's digest is not ours");
+            }
+            replaced
+        }
+        RoutingUpdate::Changed(delta) => {
+            let mut next = current.clone();
+            update::change(&mut next, delta).map(|()| next)
+        }
+        RoutingUpdate::Bookmark { revision, digest } => {
+            if current.digest() != digest {
+                return Taken::Diverged;
+            }
+            let mut next = current.clone();
+            next.revision = revision.max(current.revision);
+            return if next.revision == current.revision {
+                Taken::Same
+            } else {
+                Taken::Table { table: Box::new(next), digest }
+            };
+        }
+    };
+    match next {
+        Ok(table) => {
+            let digest = table.digest();
+            Taken::Table { table: Box::new(table), digest }
+        }
+        Err(error) => Taken::Refused(error),
+    }
+}
+
+async fn write_copies(table: SharedRoutingTable, file: RoutingFile, changed: Arc<Notify>, stop: CancellationToken) {
+    let mut written = table.current().revision;
+    loop {
+        let stopping = stop.run_until_cancelled(changed.notified()).await.is_none();
+        let current = table.current();
+        if current.revision != written {
+            let (file, revision) = (file.clone(), current.revision);
+            match tokio::task::spawn_blocking(move || file.write(&current)).await {
+                Ok(Ok(())) => written = revision,
+                Ok(Err(error)) => {
+                    metrics::counter!("tenantry_node_routing_write_failures_total").increment(1);
+                    tracing::error!(%error, "the routing table's copy on disk could not be written");
+                }
+                Err(error) => tracing::error!(%error, "writing the routing table panicked"),
+            }
+        }
+        if stopping {
+            return;
+        }
+        stop.run_until_cancelled(tokio::time::sleep(WRITE_INTERVAL)).await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows floats alone; revisions stay far below 2^53")]
+const fn precise(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,96 @@
+//! Once per sample period: takes every measured tenant's figures, publishes them, and hands what changed to the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tenantry_types::{NodeId, TenantUsage};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock as _;
+use crate::events::Outbox;
+use crate::metrics::{Exposition, NodeFigures};
+use crate::usage::UsageReader;
+
+/// Quotas of tenants that were quiet for this long are written and forgotten.
+const QUOTA_QUIET: Duration = Duration::from_secs(600);
+
+/// The latest figures, busiest first, for the heartbeat. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LatestUsage(Arc<RwLock<Vec<TenantUsage>>>);
+
+impl LatestUsage {
+    /// At most `most` tenants' figures, busiest first.
+    #[must_use]
+    pub fn busiest(&self, most: usize) -> Vec<TenantUsage> {
+        self.0.read().iter().take(most).cloned().collect()
+    }
+
+    /// Sum of the CPU time of all tenants' queries, in thousandths of one core, and of their database bytes.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let latest = self.0.read();
+        let cpu = latest.iter().map(|usage| usage.cpu_millicores).sum();
+        let bytes = latest.iter().map(|usage| usage.database_bytes.saturating_add(usage.wal_bytes)).sum();
+        (cpu, bytes)
+    }
+}
+
+/// What the sampler works with.
+pub struct Sampler {
+    /// This node.
+    pub node: NodeId,
+    /// Reads the figures.
+    pub reader: UsageReader,
+    /// Shows them at `/metrics`.
+    pub exposition: Arc<Exposition>,
+    /// Takes what changed.
+    pub outbox: Arc<Outbox>,
+    /// Takes the figures for the heartbeat.
+    pub latest: LatestUsage,
+    /// How often.
+    pub interval: Duration,
+}
+
+impl Sampler {
+    /// Samples until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.interval);
+        // After a stall the next period starts now; a burst of samples would look like a burst of load.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.round().await;
+            self.reader.quotas.forget_idle(QUOTA_QUIET).await;
+        }
+    }
+
+    async fn round(&self) {
+        let table = self.reader.table.current();
+        let mut samples = Vec::new();
+        for meter in self.reader.meters.metered() {
+            let here = |placement: &tenantry_types::Placement| placement.node == self.node;
+            let route = table.tenant(meter.uid()).filter(|route| route.placement.as_ref().is_some_and(here));
+            let Some(route) = route else {
+                // Deleted or moved: its figures are another node's, or nobody's.
+                self.reader.meters.forget(meter.uid());
+                continue;
+            };
+            match self.reader.sample(route).await {
+                Ok((sample, events)) => {
+                    let now = self.reader.clock.now().wall;
+                    events.into_iter().for_each(|detail| self.outbox.append(now, Some(route.uid), detail));
+                    samples.push(sample);
+                }
+                Err(error) => tracing::warn!(tenant = %route.name, %error, "a tenant could not be sampled"),
+            }
+        }
+        samples.sort_by_key(|sample| std::cmp::Reverse((sample.requests_last_hour, sample.usage.tenant)));
+        *self.latest.0.write() = samples.iter().map(|sample| sample.usage.clone()).collect();
+        let open = self.reader.databases.open_tenants().len() as u64;
+        let figures = NodeFigures::gather(open, &self.reader.meters, &self.reader.quotas);
+        let exposition = Arc::clone(&self.exposition);
+        if let Err(error) = tokio::task::spawn_blocking(move || exposition.publish(&figures, &samples)).await {
+            tracing::error!(%error, "publishing the figures panicked");
+        }
+    }
+}
