@@ -3,6 +3,9 @@
 //! Conversions name the field that was wrong. This crate must not know the state machine, storage or sockets.
 #![forbid(unsafe_code)]
 
+pub mod convert;
+mod secret;
+
 /// The public API.
 pub mod v1 {
     #![allow(

@@ -1,1 +1,25 @@
-//! tenantry-state
+//! The replicated state machine and the placement planner.
+//!
+//! [`apply`] takes a command to the next [`State`]; [`planner`] and [`tier_policy`] are what the leader decides with
+//! before it proposes one. Nothing here reads a clock, draws randomness, does I/O or depends on the order of a hash
+//! map: time, random ids and decisions travel inside the command, so that every member reaches the same state.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod command;
+mod digest;
+mod outcome;
+pub mod planner;
+mod state;
+#[cfg(any(test, feature = "strategies"))]
+pub mod strategies;
+pub mod tier_policy;
+
+pub use apply::apply;
+pub use command::{Command, Envelope, Fingerprint, Request, SecretKey, SigningKey};
+pub use outcome::{Answer, Applied, Change, Outcome, Rejection};
+pub use state::{
+    ClusterInfo, DeletedTenants, MAX_EVENTS, MAX_REQUESTS, NodeTenants, REQUEST_LIFETIME, Record, ReportCursor,
+    RestoreError, Restorer, State, StoredRequest, TenantFilter, TenantKey, TenantLife, TenantPage, Tiers,
+};
+pub use tier_policy::TierDecision;

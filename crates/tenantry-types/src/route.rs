@@ -1,6 +1,9 @@
 //! What a node must know to serve a tenant, or to forward its requests.
 
-use crate::{DomainName, Durability, EffectiveQuota, NodeId, Placement, TenantName, TenantUid, Tier};
+use crate::{
+    DomainName, Durability, EffectiveQuota, Node, NodeId, Placement, Tenant, TenantName, TenantUid, Tier,
+    TierDefinition,
+};
 
 /// One tenant in the routing table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,22 @@ pub struct TenantRoute {
     pub durability: Durability,
 }
 
+impl TenantRoute {
+    /// The route of `tenant`, whose contracted tier is defined by `tier`.
+    #[must_use]
+    pub fn of(tenant: &Tenant, tier: &TierDefinition) -> Self {
+        Self {
+            uid: tenant.uid,
+            name: tenant.name.clone(),
+            domains: tenant.spec.domains.clone(),
+            placement: tenant.placement.clone(),
+            tier: tenant.spec.tier,
+            quota: tenant.effective_quota(tier),
+            durability: tenant.spec.durability,
+        }
+    }
+}
+
 /// One node in the routing table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRoute {
@@ -28,6 +47,17 @@ pub struct NodeRoute {
     pub id: NodeId,
     /// Where it takes forwarded requests, `host:port`.
     pub peer_address: String,
+}
+
+impl NodeRoute {
+    /// The route to `node`.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        Self {
+            id: node.id.clone(),
+            peer_address: node.spec.endpoints.peer.clone(),
+        }
+    }
 }
 
 /// A key that tenants' tokens are verified with.

@@ -1,0 +1,27 @@
+//! Between messages and domain types, one file per proto file.
+//!
+//! From the wire: `TryFrom`, with an error that names the field that was wrong. To the wire: `From`. Where a message needs
+//! more than its domain type holds, there is a function instead. A field that is read by nobody is not checked.
+
+pub mod digest;
+mod event;
+mod field;
+pub mod names;
+mod node;
+mod notification_service;
+mod placement_service;
+mod quota;
+pub mod tenant;
+pub mod tier;
+mod time;
+pub mod update_mask;
+mod usage;
+
+pub use event::severity_from_wire;
+pub use field::{InvalidField, Within};
+pub use node::{NodeView, etag, node_to_proto, node_view_to_proto, parse_etag, scheduling_from_wire};
+pub use placement_service::{key_bytes, key_id};
+pub use tenant::{stored_to_proto, tenant_to_proto};
+pub use tier::{required_tier, tier_from_wire};
+pub use time::{timestamp, unix_millis};
+pub use update_mask::apply_update_mask;

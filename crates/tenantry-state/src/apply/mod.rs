@@ -1,0 +1,127 @@
+//! From one state to the next. Accepts or rejects, never chooses, never fails.
+
+mod events;
+mod nodes;
+mod tenants;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use tenantry_types::{MemberId, Revision, UnixMillis};
+
+use crate::state::{MAX_REQUESTS, StoredRequest};
+use crate::{Answer, Applied, Change, ClusterInfo, Command, Envelope, Outcome, Rejection, State};
+
+/// What a command may know of its circumstances.
+struct Context {
+    revision: Revision,
+    now: UnixMillis,
+    member: MemberId,
+}
+
+/// Applies the command at `revision`, the index of its log entry. Every member that applies the same entries in the same
+/// order ends in the same state and sees the same outcomes. A request that was answered before is answered the same
+/// again and changes nothing.
+pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Applied {
+    let mut changes = Vec::new();
+    if revision <= state.revision() {
+        let applied = state.revision();
+        return Applied {
+            outcome: Err(Rejection::RevisionNotNew { applied }),
+            changes,
+        };
+    }
+    let Envelope {
+        now,
+        proposed_by,
+        request,
+        command,
+    } = envelope;
+    state.observe_time(now);
+    state.expire_requests(MAX_REQUESTS);
+    let answered = request.and_then(|request| state.answered(&request));
+    let outcome = answered.unwrap_or_else(|| {
+        let context = Context {
+            revision,
+            now,
+            member: proposed_by,
+        };
+        let outcome = run(state, &context, command, &mut changes);
+        if let Some(request) = request {
+            state.expire_requests(MAX_REQUESTS - 1);
+            state.put_request(StoredRequest {
+                request,
+                revision,
+                answered_at: state.clock(),
+                outcome: outcome.clone(),
+            });
+        }
+        outcome
+    });
+    state.advance(revision);
+    Applied { outcome, changes }
+}
+
+fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec<Change>) -> Outcome {
+    if state.cluster().is_none() && !matches!(command, Command::InitializeCluster { .. }) {
+        return Err(Rejection::NotInitialized);
+    }
+    match command {
+        Command::InitializeCluster {
+            uid,
+            tiers,
+            signing_key,
+        } => {
+            if let Some(cluster) = state.cluster() {
+                return Err(Rejection::AlreadyInitialized { uid: cluster.uid });
+            }
+            let cluster = ClusterInfo {
+                uid,
+                created_at: context.now,
+            };
+            state.set_cluster(cluster);
+            state.set_tiers(*tiers);
+            state.put_key(signing_key);
+            changes.extend([Change::TiersChanged, Change::KeysChanged]);
+            Ok(Answer::Cluster(cluster))
+        }
+        Command::CreateTenant { uid, name, spec, node } => {
+            tenants::create(state, context, tenants::New { uid, name, spec, node }, changes)
+        }
+        Command::UpdateTenant { uid, expected, spec } => tenants::update(state, context, uid, expected, spec, changes),
+        Command::DeleteTenant {
+            uid,
+            expected,
+            purge_at,
+        } => tenants::delete(state, context, uid, expected, purge_at, changes),
+        Command::UndeleteTenant { uid } => tenants::undelete(state, context, uid, changes),
+        Command::PlaceTenant {
+            uid,
+            node,
+            expected_epoch,
+        } => tenants::place(state, context, uid, node, expected_epoch, changes),
+        Command::UpdateTier { definition } => Ok(tenants::update_tier(state, definition, changes)),
+        Command::RegisterNode { id, incarnation, spec } => {
+            nodes::register(state, context, id, incarnation, spec, changes)
+        }
+        Command::SetNodeScheduling { id, scheduling } => nodes::set_scheduling(state, context, id, scheduling, changes),
+        Command::RecordEvents {
+            node,
+            incarnation,
+            events,
+            tier_changes,
+        } => events::record(
+            state,
+            context,
+            events::Batch {
+                node,
+                incarnation,
+                events,
+                tier_changes,
+            },
+            changes,
+        ),
+    }
+}

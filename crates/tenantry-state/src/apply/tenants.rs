@@ -1,0 +1,223 @@
+//! Tenants and tiers.
+
+use std::sync::Arc;
+
+use tenantry_types::{
+    DomainName, Epoch, NodeId, Placement, Revision, Tenant, TenantName, TenantSpec, TenantState, TenantUid,
+    TierDefinition, UnixMillis,
+};
+
+use super::Context;
+use crate::{Answer, Change, Outcome, Rejection, State};
+
+/// A tenant to add.
+pub(super) struct New {
+    pub(super) uid: TenantUid,
+    pub(super) name: TenantName,
+    pub(super) spec: TenantSpec,
+    pub(super) node: Option<NodeId>,
+}
+
+pub(super) fn create(state: &mut State, context: &Context, new: New, changes: &mut Vec<Change>) -> Outcome {
+    let New { uid, name, spec, node } = new;
+    if state.tenant(uid).is_some() {
+        return Err(Rejection::UidTaken { uid });
+    }
+    if let Some(holder) = state.tenant_by_name(&name) {
+        return Err(Rejection::NameTaken { name, by: holder.uid });
+    }
+    domains_free(state, &spec.domains, uid)?;
+    let placement = node.map(|node| first_placement(state, node)).transpose()?;
+    let tenant = Tenant {
+        uid,
+        name,
+        spec,
+        state: TenantState::Active,
+        placement,
+        observed_class: None,
+        created_at: context.now,
+        updated_at: context.now,
+        revision: context.revision,
+    };
+    Ok(Answer::Tenant(store(state, tenant, changes)))
+}
+
+pub(super) fn update(
+    state: &mut State,
+    context: &Context,
+    uid: TenantUid,
+    expected: Option<Revision>,
+    spec: TenantSpec,
+    changes: &mut Vec<Change>,
+) -> Outcome {
+    let tenant = Arc::clone(active(state, uid)?);
+    unchanged_since(&tenant, expected)?;
+    if tenant.spec == spec {
+        return Ok(Answer::Tenant(tenant));
+    }
+    domains_free(state, &spec.domains, uid)?;
+    let updated = Tenant {
+        spec,
+        ..Arc::unwrap_or_clone(tenant)
+    };
+    Ok(Answer::Tenant(store(state, stamped(updated, context), changes)))
+}
+
+pub(super) fn delete(
+    state: &mut State,
+    context: &Context,
+    uid: TenantUid,
+    expected: Option<Revision>,
+    purge_at: UnixMillis,
+    changes: &mut Vec<Change>,
+) -> Outcome {
+    let tenant = Arc::clone(active(state, uid)?);
+    unchanged_since(&tenant, expected)?;
+    let deleted = Tenant {
+        state: TenantState::Deleted {
+            deleted_at: context.now,
+            purge_at,
+        },
+        ..Arc::unwrap_or_clone(tenant)
+    };
+    Ok(Answer::Tenant(store(state, stamped(deleted, context), changes)))
+}
+
+pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, changes: &mut Vec<Change>) -> Outcome {
+    let tenant = state.tenant(uid).ok_or(Rejection::TenantNotFound { uid })?;
+    let TenantState::Deleted { purge_at, .. } = tenant.state else {
+        return Err(Rejection::TenantNotDeleted { uid });
+    };
+    if context.now >= purge_at {
+        return Err(Rejection::PurgeTimePassed { uid, purge_at });
+    }
+    if let Some(holder) = state.tenant_by_name(&tenant.name) {
+        return Err(Rejection::UndeleteNameTaken {
+            name: tenant.name.clone(),
+            by: holder.uid,
+        });
+    }
+    domains_free(state, &tenant.spec.domains, uid)?;
+    let restored = Tenant {
+        state: TenantState::Active,
+        ..Tenant::clone(tenant)
+    };
+    Ok(Answer::Tenant(store(state, stamped(restored, context), changes)))
+}
+
+pub(super) fn place(
+    state: &mut State,
+    context: &Context,
+    uid: TenantUid,
+    node: NodeId,
+    expected: Epoch,
+    changes: &mut Vec<Change>,
+) -> Outcome {
+    let tenant = Arc::clone(active(state, uid)?);
+    let actual = tenant
+        .placement
+        .as_ref()
+        .map_or(Epoch::ZERO, |placement| placement.epoch);
+    if actual != expected {
+        return Err(Rejection::EpochMismatch { expected, actual });
+    }
+    let placement = match &tenant.placement {
+        None => first_placement(state, node)?,
+        // The epoch grows when the serving node changes, and this one serves already.
+        Some(placement) if placement.node == node => return Ok(Answer::Tenant(tenant)),
+        Some(placement) => Placement {
+            epoch: placement.epoch.next(),
+            ..first_placement(state, node)?
+        },
+    };
+    let placed = Tenant {
+        placement: Some(placement),
+        ..Arc::unwrap_or_clone(tenant)
+    };
+    Ok(Answer::Tenant(store(state, stamped(placed, context), changes)))
+}
+
+pub(super) fn update_tier(state: &mut State, definition: TierDefinition, changes: &mut Vec<Change>) -> Answer {
+    let answer = Answer::Tier(Box::new(definition));
+    let before = *state.tiers().get(definition.tier);
+    if before == definition {
+        return answer;
+    }
+    changes.push(Change::TiersChanged);
+    let differs = |tenant: &Tenant| tenant.effective_quota(&before) != tenant.effective_quota(&definition);
+    changes.extend(
+        state
+            .tenants_after(None)
+            .filter(|tenant| tenant.is_active() && tenant.spec.tier == definition.tier && differs(tenant))
+            .map(|tenant| Change::RouteUpserted { uid: tenant.uid }),
+    );
+    state.put_tier(definition);
+    answer
+}
+
+/// Stores a tenant and tells watchers what became of its route.
+pub(super) fn store(state: &mut State, tenant: Tenant, changes: &mut Vec<Change>) -> Arc<Tenant> {
+    let uid = tenant.uid;
+    let before = state.tenant_route(uid);
+    let stored = state.put_tenant(tenant);
+    let after = state.route_of(&stored);
+    if before != after {
+        changes.push(match after {
+            Some(_) => Change::RouteUpserted { uid },
+            None => Change::RouteRemoved { uid },
+        });
+    }
+    stored
+}
+
+/// The tenant with the time and revision of this change.
+pub(super) fn stamped(tenant: Tenant, context: &Context) -> Tenant {
+    Tenant {
+        updated_at: context.now,
+        revision: context.revision,
+        ..tenant
+    }
+}
+
+fn active(state: &State, uid: TenantUid) -> Result<&Arc<Tenant>, Rejection> {
+    let tenant = state.tenant(uid).ok_or(Rejection::TenantNotFound { uid })?;
+    if tenant.is_active() {
+        Ok(tenant)
+    } else {
+        Err(Rejection::TenantDeleted { uid })
+    }
+}
+
+fn unchanged_since(tenant: &Tenant, expected: Option<Revision>) -> Result<(), Rejection> {
+    match expected {
+        Some(expected) if expected != tenant.revision => Err(Rejection::EtagMismatch {
+            expected,
+            actual: tenant.revision,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn domains_free(state: &State, domains: &[DomainName], uid: TenantUid) -> Result<(), Rejection> {
+    for domain in domains {
+        if let Some(holder) = state.tenant_by_domain(domain)
+            && holder.uid != uid
+        {
+            return Err(Rejection::DomainTaken {
+                domain: domain.clone(),
+                by: holder.uid,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn first_placement(state: &State, node: NodeId) -> Result<Placement, Rejection> {
+    if state.node(&node).is_none() {
+        return Err(Rejection::NodeUnknown { node });
+    }
+    Ok(Placement {
+        node,
+        epoch: Epoch::ZERO.next(),
+    })
+}

@@ -1,0 +1,179 @@
+//! What a leader may ask of the state machine: intentions with preconditions, not records to save.
+//!
+//! Whatever could differ between members (time, random ids, the choice of a node or a tier) is inside.
+
+use std::fmt;
+
+use tenantry_types::{
+    ClusterUid, Epoch, Incarnation, MemberId, NodeId, NodeSpec, ReportedEvent, RequestId, Revision, Scheduling,
+    TenantName, TenantSpec, TenantUid, TierDefinition, UnixMillis,
+};
+
+use crate::{TierDecision, Tiers};
+
+/// A command with who proposed it, when, and for which request: one entry of the replicated log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// The leader's wall clock when it proposed.
+    pub now: UnixMillis,
+    /// The leader that proposed it; the origin of events that the command causes.
+    pub proposed_by: MemberId,
+    /// The caller's request, so that a retry is answered like the first call. `None`: no protection asked for.
+    pub request: Option<Request>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A caller's mutation, as it can be recognised when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Chosen by the caller.
+    pub id: RequestId,
+    /// Tells a retry from another request under the same id.
+    pub fingerprint: Fingerprint,
+}
+
+/// Hash over what the *caller* sent. Not over the command: a retry through another leader carries another time, another
+/// fresh uid and perhaps another choice of node, and is still the same request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(pub u64);
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Gives a new cluster its identity. The first command of every cluster; all others are rejected before it.
+    InitializeCluster {
+        /// Drawn at random.
+        uid: ClusterUid,
+        /// What the tiers stand for.
+        tiers: Box<Tiers>,
+        /// Signs tenants' tokens.
+        signing_key: SigningKey,
+    },
+    /// Adds a tenant.
+    CreateTenant {
+        /// Drawn at random.
+        uid: TenantUid,
+        /// Must be free.
+        name: TenantName,
+        /// Its domains must be free.
+        spec: TenantSpec,
+        /// Where the planner put it; `None` when no node had room.
+        node: Option<NodeId>,
+    },
+    /// Replaces a tenant's spec.
+    UpdateTenant {
+        /// Which.
+        uid: TenantUid,
+        /// If given, the tenant must still be at this revision.
+        expected: Option<Revision>,
+        /// The whole new spec.
+        spec: TenantSpec,
+    },
+    /// Stops serving a tenant; its name and domains are free at once.
+    DeleteTenant {
+        /// Which.
+        uid: TenantUid,
+        /// If given, the tenant must still be at this revision.
+        expected: Option<Revision>,
+        /// From when its data may be removed for good.
+        purge_at: UnixMillis,
+    },
+    /// Serves a deleted tenant again, on the node that has its data.
+    UndeleteTenant {
+        /// Which.
+        uid: TenantUid,
+    },
+    /// Makes a node serve a tenant, at the next epoch.
+    PlaceTenant {
+        /// Which.
+        uid: TenantUid,
+        /// The planner's choice.
+        node: NodeId,
+        /// The epoch that the choice rests on; zero for a tenant that no node serves yet.
+        expected_epoch: Epoch,
+    },
+    /// Replaces the definition of a tier.
+    UpdateTier {
+        /// The whole definition; says which tier.
+        definition: TierDefinition,
+    },
+    /// A node has started.
+    RegisterNode {
+        /// Which.
+        id: NodeId,
+        /// Larger than at any start before; equal when a start registers again.
+        incarnation: Incarnation,
+        /// What it says of itself.
+        spec: NodeSpec,
+    },
+    /// The operator's word on new placements.
+    SetNodeScheduling {
+        /// Which.
+        id: NodeId,
+        /// The word.
+        scheduling: Scheduling,
+    },
+    /// Events from a node's outbox, and what the leader makes of them.
+    RecordEvents {
+        /// Who reports.
+        node: NodeId,
+        /// The start of the node that numbered the events.
+        incarnation: Incarnation,
+        /// Oldest first; those that are in the log already are skipped.
+        events: Vec<ReportedEvent>,
+        /// Tier changes that rest on these events.
+        tier_changes: Vec<TierDecision>,
+    },
+}
+
+/// A key pair that signs tenants' tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// As in the `kid` header of a token.
+    pub key_id: String,
+    /// The Ed25519 public key.
+    pub public: [u8; 32],
+    /// The Ed25519 secret key.
+    pub secret: SecretKey,
+}
+
+/// 32 secret bytes that no log line shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// Wraps the bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for signing and for the replicated log.
+    #[must_use]
+    pub const fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_key_does_not_show_in_debug_output() {
+        let key = SigningKey {
+            key_id: "k1".to_owned(),
+            public: [1; 32],
+            secret: SecretKey::new([0xAB; 32]),
+        };
+        let shown = format!("{key:?}");
+        assert!(shown.contains("hidden") && !shown.contains("171"), "{shown}");
+    }
+}

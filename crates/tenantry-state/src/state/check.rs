@@ -1,0 +1,170 @@
+//! What must hold in every state. For tests, simulation and restored snapshots: it looks at everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tenantry_types::{Epoch, EventSequence, Tier};
+
+use super::{MAX_EVENTS, MAX_REQUESTS, NodeTenants, State, TenantKey, TenantLife};
+use crate::digest::ContentDigest;
+
+impl State {
+    /// Whether tables, indexes and digest agree with each other.
+    ///
+    /// # Errors
+    /// Says in words what does not.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_cluster()?;
+        self.check_tenants()?;
+        self.check_names()?;
+        self.check_domains()?;
+        self.check_placements()?;
+        self.check_nodes_and_cursors()?;
+        self.check_events()?;
+        self.check_requests()?;
+        ensure(self.content == self.content_from_scratch(), || {
+            "the digest does not fit the content".to_owned()
+        })
+    }
+
+    fn check_cluster(&self) -> Result<(), String> {
+        let empty = self.tenants.is_empty() && self.nodes.is_empty() && self.keys.is_empty();
+        ensure(self.cluster.is_some() || empty, || {
+            "there are tenants, nodes or keys in a cluster without an identity".to_owned()
+        })
+    }
+
+    fn check_tenants(&self) -> Result<(), String> {
+        for (uid, tenant) in &self.tenants {
+            ensure(*uid == tenant.uid, || {
+                format!("tenant {uid} is stored as {}", tenant.uid)
+            })?;
+            ensure(tenant.revision <= self.revision, || {
+                format!("tenant {uid} is from the future")
+            })?;
+            let epoch = tenant.placement.as_ref().map(|placement| placement.epoch);
+            ensure(epoch != Some(Epoch::ZERO), || {
+                format!("tenant {uid} is placed at epoch 0")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), String> {
+        let keys: BTreeSet<_> = self.tenants.values().map(|tenant| TenantKey::of(tenant)).collect();
+        ensure(keys.iter().eq(self.by_name.iter()), || {
+            "the name index differs from the tenants".to_owned()
+        })?;
+        let mut active = keys.iter().filter(|key| key.life == TenantLife::Active);
+        let mut before = None;
+        active.try_for_each(|key| {
+            let twice = before == Some(&key.name);
+            before = Some(&key.name);
+            ensure(!twice, || format!("two active tenants are called `{}`", key.name))
+        })
+    }
+
+    fn check_domains(&self) -> Result<(), String> {
+        let mut owners = BTreeMap::new();
+        for tenant in self.tenants.values().filter(|tenant| tenant.is_active()) {
+            for domain in &tenant.spec.domains {
+                let before = owners.insert(domain, &tenant.uid);
+                ensure(before.is_none_or(|owner| *owner == tenant.uid), || {
+                    format!("two active tenants have the domain `{domain}`")
+                })?;
+            }
+        }
+        ensure(owners.into_iter().eq(self.by_domain.iter()), || {
+            "the domain index differs from the tenants".to_owned()
+        })
+    }
+
+    fn check_placements(&self) -> Result<(), String> {
+        let mut expected: BTreeMap<_, NodeTenants> = BTreeMap::new();
+        for tenant in self.tenants.values() {
+            let Some(placement) = &tenant.placement else { continue };
+            ensure(self.nodes.contains_key(&placement.node), || {
+                format!(
+                    "tenant {} is placed on the unknown node `{}`",
+                    tenant.uid, placement.node
+                )
+            })?;
+            if tenant.is_active() {
+                let on_node = expected.entry(&placement.node).or_default();
+                on_node.uids.insert(tenant.uid);
+                *on_node.tier_count(tenant.spec.tier) += 1;
+            }
+        }
+        let agree = expected.len() == self.by_node.len()
+            && expected.iter().all(|(node, tenants)| {
+                self.by_node.get(*node).is_some_and(|indexed| {
+                    indexed.uids == tenants.uids
+                        && Tier::ALL
+                            .into_iter()
+                            .all(|tier| indexed.of_tier(tier) == tenants.of_tier(tier))
+                })
+            });
+        ensure(agree, || "the placement index differs from the tenants".to_owned())
+    }
+
+    fn check_nodes_and_cursors(&self) -> Result<(), String> {
+        for (id, node) in &self.nodes {
+            ensure(*id == node.id, || format!("node `{id}` is stored as `{}`", node.id))?;
+        }
+        for (id, cursor) in &self.cursors {
+            let known = self.nodes.get(id).map(|node| node.incarnation);
+            ensure(known.is_some_and(|known| cursor.incarnation <= known), || {
+                format!("the report cursor of `{id}` is ahead of the node")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_events(&self) -> Result<(), String> {
+        ensure(self.events.len() <= MAX_EVENTS, || {
+            "the event log is too long".to_owned()
+        })?;
+        let last = self.events.get_max().map(|(sequence, _)| *sequence);
+        ensure(last.unwrap_or(self.last_event) == self.last_event, || {
+            "the event log does not end at its last sequence".to_owned()
+        })?;
+        let mut before: Option<EventSequence> = None;
+        for (sequence, event) in &self.events {
+            let follows = before.is_none_or(|before| before.next() == *sequence);
+            before = Some(*sequence);
+            ensure(follows && event.sequence == *sequence, || {
+                format!("a hole before event {sequence}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_requests(&self) -> Result<(), String> {
+        ensure(self.requests.len() <= MAX_REQUESTS, || {
+            "too many answers are kept".to_owned()
+        })?;
+        let agree = self.requests.len() == self.requests_by_age.len()
+            && self.requests_by_age.iter().all(|(revision, id)| {
+                self.requests
+                    .get(id)
+                    .is_some_and(|stored| stored.revision == *revision && stored.request.id == *id)
+            });
+        ensure(agree, || "the age index differs from the kept answers".to_owned())
+    }
+
+    fn content_from_scratch(&self) -> ContentDigest {
+        let mut content = ContentDigest::default();
+        self.tenants.values().for_each(|tenant| content.toggle(&**tenant));
+        self.nodes.values().for_each(|node| content.toggle(&**node));
+        self.events.values().for_each(|event| content.toggle(&**event));
+        self.cursors
+            .iter()
+            .for_each(|(node, cursor)| content.toggle(&(node, *cursor)));
+        self.requests.values().for_each(|stored| content.toggle(&**stored));
+        self.keys.values().for_each(|key| content.toggle(&**key));
+        content
+    }
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
