@@ -94,9 +94,7 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let health = match outcome {
             Ok(Ok(())) => Health::Stopped,
-            Ok(Err(error)) => Health::Fatal {
-                reason: chain(&error),
-            },
+            Ok(Err(error)) => Health::Fatal { reason: chain(&error) },
             Err(panic) => Health::Fatal {
                 reason: panic_text(panic.as_ref()),
             },
@@ -333,7 +331,10 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
 
     fn fail(&mut self, error: &ReplicaError, now: Instant) {
         let reason = chain(error);
-        tracing::error!(reason, "the disk failed; this member takes no part until it works again");
+        tracing::error!(
+            reason,
+            "the disk failed; this member takes no part until it works again"
+        );
         for reply in self.outlet.take_proposals() {
             let _ = reply.send(Err(ProposeError::OutcomeUnknown));
         }

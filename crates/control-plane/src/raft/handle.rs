@@ -221,10 +221,12 @@ impl<A: Send + 'static> RaftHandle<A> {
     /// `DeadlineExceeded` when no leader confirmed it by `deadline`.
     pub async fn read_index(&self, deadline: Instant) -> Result<Revision, ReadError> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.try_send(Input::Read { reply }).map_err(|error| match error {
-            TrySendError::Full(_) => ReadError::Busy,
-            TrySendError::Disconnected(_) => ReadError::Stopped,
-        })?;
+        self.inbox
+            .try_send(Input::Read { reply })
+            .map_err(|error| match error {
+                TrySendError::Full(_) => ReadError::Busy,
+                TrySendError::Disconnected(_) => ReadError::Stopped,
+            })?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ReadError::Stopped),

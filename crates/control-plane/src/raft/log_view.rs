@@ -92,7 +92,11 @@ impl LogView {
         self.snapshot = snapshot;
         self.snapshot_members = snapshot_members;
         if through.index > self.compacted.index {
-            while self.entries.pop_front_if(|entry| entry.index <= through.index).is_some() {}
+            while self
+                .entries
+                .pop_front_if(|entry| entry.index <= through.index)
+                .is_some()
+            {}
             self.compacted = through;
         }
     }

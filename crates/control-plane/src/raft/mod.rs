@@ -17,6 +17,8 @@ mod replica;
 mod snapshotting;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use bootstrap::{InitialMembers, InvalidMembers};
@@ -25,7 +27,8 @@ pub use driver::{Peers, Unreachable};
 pub use handle::{ControlError, ProposeError, RaftHandle, ReadError};
 pub use node::{RaftConfig, RaftNode, StartError};
 pub use replica::{
-    OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped, announced_snapshot,
+    OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped,
+    announced_snapshot,
 };
 pub use snapshotting::SnapshotJob;
 pub use state_machine::{FatalApply, RestoreError, StateMachine};

@@ -109,9 +109,9 @@ impl<M: StateMachine, P: Peers> Outlet<M, P> {
         let control = self.control.clone();
         let work = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run()));
-            control.send(Control::SnapshotWritten(
-                outcome.unwrap_or_else(|_| Err(not_written(io::Error::other("writing the snapshot panicked")))),
-            ));
+            control.send(Control::SnapshotWritten(outcome.unwrap_or_else(|_| {
+                Err(not_written(io::Error::other("writing the snapshot panicked")))
+            })));
         };
         match std::thread::Builder::new().name("raft-snapshot".into()).spawn(work) {
             Ok(thread) => self.snapshot_thread = Some(thread),

@@ -81,7 +81,10 @@ impl<W> PendingReads<W> {
     /// Those who may read now that `applied` is applied.
     pub(super) fn take_ready(&mut self, applied: u64) -> Vec<W> {
         let later = self.answered.split_off(&applied.saturating_add(1));
-        std::mem::replace(&mut self.answered, later).into_values().flatten().collect()
+        std::mem::replace(&mut self.answered, later)
+            .into_values()
+            .flatten()
+            .collect()
     }
 
     /// Forgets those who no longer wait.

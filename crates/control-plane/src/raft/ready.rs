@@ -140,7 +140,9 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     fn send(&mut self, messages: Vec<Message>, out: &mut dyn FnMut(Output<M>)) {
         for mut message in messages {
             let Ok(to) = MemberId::new(message.to) else { continue };
-            let snapshot = message.has_snapshot().then(|| message.get_snapshot().get_metadata().clone());
+            let snapshot = message
+                .has_snapshot()
+                .then(|| message.get_snapshot().get_metadata().clone());
             if snapshot.is_some() {
                 message.from = self.config.member.get();
             }

@@ -111,7 +111,10 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
             Ok(header) => header,
             Err(error) => {
                 self.snapshotting.not_before = self.snapshotting.ticks + RETRY_TICKS;
-                tracing::warn!(error = &error as &dyn std::error::Error, "no snapshot written, will try again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no snapshot written, will try again"
+                );
                 return Ok(());
             }
         };
@@ -237,12 +240,15 @@ fn restore_newest<M: StateMachine>(
 ) -> Result<SnapshotHeader, ReplicaError> {
     let usable = |position: &LogPosition| *position <= log.snapshot && position.index >= log.compacted.index;
     for position in snapshots.list()?.into_iter().filter(usable) {
-        let restored = snapshots.read(position).map_err(ReplicaError::from).and_then(|(header, mut reader)| {
-            machine
-                .restore(&mut reader)
-                .map_err(|source| ReplicaError::Restore { position, source })?;
-            Ok(header)
-        });
+        let restored = snapshots
+            .read(position)
+            .map_err(ReplicaError::from)
+            .and_then(|(header, mut reader)| {
+                machine
+                    .restore(&mut reader)
+                    .map_err(|source| ReplicaError::Restore { position, source })?;
+                Ok(header)
+            });
         match restored {
             Ok(header) => return Ok(header),
             Err(error) => tracing::error!(

@@ -52,7 +52,11 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn finish(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("end")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("end"))
+        }
     }
 }
 
@@ -64,7 +68,10 @@ pub(super) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 pub(super) fn encode_hard_state(state: HardState) -> Vec<u8> {
-    [state.term, state.vote, state.commit].into_iter().flat_map(u64::to_le_bytes).collect()
+    [state.term, state.vote, state.commit]
+        .into_iter()
+        .flat_map(u64::to_le_bytes)
+        .collect()
 }
 
 pub(super) fn decode_hard_state(bytes: &[u8]) -> Result<HardState, Malformed> {
@@ -79,7 +86,10 @@ pub(super) fn decode_hard_state(bytes: &[u8]) -> Result<HardState, Malformed> {
 }
 
 pub(super) fn encode_position(position: LogPosition) -> Vec<u8> {
-    [position.index, position.term].into_iter().flat_map(u64::to_le_bytes).collect()
+    [position.index, position.term]
+        .into_iter()
+        .flat_map(u64::to_le_bytes)
+        .collect()
 }
 
 pub(super) fn decode_position(bytes: &[u8]) -> Result<LogPosition, Malformed> {

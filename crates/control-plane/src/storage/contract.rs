@@ -151,7 +151,12 @@ fn an_installed_snapshot_replaces_the_log(store: &mut impl LogStore) {
 
 fn large_entries_are_kept(store: &mut impl LogStore) {
     let batch = AppendBatch {
-        entries: vec![entry(1, 1, 10), entry(2, 1, 700_000), entry(3, 1, 90_000), entry(4, 1, 0)],
+        entries: vec![
+            entry(1, 1, 10),
+            entry(2, 1, 700_000),
+            entry(3, 1, 90_000),
+            entry(4, 1, 0),
+        ],
         ..AppendBatch::default()
     };
     store.append(&batch).unwrap();
@@ -163,9 +168,15 @@ fn large_entries_are_kept(store: &mut impl LogStore) {
 #[derive(Debug, Clone)]
 enum Step {
     /// Appends this many entries, beginning this far back from the end, of this size.
-    Append { back: u64, count: u64, size: usize },
+    Append {
+        back: u64,
+        count: u64,
+        size: usize,
+    },
     /// Compacts this far back from the end.
-    Compact { back: u64 },
+    Compact {
+        back: u64,
+    },
     Reopen,
 }
 

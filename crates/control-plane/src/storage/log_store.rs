@@ -32,12 +32,8 @@ pub trait LogStore: Send + 'static {
     ///
     /// # Errors
     /// `BeyondSnapshot` if `through` lies after the snapshot; otherwise as `append`.
-    fn compact(
-        &mut self,
-        snapshot: LogPosition,
-        through: LogPosition,
-        hard_state: HardState,
-    ) -> Result<(), StoreError>;
+    fn compact(&mut self, snapshot: LogPosition, through: LogPosition, hard_state: HardState)
+    -> Result<(), StoreError>;
 
     /// Replaces the whole log by a snapshot: marker, members and hard state are set, all entries are forgotten.
     ///

@@ -125,8 +125,7 @@ impl LogStore for MemoryLogStore {
             |log| check_append(&batch.entries, log.compacted.index, log.last().index),
             |log| {
                 if let Some(first) = batch.entries.first() {
-                    log.entries
-                        .retain(|entry| entry.position.index < first.position.index);
+                    log.entries.retain(|entry| entry.position.index < first.position.index);
                     log.entries.extend(batch.entries.iter().cloned());
                 }
                 log.hard_state = batch.hard_state.unwrap_or(log.hard_state);

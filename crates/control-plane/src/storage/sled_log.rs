@@ -149,7 +149,11 @@ impl LogStore for SledLogStore {
     ) -> Result<(), StoreError> {
         let open = self.opened()?;
         check_compact(snapshot, through, open.last())?;
-        let through = if through.index > open.compacted { Some(through) } else { None };
+        let through = if through.index > open.compacted {
+            Some(through)
+        } else {
+            None
+        };
         let mut write = sled::Batch::default();
         put(&mut write, SNAPSHOT, &encode_position(snapshot));
         put_state(&mut write, Some(hard_state), None);
@@ -283,7 +287,10 @@ impl Open {
                     what: format!("the entries before {first} are missing"),
                 });
             }
-            let last = self.record(first, parts)?.last().map_or(first, |entry| entry.position.index);
+            let last = self
+                .record(first, parts)?
+                .last()
+                .map_or(first, |entry| entry.position.index);
             index.insert(first, (last, parts));
             end = Some(last);
         }
@@ -314,9 +321,11 @@ impl Open {
     fn record(&self, first: u64, parts: u16) -> Result<Vec<LogEntry>, StoreError> {
         let mut bytes = Vec::new();
         for part in 0..parts {
-            let value = self.get(&records::key(first, part))?.ok_or_else(|| StoreError::Damaged {
-                what: format!("part {part} of the record at {first} is missing"),
-            })?;
+            let value = self
+                .get(&records::key(first, part))?
+                .ok_or_else(|| StoreError::Damaged {
+                    what: format!("part {part} of the record at {first} is missing"),
+                })?;
             bytes.extend_from_slice(&value);
         }
         records::unpack(first, &bytes).map_err(damaged)

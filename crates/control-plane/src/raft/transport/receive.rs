@@ -125,7 +125,10 @@ impl RaftTransportService for Inbound {
             .receiving
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
-        let received = self.stop.run_until_cancelled(self.receive(&header, position, parts)).await;
+        let received = self
+            .stop
+            .run_until_cancelled(self.receive(&header, position, parts))
+            .await;
         let file = received.unwrap_or_else(|| Err(stopped()))?;
         let (reply, answer) = oneshot::channel();
         self.control.send(Control::ReceivedSnapshot {

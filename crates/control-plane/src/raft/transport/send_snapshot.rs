@@ -130,7 +130,10 @@ fn read_parts(header: SnapshotHeader, mut file: File, parts: &mpsc::Sender<SendS
             Ok(read) => read,
         };
         let bytes = Bytes::copy_from_slice(buffer.get(..read).unwrap_or_default());
-        if parts.blocking_send(request(Part::Data(SnapshotData { offset, bytes }))).is_err() {
+        if parts
+            .blocking_send(request(Part::Data(SnapshotData { offset, bytes })))
+            .is_err()
+        {
             return;
         }
         offset += read as u64;

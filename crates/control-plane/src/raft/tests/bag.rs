@@ -1,0 +1,277 @@
+//! A cluster whose messages are values in a bag. Nothing happens unless a test makes it happen.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read as _;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tenantry_types::MemberId;
+
+use super::key_values::{KeyValues, set};
+use crate::raft::{
+    InitialMembers, OutgoingSnapshot, Output, ProposalId, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError,
+    Role, SnapshotOutcome,
+};
+use crate::storage::{Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
+
+pub(super) type Member = Replica<MemoryLogStore, KeyValues>;
+
+pub(super) struct Bag {
+    pub(super) members: BTreeMap<u64, Member>,
+    pub(super) disks: BTreeMap<u64, MemoryDisk>,
+    pub(super) folders: BTreeMap<u64, TempDir>,
+    /// Members that nobody hears and that hear nobody.
+    pub(super) cut_off: BTreeSet<u64>,
+    pub(super) messages: VecDeque<(u64, u64, Bytes)>,
+    pub(super) answers: BTreeMap<(u64, u64), Option<String>>,
+    pub(super) reads: Vec<(u64, u64, u64)>,
+    pub(super) errors: BTreeMap<u64, ReplicaError>,
+    pub(super) snapshots_sent: usize,
+    pub(super) snapshots_fail: bool,
+    adjust: fn(&mut ReplicaConfig),
+    initial: BTreeMap<MemberId, String>,
+    sequence: u64,
+}
+
+pub(super) fn id(member: u64) -> MemberId {
+    MemberId::new(member).unwrap()
+}
+
+impl Bag {
+    pub(super) fn of_three(adjust: fn(&mut ReplicaConfig)) -> Self {
+        let initial = (1..=3).map(|member| (id(member), format!("host-{member}:1"))).collect();
+        let mut bag = Self {
+            members: BTreeMap::new(),
+            disks: (1..=3).map(|member| (member, MemoryDisk::default())).collect(),
+            folders: (1..=3).map(|member| (member, tempfile::tempdir().unwrap())).collect(),
+            cut_off: BTreeSet::new(),
+            messages: VecDeque::new(),
+            answers: BTreeMap::new(),
+            reads: Vec::new(),
+            errors: BTreeMap::new(),
+            snapshots_sent: 0,
+            snapshots_fail: false,
+            adjust,
+            initial,
+            sequence: 0,
+        };
+        (1..=3).for_each(|member| bag.start(member).unwrap());
+        bag
+    }
+
+    pub(super) fn start(&mut self, member: u64) -> Result<(), ReplicaError> {
+        let initial = InitialMembers::new(id(member), self.initial.clone()).unwrap();
+        let fingerprint = initial.fingerprint();
+        let mut config = ReplicaConfig::new(id(member), fingerprint);
+        let pinned = 10 + 3 * usize::try_from(member).unwrap();
+        config.election_range = Some((pinned, pinned + 1));
+        (self.adjust)(&mut config);
+        let identity = Identity {
+            member: id(member),
+            fingerprint,
+        };
+        let mut store = MemoryLogStore::open(self.disks[&member].clone(), identity)?;
+        let folder = self.snapshot_folder(member);
+        let machine = KeyValues::default();
+        Member::bootstrap(&config, &mut store, &folder, &machine, &initial)?;
+        self.members
+            .insert(member, Member::open(config, store, folder, machine)?);
+        Ok(())
+    }
+
+    pub(super) fn snapshot_folder(&self, member: u64) -> SnapshotFolder {
+        let fingerprint = InitialMembers::new(id(1), self.initial.clone()).unwrap().fingerprint();
+        SnapshotFolder::open(self.folders[&member].path(), fingerprint).unwrap()
+    }
+
+    /// Stops a member; what its disk had not synced is lost.
+    pub(super) fn crash(&mut self, member: u64) {
+        self.members.remove(&member);
+        self.disks[&member].crash();
+    }
+
+    pub(super) fn restart(&mut self, member: u64) {
+        self.crash(member);
+        self.start(member).unwrap();
+    }
+
+    /// A replaced machine: same id, empty disk.
+    pub(super) fn wipe(&mut self, member: u64) {
+        self.members.remove(&member);
+        self.disks.insert(member, MemoryDisk::default());
+        self.folders.insert(member, tempfile::tempdir().unwrap());
+        self.start(member).unwrap();
+    }
+
+    pub(super) fn process(&mut self, member: u64) {
+        let mut outputs = Vec::new();
+        let Some(replica) = self.members.get_mut(&member) else {
+            return;
+        };
+        let outcome = replica.process_ready(&mut |output| outputs.push(output));
+        for output in outputs {
+            self.carry_out(member, output);
+        }
+        if let Err(error) = outcome {
+            self.errors.insert(member, error);
+        }
+    }
+
+    fn carry_out(&mut self, member: u64, output: Output<KeyValues>) {
+        match output {
+            Output::Message { to, bytes } => self.messages.push_back((member, to.get(), bytes)),
+            Output::Snapshot(snapshot) => self.send_snapshot(member, &snapshot),
+            Output::Applied { proposal, answer, .. } => {
+                let proposal = proposal.unwrap();
+                if proposal.origin == member {
+                    self.answers.insert((member, proposal.sequence), answer);
+                }
+            }
+            Output::Read { id, index } => self.reads.push((member, id.sequence, index.get())),
+            Output::Role { .. } => {}
+            Output::SnapshotDue(job) => {
+                let written = job.run();
+                let replica = self.members.get_mut(&member).unwrap();
+                if let Err(error) = replica.snapshot_written(written) {
+                    self.errors.insert(member, error);
+                }
+            }
+        }
+    }
+
+    fn send_snapshot(&mut self, from: u64, snapshot: &OutgoingSnapshot) {
+        self.snapshots_sent += 1;
+        let to = snapshot.to.get();
+        let lost = self.snapshots_fail || self.is_cut(from, to) || !self.members.contains_key(&to);
+        if !lost {
+            let mut file = self.snapshot_folder(from).open_raw(snapshot.position).unwrap();
+            let (size, crc) = measure(&mut file).unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            let folder = self.snapshot_folder(to);
+            let mut incoming = folder.receive(size, crc).unwrap();
+            incoming.push(0, &bytes).unwrap();
+            folder.verify(&mut incoming, snapshot.position).unwrap();
+            self.process(to);
+            let receiver = self.members.get_mut(&to).unwrap();
+            receiver.step_snapshot(&snapshot.message, incoming).unwrap();
+            self.process(to);
+        }
+        let outcome = if lost {
+            SnapshotOutcome::Failed
+        } else {
+            SnapshotOutcome::Delivered
+        };
+        if let Some(sender) = self.members.get_mut(&from) {
+            sender.report_snapshot(snapshot.to, outcome);
+        }
+    }
+
+    pub(super) fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cut_off.contains(&from) || self.cut_off.contains(&to)
+    }
+
+    pub(super) fn deliver_one(&mut self) {
+        let Some((from, to, bytes)) = self.messages.pop_front() else {
+            return;
+        };
+        if self.is_cut(from, to) || self.errors.contains_key(&to) {
+            return;
+        }
+        let Some(replica) = self.members.get_mut(&to) else {
+            return;
+        };
+        if let Err(error) = replica.step(&bytes) {
+            self.errors.insert(to, error);
+            return;
+        }
+        self.process(to);
+    }
+
+    /// Delivers everything that is on its way, and what that gives rise to.
+    pub(super) fn settle(&mut self) {
+        for member in 1..=3 {
+            if !self.errors.contains_key(&member) {
+                self.process(member);
+            }
+        }
+        for _ in 0..20_000 {
+            if self.messages.is_empty() {
+                return;
+            }
+            self.deliver_one();
+        }
+        panic!("the members never stop talking");
+    }
+
+    pub(super) fn tick(&mut self, count: usize) {
+        for _ in 0..count {
+            let well: Vec<u64> = self.members.keys().copied().collect();
+            for member in well.into_iter().filter(|member| !self.errors.contains_key(member)) {
+                self.members.get_mut(&member).unwrap().tick();
+            }
+            self.settle();
+        }
+    }
+
+    pub(super) fn leaders(&self) -> Vec<u64> {
+        let leads = |(member, replica): (&u64, &Member)| (replica.role() == Role::Leader).then_some(*member);
+        self.members.iter().filter_map(leads).collect()
+    }
+
+    /// Lets time pass until there is exactly one leader among those who can talk.
+    pub(super) fn elect(&mut self) -> u64 {
+        for _ in 0..200 {
+            self.tick(1);
+            let reachable: Vec<u64> = self
+                .leaders()
+                .into_iter()
+                .filter(|m| !self.cut_off.contains(m))
+                .collect();
+            if let [leader] = reachable[..] {
+                return leader;
+            }
+        }
+        panic!("no leader");
+    }
+
+    pub(super) fn propose(&mut self, member: u64, key: &str, value: &str) -> Result<u64, ProposeRefusal> {
+        self.sequence += 1;
+        let proposal = ProposalId {
+            origin: member,
+            sequence: self.sequence,
+        };
+        let replica = self.members.get_mut(&member).unwrap();
+        replica.propose(vec![(proposal, set(key, value))])?;
+        Ok(self.sequence)
+    }
+
+    pub(super) fn write(&mut self, member: u64, values: impl IntoIterator<Item = u64>) {
+        for value in values {
+            self.propose(member, &format!("k{}", value % 7), &value.to_string())
+                .unwrap();
+            self.settle();
+        }
+    }
+
+    pub(super) fn read(&mut self, member: u64) -> u64 {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let id = ReadId {
+            origin: member,
+            sequence,
+        };
+        self.members.get_mut(&member).unwrap().read_index(id);
+        sequence
+    }
+
+    /// All members have applied the same, and more than nothing.
+    pub(super) fn assert_equal(&mut self) {
+        self.tick(8);
+        let states: Vec<_> = self.members.values().map(|m| (m.applied(), m.digest())).collect();
+        assert_eq!(states.len(), 3);
+        assert!(states[0].0.get() > 1);
+        assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+        assert!(self.errors.is_empty(), "{:?}", self.errors);
+    }
+}
