@@ -1,1 +1,27 @@
-//! quota
+//! Requests of each tenant, kept within its limits: per rolling 24 hours, per second, at one moment.
+//!
+//! One tenant is served by one node at a time, so its counters are exact and local. What a limit promises:
+//! - No 24 hours hold more admitted requests than the limit, over restarts, closes and changes of limits.
+//! - All limits are checked, then all are charged, in one step under the tenant's own lock; what is refused costs nothing.
+//! - A crash withholds at most one reservation, 1/1024 of the daily limit; it never grants anything.
+//! - The wall clock grants nothing: see [`ledger`] for the one case where it is believed.
+//!
+//! `rolling_day`, `burst`, `crossing` and `engine` are arithmetic that is given the time; `ledger` is the file format;
+//! `registry` owns the tenants, the files and the tasks. The HTTP side is in `layers::admit`. Storage, query time and
+//! body sizes are not kept here: they are kept where the bytes and the time are spent.
+
+mod burst;
+mod crossing;
+mod engine;
+pub mod ledger;
+mod rate_limit_fields;
+mod registry;
+mod rolling_day;
+mod standing;
+
+pub use crossing::{Crossing, CrossingDetector};
+pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
+pub(crate) use rate_limit_fields::seconds_up;
+pub use rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY, policy_field, rate_limit_field};
+pub use registry::{QuotaCounters, QuotaError, QuotaRegistry};
+pub use standing::{BurstStanding, Policy, Refusal, Standing};

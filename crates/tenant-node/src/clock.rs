@@ -1,0 +1,156 @@
+//! The node's clocks, read in one place. Everything below `quota`, `metrics` and `hotspot` is given the time and must not
+//! read a clock itself.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tenantry_types::UnixMillis;
+
+/// One reading of all clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Time since the machine started, suspended time included. Never goes back.
+    pub monotonic: Duration,
+    /// The wall clock when this process started, advanced by `monotonic`: aligned to wall-clock minutes, deaf to jumps.
+    pub steady: UnixMillis,
+    /// The wall clock. May jump either way; only for records that leave this process.
+    pub wall: UnixMillis,
+}
+
+/// Which start of the machine `Now::monotonic` counts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// Two readings with the same id are on one time line.
+    Known(u128),
+    /// The platform does not say: readings of two processes cannot be compared.
+    Unknown,
+}
+
+/// A source of time.
+pub trait Clock: Send + Sync + 'static {
+    /// Reads it.
+    fn now(&self) -> Now;
+
+    /// Which start of the machine it counts from.
+    fn boot(&self) -> Boot;
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+pub struct SystemClock {
+    boot: Boot,
+    started: Instant,
+    started_monotonic: Duration,
+    started_wall: UnixMillis,
+}
+
+impl SystemClock {
+    /// Starts the steady clock at the present wall time.
+    #[must_use]
+    pub fn start() -> Self {
+        let started = Instant::now();
+        Self {
+            boot: read_boot(),
+            started,
+            started_monotonic: since_boot(started),
+            started_wall: read_wall(),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let monotonic = since_boot(self.started);
+        Now {
+            monotonic,
+            steady: self.started_wall.plus(monotonic.saturating_sub(self.started_monotonic)),
+            wall: read_wall(),
+        }
+    }
+
+    fn boot(&self) -> Boot {
+        self.boot
+    }
+}
+
+fn read_wall() -> UnixMillis {
+    UnixMillis::default().plus(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot(_started: Instant) -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot(started: Instant) -> Duration {
+    started.elapsed()
+}
+
+#[cfg(target_os = "linux")]
+fn read_boot() -> Boot {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .and_then(|text| uuid::Uuid::parse_str(text.trim()).ok())
+        .map_or(Boot::Unknown, |id| Boot::Known(id.as_u128()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_boot() -> Boot {
+    Boot::Unknown
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A clock that stands still until a test moves it.
+    #[derive(Debug)]
+    pub(crate) struct ManualClock(Mutex<Now>, Boot);
+
+    impl ManualClock {
+        pub(crate) fn at(millis: u64) -> Self {
+            Self(Mutex::new(now_at(millis)), Boot::Known(1))
+        }
+
+        pub(crate) fn advance(&self, by: Duration) {
+            let mut now = self.0.lock();
+            now.monotonic += by;
+            now.steady = now.steady.plus(by);
+            now.wall = now.wall.plus(by);
+        }
+    }
+
+    impl Clock for ManualClock {
+        fn now(&self) -> Now {
+            *self.0.lock()
+        }
+
+        fn boot(&self) -> Boot {
+            self.1
+        }
+    }
+
+    /// All clocks showing `millis`.
+    pub(crate) fn now_at(millis: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(millis),
+            steady: UnixMillis(millis),
+            wall: UnixMillis(millis),
+        }
+    }
+
+    #[test]
+    fn the_system_clock_never_goes_back() {
+        let clock = SystemClock::start();
+        let first = clock.now();
+        let second = clock.now();
+        assert!(second.monotonic >= first.monotonic && second.steady >= first.steady);
+        assert_eq!(clock.boot(), SystemClock::start().boot());
+    }
+}

@@ -1,0 +1,10 @@
+//! Which tenants are too hot for their limits, and which class their size and traffic put them in.
+//!
+//! Pure: a [`Detector`] per tenant is given samples and the time, and answers with transitions only. What follows from
+//! them (tier changes, moves) is the control plane's to decide.
+
+mod detector;
+mod score;
+
+pub use detector::{Detector, class_of};
+pub use score::{score, terms};

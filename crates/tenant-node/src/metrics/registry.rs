@@ -1,0 +1,123 @@
+//! The meters of all tenants that had a request or a sample on this node, and the node's own totals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_types::{TenantName, TenantUid};
+
+use super::answer::{AnswerClass, ClassCounts};
+use super::growth::Growth;
+use super::meter::TenantMeter;
+use crate::clock::{Clock, Now};
+use crate::tenant_map::TenantMap;
+
+/// Tenants' meters.
+pub struct MeterRegistry {
+    meters: TenantMap<TenantMeter>,
+    clock: Arc<dyn Clock>,
+    growth_interval: Duration,
+    growth_points: u32,
+    answers: Mutex<ClassCounts>,
+    in_flight: AtomicU64,
+}
+
+impl MeterRegistry {
+    /// Growth is measured over the last `growth_points` (2 to 63) intervals; 24 times 5 minutes unless there is a reason.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, growth_interval: Duration, growth_points: u32) -> Arc<Self> {
+        Arc::new(Self {
+            meters: TenantMap::default(),
+            clock,
+            growth_interval,
+            growth_points,
+            answers: Mutex::default(),
+            in_flight: AtomicU64::new(0),
+        })
+    }
+
+    /// The meter of that tenant, made on first use.
+    pub fn meter(&self, uid: TenantUid, name: &TenantName) -> Arc<TenantMeter> {
+        self.meters.get_or_insert_with(uid, || {
+            let growth = Growth::new(self.growth_interval, self.growth_points);
+            TenantMeter::new(uid, name.clone(), growth)
+        })
+    }
+
+    /// Forgets a tenant that is no longer served here. Publish its last sample before.
+    pub fn forget(&self, uid: TenantUid) {
+        if let Some(meter) = self.meters.get(uid) {
+            self.meters.remove(uid, &meter);
+        }
+    }
+
+    /// Counts a request until its answer ended.
+    #[must_use]
+    pub(crate) fn begin(self: &Arc<Self>, uid: TenantUid, name: &TenantName) -> InFlight {
+        let began = self.clock.now();
+        let meter = self.meter(uid, name);
+        self.in_flight.fetch_add(1, Relaxed);
+        meter.began(began);
+        InFlight {
+            registry: Arc::clone(self),
+            meter,
+            began,
+            class: AnswerClass::Abandoned,
+        }
+    }
+
+    /// Tenants with a meter.
+    #[must_use]
+    pub fn tenants(&self) -> usize {
+        self.meters.len()
+    }
+
+    /// Answers of all tenants since the node started.
+    #[must_use]
+    pub fn answers(&self) -> ClassCounts {
+        *self.answers.lock()
+    }
+
+    /// Requests of all tenants being served.
+    #[must_use]
+    pub fn concurrent(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    fn ended(&self, meter: &TenantMeter, began: Now, class: AnswerClass) {
+        let now = self.clock.now();
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.answers.lock().add(class);
+        meter.ended(now, class, now.monotonic.saturating_sub(began.monotonic));
+    }
+}
+
+impl std::fmt::Debug for MeterRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeterRegistry")
+            .field("tenants", &self.meters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request from its arrival to the end of its answer; counted when dropped.
+pub(crate) struct InFlight {
+    registry: Arc<MeterRegistry>,
+    meter: Arc<TenantMeter>,
+    began: Now,
+    class: AnswerClass,
+}
+
+impl InFlight {
+    /// What kind of answer it is. Without a call the request counts as abandoned.
+    pub(crate) const fn answered(&mut self, class: AnswerClass) {
+        self.class = class;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.registry.ended(&self.meter, self.began, self.class);
+    }
+}
