@@ -10,7 +10,7 @@ use tenantry_state::{Outcome, State, apply};
 use tenantry_types::Revision;
 use tokio::sync::watch;
 
-use crate::codec;
+use crate::codec::{self, EncodeError};
 use crate::raft::{FatalApply, RestoreError, StateMachine};
 use crate::watch::{RoutingChange, RoutingHistory, RoutingView};
 
@@ -108,7 +108,10 @@ impl StateMachine for ReplicatedState {
     }
 
     fn write_snapshot(cut: &State, out: &mut dyn Write) -> io::Result<()> {
-        codec::write_state(cut, out)
+        codec::write_state(cut, out).map_err(|error| match error {
+            EncodeError::Io(error) => error,
+            other => io::Error::other(other),
+        })
     }
 
     fn restore(&mut self, input: &mut dyn Read) -> Result<(), RestoreError> {

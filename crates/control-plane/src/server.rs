@@ -21,7 +21,7 @@ use tonic_health::ServingStatus;
 
 use crate::config::Config;
 use crate::machine::ReplicatedState;
-use crate::raft::{self, Health, RaftConfig, RaftHandle, RaftStatus};
+use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus};
 use crate::services::{Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement};
 use crate::{leader_tasks, metrics};
 
@@ -68,7 +68,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
-    let (log, raft_transport) = raft::start(raft_config, machine).await.context("cannot start the replicated log")?;
+    let (log, raft_transport) = RaftNode::start(raft_config, machine).await.context("cannot start the replicated log")?;
 
     let control_plane = Arc::new(ControlPlane::new(
         config.member,

@@ -17,7 +17,7 @@ use super::{page, placing, status, tokens};
 const UPDATE_ATTEMPTS: usize = 4;
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admin {
     control_plane: Arc<ControlPlane>,
 }

@@ -20,7 +20,7 @@ use crate::raft::{Health, RaftStatus, Role};
 const MEMBER_DEADLINE: Duration = Duration::from_millis(800);
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cluster {
     control_plane: Arc<ControlPlane>,
     addresses: Arc<BTreeMap<MemberId, String>>,

@@ -21,7 +21,6 @@ use crate::raft::RaftHandle;
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Shared by all services of this member.
-#[derive(Debug)]
 pub struct ControlPlane {
     /// This member.
     pub member: MemberId,
@@ -96,7 +95,8 @@ impl ControlPlane {
     /// The status to answer with, whether the command was rejected, not carried out, or its fate is unknown.
     pub async fn propose(&self, request: Option<Request>, command: Command) -> Result<Answer, Status> {
         let envelope = self.envelope(request, command);
-        let (_, outcome) = self.log.propose(codec::encode_command(&envelope)).await.map_err(status::propose_failed)?;
+        let command = codec::encode_command(&envelope).map_err(|error| status::internal(error.to_string()))?;
+        let (_, outcome) = self.log.propose(command).await.map_err(status::propose_failed)?;
         outcome.map_err(|rejection| status::rejected(&rejection))
     }
 

@@ -26,7 +26,7 @@ const REPORT_QUEUE: usize = 4;
 const MOST_EVENTS: usize = 1_000;
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Notification {
     control_plane: Arc<ControlPlane>,
     stop: CancellationToken,

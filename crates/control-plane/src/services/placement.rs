@@ -23,7 +23,7 @@ const WATCH_QUEUE: usize = 64;
 const MOST_USAGE: usize = 1_000;
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Placement {
     control_plane: Arc<ControlPlane>,
     stop: CancellationToken,

@@ -10,7 +10,7 @@ use tenantry_state::{Change, State};
 use tenantry_types::{NodeId, NodeRoute, Revision, TenantUid, Tier};
 
 /// A change of more records than this is not sent as one message: watchers start over with a snapshot instead.
-pub const MOST_RECORDS: usize = 5_000;
+const MOST_RECORDS: usize = 5_000;
 
 /// The digests of all records that the routing table consists of.
 #[derive(Debug, Default)]
