@@ -111,28 +111,41 @@ pub(crate) mod tests {
 
     /// A clock that stands still until a test moves it.
     #[derive(Debug)]
-    pub(crate) struct ManualClock(Mutex<Now>, Boot);
+    pub(crate) struct ManualClock(Mutex<(Now, u128)>);
 
     impl ManualClock {
         pub(crate) fn at(millis: u64) -> Self {
-            Self(Mutex::new(now_at(millis)), Boot::Known(1))
+            Self(Mutex::new((now_at(millis), 1)))
         }
 
         pub(crate) fn advance(&self, by: Duration) {
-            let mut now = self.0.lock();
+            let now = &mut self.0.lock().0;
             now.monotonic += by;
             now.steady = now.steady.plus(by);
             now.wall = now.wall.plus(by);
+        }
+
+        /// Someone sets the wall clock, by milliseconds.
+        pub(crate) fn jump_wall(&self, by: i64) {
+            let now = &mut self.0.lock().0;
+            now.wall = UnixMillis(now.wall.0.saturating_add_signed(by));
+        }
+
+        /// The machine starts anew: monotonic time begins at zero.
+        pub(crate) fn reboot(&self) {
+            let mut state = self.0.lock();
+            state.0.monotonic = Duration::ZERO;
+            state.1 += 1;
         }
     }
 
     impl Clock for ManualClock {
         fn now(&self) -> Now {
-            *self.0.lock()
+            self.0.lock().0
         }
 
         fn boot(&self) -> Boot {
-            self.1
+            Boot::Known(self.0.lock().1)
         }
     }
 

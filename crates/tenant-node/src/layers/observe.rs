@@ -140,3 +140,127 @@ where
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tenantry_types::{Epoch, TenantName, TenantUid, TierDefinition};
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::super::Access;
+    use super::*;
+    use crate::clock::tests::ManualClock;
+    use crate::http::body::{BoxError, empty, full};
+
+    struct Stack {
+        clock: Arc<ManualClock>,
+        meters: Arc<MeterRegistry>,
+    }
+
+    impl Stack {
+        fn new() -> Self {
+            let clock = Arc::new(ManualClock::at(1_700_000_000_000));
+            let meters = MeterRegistry::new(clock.clone(), Duration::from_secs(300), 24);
+            Self { clock, meters }
+        }
+
+        /// The answer to a request that the inner service answers so.
+        async fn ask(&self, status: u16, body: Body) -> Response<ObservedBody<Body>> {
+            let mut body = Some(body);
+            let inner = service_fn(move |_: Request<Body>| {
+                let response = Response::builder().status(status).body(body.take().unwrap());
+                async move { Ok::<_, Infallible>(response.unwrap()) }
+            });
+            let service = ObserveLayer::new(Arc::clone(&self.meters)).layer(inner);
+            service.oneshot(request()).await.unwrap()
+        }
+
+        fn counted(&self, class: AnswerClass) -> u64 {
+            assert_eq!(self.meters.answers().total(), self.meters.answers().get(class));
+            self.meters.answers().get(class)
+        }
+    }
+
+    fn request() -> Request<Body> {
+        let mut request = Request::new(empty());
+        request.extensions_mut().insert(TenantContext {
+            uid: TenantUid::from_u128(9),
+            name: TenantName::new("acme").unwrap(),
+            epoch: Epoch(1),
+            quota: TierDefinition::defaults()[0].quota,
+            access: Access::Full,
+        });
+        request
+    }
+
+    #[tokio::test]
+    async fn a_request_is_counted_when_its_body_has_ended() {
+        let stack = Stack::new();
+        let response = stack.ask(200, full("row")).await;
+        assert_eq!((stack.meters.concurrent(), stack.meters.answers().total()), (1, 0));
+        stack.clock.advance(Duration::from_millis(40));
+        response.into_body().collect().await.unwrap();
+        assert_eq!((stack.meters.concurrent(), stack.counted(AnswerClass::Success)), (0, 1));
+
+        let meter = stack
+            .meters
+            .meter(TenantUid::from_u128(9), &TenantName::new("acme").unwrap());
+        let quantile = meter.response_quantile_seconds(crate::clock::Clock::now(&*stack.clock), 1.0);
+        assert_eq!(quantile, Some(0.05), "40 ms lie in the bucket up to 50 ms");
+    }
+
+    #[tokio::test]
+    async fn refusals_count_in_classes_of_their_own() {
+        for (status, class) in [
+            (429, AnswerClass::Throttled),
+            (507, AnswerClass::StorageFull),
+            (503, AnswerClass::ServerError),
+            (404, AnswerClass::ClientError),
+        ] {
+            let stack = Stack::new();
+            drop(stack.ask(status, empty()).await);
+            assert_eq!(stack.counted(class), 1, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_our_failure() {
+        let stack = Stack::new();
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"row"))),
+            Err(BoxError::from("disk gone")),
+        ];
+        let body = StreamBody::new(tokio_stream::iter(frames)).boxed_unsync();
+        let response = stack.ask(200, body).await;
+        assert!(response.into_body().collect().await.is_err());
+        assert_eq!(stack.counted(AnswerClass::ServerError), 1);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_before_the_answer_is_counted_as_such() {
+        let stack = Stack::new();
+        let never = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let service = ObserveLayer::new(Arc::clone(&stack.meters)).layer(never);
+        let mut call = Box::pin(service.oneshot(request()));
+        assert!(futures_util::poll!(call.as_mut()).is_pending());
+        assert_eq!(stack.meters.concurrent(), 1);
+        drop(call);
+        assert_eq!(
+            (stack.meters.concurrent(), stack.counted(AnswerClass::Abandoned)),
+            (0, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_tenant_passes_unmeasured() {
+        let stack = Stack::new();
+        let inner = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(empty())) });
+        let service = ObserveLayer::new(Arc::clone(&stack.meters)).layer(inner);
+        let response = service.oneshot(Request::new(empty())).await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response);
+        assert_eq!((stack.meters.tenants(), stack.meters.answers().total()), (0, 0));
+    }
+}

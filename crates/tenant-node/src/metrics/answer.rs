@@ -1,5 +1,7 @@
 //! Answers by class.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use http::StatusCode;
 
 /// What kind of answer a request got.
@@ -69,6 +71,11 @@ impl ClassCounts {
     /// Counts one.
     pub const fn add(&mut self, class: AnswerClass) {
         self.0[class as usize] += 1;
+    }
+
+    /// Counts that are kept in the order of [`AnswerClass::ALL`], as they are now.
+    pub(super) fn from_atomics(counts: &[AtomicU64; AnswerClass::ALL.len()]) -> Self {
+        Self(std::array::from_fn(|class| counts[class].load(Relaxed)))
     }
 
     /// Answers of that class.

@@ -7,6 +7,7 @@
 mod answer;
 mod cpu;
 mod error_rate;
+mod exposition;
 mod growth;
 mod meter;
 mod peak_rpm;
@@ -14,6 +15,7 @@ mod registry;
 mod response_time;
 
 pub use answer::{AnswerClass, ClassCounts};
+pub use exposition::{Exposition, NodeFigures};
 pub use meter::{DatabaseSample, Ratios, Sample, TenantMeter, UsageInput};
 pub(crate) use registry::InFlight;
 pub use registry::MeterRegistry;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tenantry_types::{TenantName, TenantUid};
 
 use super::answer::{AnswerClass, ClassCounts};
@@ -19,7 +18,7 @@ pub struct MeterRegistry {
     clock: Arc<dyn Clock>,
     growth_interval: Duration,
     growth_points: u32,
-    answers: Mutex<ClassCounts>,
+    answers: [AtomicU64; AnswerClass::ALL.len()],
     in_flight: AtomicU64,
 }
 
@@ -32,7 +31,7 @@ impl MeterRegistry {
             clock,
             growth_interval,
             growth_points,
-            answers: Mutex::default(),
+            answers: Default::default(),
             in_flight: AtomicU64::new(0),
         })
     }
@@ -76,7 +75,7 @@ impl MeterRegistry {
     /// Answers of all tenants since the node started.
     #[must_use]
     pub fn answers(&self) -> ClassCounts {
-        *self.answers.lock()
+        ClassCounts::from_atomics(&self.answers)
     }
 
     /// Requests of all tenants being served.
@@ -88,7 +87,9 @@ impl MeterRegistry {
     fn ended(&self, meter: &TenantMeter, began: Now, class: AnswerClass) {
         let now = self.clock.now();
         self.in_flight.fetch_sub(1, Relaxed);
-        self.answers.lock().add(class);
+        if let Some(count) = self.answers.get(class as usize) {
+            count.fetch_add(1, Relaxed);
+        }
         meter.ended(now, class, now.monotonic.saturating_sub(began.monotonic));
     }
 }

@@ -294,7 +294,8 @@ mod tests {
             record in record(), at in any::<proptest::sample::Index>(), bit in 0_u8..8,
         ) {
             let mut bytes = record.encode();
-            prop_assert_eq!(LedgerRecord::decode(&bytes, record.tenant).as_ref(), Ok(&record));
+            let read = LedgerRecord::decode(&bytes, record.tenant);
+            prop_assert_eq!(read, Ok(record.clone()));
             let cut = at.index(bytes.len());
             prop_assert!(LedgerRecord::decode(&bytes[..cut], record.tenant).is_err());
             bytes[cut] ^= 1 << bit;

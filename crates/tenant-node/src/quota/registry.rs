@@ -336,3 +336,7 @@ impl std::fmt::Debug for QuotaRegistry {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;
