@@ -1,1 +1,26 @@
-//! database
+//! Tenants' SQLite databases: opening and closing them, running statements within limits, measuring what they cost.
+//!
+//! A request takes a [`TenantLease`] from [`Databases`], opens a [`Session`] on it and runs statements on one of the
+//! database threads. This module must not know HTTP or Hrana: it takes SQL and values, and hands rows to a [`RowSink`].
+
+mod access_policy;
+mod config;
+mod connection;
+mod databases;
+mod error;
+mod figures;
+mod raw_sqlite;
+mod session;
+mod split;
+mod statement;
+mod storage_limit;
+mod tenant;
+mod threads;
+
+pub use config::{Clock, DatabasesConfig};
+pub use databases::{Databases, TenantLease};
+pub use error::{DatabaseError, StartError, StatementError};
+pub use figures::{DatabaseCounters, DatabaseFigures};
+pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
+pub use split::first_statement;
+pub use statement::{Arguments, Column, Description, ResultTooLarge, RowSink, StatementSummary};

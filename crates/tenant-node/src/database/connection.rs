@@ -1,0 +1,247 @@
+//! One SQLite connection of a tenant: opened with our settings, fenced against hostile SQL, returned to its first state.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags};
+
+use super::access_policy::{Phase, Verdict, decide};
+use super::figures::{DatabaseCounters, FileSizes};
+use super::session::Cancellation;
+use super::storage_limit::PAGE_BYTES;
+use super::raw_sqlite;
+
+/// Between two looks at the clock a statement runs this many virtual-machine instructions: some tens of microseconds.
+const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
+
+/// Compiled statements kept per connection.
+const STATEMENT_CACHE: usize = 64;
+
+/// Page cache of one connection, in KiB. SQLite takes it as it is needed.
+const CACHE_KIB: u32 = 2_048;
+
+/// A connection's memory is measured at most this often.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
+
+const LIMITS: &[(Limit, i32)] = &[
+    (Limit::SQLITE_LIMIT_LENGTH, 32 << 20),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 4 << 20),
+    (Limit::SQLITE_LIMIT_COLUMN, 1_000),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 200),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
+    // VACUUM attaches a database of its own; tenants' ATTACH is refused by the authorizer.
+    (Limit::SQLITE_LIMIT_ATTACHED, 1),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 32),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+
+/// Why a statement was stopped from inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    QueryTime,
+    Cancelled,
+}
+
+/// What the callbacks inside SQLite look at. Shared with them; used by one thread at a moment.
+struct Fence {
+    started: Instant,
+    phase: Mutex<Phase>,
+    /// Nanoseconds after `started`; zero for none.
+    deadline: AtomicU64,
+    cancellation: Mutex<Option<Cancellation>>,
+    stopped: Mutex<Option<Stopped>>,
+    refusal: Mutex<Option<String>>,
+    tainted: AtomicBool,
+    saw_pragma: AtomicBool,
+}
+
+impl Fence {
+    fn authorize(&self, context: AuthContext<'_>) -> Authorization {
+        if matches!(context.action, rusqlite::hooks::AuthAction::Pragma { .. }) {
+            self.saw_pragma.store(true, Relaxed);
+        }
+        match decide(&context.action, *self.phase.lock()) {
+            Verdict::Allow => Authorization::Allow,
+            Verdict::AllowAndTaint => {
+                self.tainted.store(true, Relaxed);
+                Authorization::Allow
+            }
+            Verdict::Deny(words) => {
+                *self.refusal.lock() = Some(words);
+                Authorization::Deny
+            }
+        }
+    }
+
+    /// Whether the running statement has to stop.
+    fn should_stop(&self) -> bool {
+        if self.cancellation.lock().as_ref().is_some_and(Cancellation::is_cancelled) {
+            *self.stopped.lock() = Some(Stopped::Cancelled);
+            return true;
+        }
+        let deadline = self.deadline.load(Relaxed);
+        let over = deadline != 0 && self.started.elapsed() >= Duration::from_nanos(deadline);
+        if over {
+            *self.stopped.lock() = Some(Stopped::QueryTime);
+        }
+        over
+    }
+}
+
+/// An open connection of one tenant. Every method blocks: for database threads only.
+pub(super) struct TenantConnection {
+    sqlite: Connection,
+    fence: Arc<Fence>,
+    counters: Arc<DatabaseCounters>,
+    memory: i64,
+    memory_measured: Option<Instant>,
+}
+
+impl TenantConnection {
+    /// Opens the database file, making it where it does not exist.
+    pub(super) fn open(path: &Path, counters: Arc<DatabaseCounters>) -> rusqlite::Result<Self> {
+        // Without SQLITE_OPEN_URI a file name is never read as options.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut sqlite = Connection::open_with_flags(path, flags)?;
+        sqlite.busy_timeout(Duration::from_secs(5))?;
+        sqlite.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        // page_size and auto_vacuum count for a new file only, and only before journal_mode writes its first page.
+        sqlite.execute_batch(&format!(
+            "PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; \
+             PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON; \
+             PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON"
+        ))?;
+        // Reads the header and the schema, so that a damaged file is found here.
+        sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        for (limit, value) in LIMITS {
+            sqlite.set_limit(*limit, *value)?;
+        }
+        let fence = Arc::new(Fence {
+            started: Instant::now(),
+            phase: Mutex::new(Phase::Internal),
+            deadline: AtomicU64::new(0),
+            cancellation: Mutex::new(None),
+            stopped: Mutex::new(None),
+            refusal: Mutex::new(None),
+            tainted: AtomicBool::new(false),
+            saw_pragma: AtomicBool::new(false),
+        });
+        let authorizing = Arc::clone(&fence);
+        sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizing.authorize(context)))?;
+        let watching = Arc::clone(&fence);
+        sqlite.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watching.should_stop()))?;
+        counters.connection_opened();
+        Ok(Self {
+            sqlite,
+            fence,
+            counters,
+            memory: 0,
+            memory_measured: None,
+        })
+    }
+
+    pub(super) fn sqlite(&self) -> &Connection {
+        &self.sqlite
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        *self.fence.phase.lock() = phase;
+    }
+
+    /// Arms the fence for one statement of the tenant.
+    pub(super) fn begin_statement(&self, query_time: Duration, cancellation: &Cancellation) {
+        let deadline = self.fence.started.elapsed().saturating_add(query_time);
+        self.fence
+            .deadline
+            .store(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        *self.fence.cancellation.lock() = Some(cancellation.clone());
+        *self.fence.stopped.lock() = None;
+        *self.fence.refusal.lock() = None;
+        self.fence.saw_pragma.store(false, Relaxed);
+        self.enter(Phase::Preparing);
+    }
+
+    /// Disarms the fence: what follows is the node's own SQL.
+    pub(super) fn end_statement(&self) {
+        self.enter(Phase::Internal);
+        self.fence.deadline.store(0, Relaxed);
+        *self.fence.cancellation.lock() = None;
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stopped> {
+        self.fence.stopped.lock().take()
+    }
+
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.fence.refusal.lock().take()
+    }
+
+    /// Whether the statement that was compiled last is a pragma. SQLite carries some of them out while compiling, so they
+    /// must not come from the statement cache.
+    pub(super) fn saw_pragma(&self) -> bool {
+        self.fence.saw_pragma.load(Relaxed)
+    }
+
+    /// Whether the next user could not tell it from a new connection.
+    pub(super) fn is_clean(&self) -> bool {
+        self.sqlite.is_autocommit() && !self.fence.tainted.load(Relaxed)
+    }
+
+    /// Undoes what is open. Returns whether the connection may serve another stream.
+    pub(super) fn reset(&mut self) -> bool {
+        self.end_statement();
+        if !self.sqlite.is_autocommit()
+            && let Err(error) = self.sqlite.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "a rollback failed; the connection is thrown away");
+            return false;
+        }
+        self.is_clean()
+    }
+
+    /// Brings this connection's share of the tenant's memory up to date.
+    pub(super) fn measure_memory(&mut self) {
+        let now = raw_sqlite::memory_bytes(&self.sqlite);
+        self.counters.change_memory(self.memory, now);
+        self.memory = now;
+        self.memory_measured = Some(Instant::now());
+    }
+
+    /// The same, unless it was done a moment ago: SQLite walks all compiled statements for it.
+    pub(super) fn measure_memory_now_and_then(&mut self) {
+        if self.memory_measured.is_none_or(|measured| measured.elapsed() >= MEMORY_INTERVAL) {
+            self.measure_memory();
+        }
+    }
+
+    /// Sizes as this connection sees them, inside its own transaction too.
+    pub(super) fn measure_sizes(&self, wal: &Path) -> rusqlite::Result<FileSizes> {
+        let number = |sql: &str| -> rusqlite::Result<u64> {
+            let value: i64 = self.sqlite.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(u64::try_from(value).unwrap_or(0))
+        };
+        Ok(FileSizes {
+            database_bytes: number("PRAGMA page_count")? * PAGE_BYTES,
+            free_bytes: number("PRAGMA freelist_count")? * PAGE_BYTES,
+            wal_bytes: std::fs::metadata(wal).map_or(0, |file| file.len()),
+        })
+    }
+}
+
+impl Drop for TenantConnection {
+    fn drop(&mut self) {
+        self.counters.connection_closed(self.memory);
+    }
+}

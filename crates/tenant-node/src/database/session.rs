@@ -1,0 +1,360 @@
+//! A stream of statements on one tenant's database. Between jobs it keeps a connection only while it has state there: an
+//! open transaction, temporary objects, changed pragmas.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use tenantry_types::EffectiveQuota;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::access_policy::Phase;
+use super::connection::TenantConnection;
+use super::figures::thread_cpu_time;
+use super::tenant::TenantDatabase;
+use super::{
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite, statement,
+    storage_limit,
+};
+use crate::layers::Access;
+
+/// Told to a running job when nobody waits for its result any more.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    /// Stops the running statement soon, and those after it at once.
+    pub fn cancel(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The limits that hold for the statements of one job.
+#[derive(Debug, Clone, Copy)]
+pub struct StatementLimits {
+    /// Whether writes are let through.
+    pub access: Access,
+    /// The tenant's quota.
+    pub quota: EffectiveQuota,
+}
+
+/// Whether a statement that has to write may ask for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteTurn {
+    /// If another writer is busy, the job ends with [`Attempt::NeedsWriter`], to be continued when it is its turn.
+    Ask,
+    /// It has waited long enough: if another writer is busy, the statement fails.
+    GiveUp,
+}
+
+/// How an attempt to run a statement ended.
+#[derive(Debug)]
+pub enum Attempt<T> {
+    /// It was run, or failed.
+    Finished(Result<T, StatementError>),
+    /// It was not run: another stream of the tenant is writing. See [`Session::wait_for_writer`].
+    NeedsWriter,
+}
+
+/// A stream of statements. Dropping it rolls back what is open, on a database thread.
+pub struct Session {
+    lease: TenantLease,
+    connection: Option<TenantConnection>,
+    write_permit: Option<OwnedSemaphorePermit>,
+    last_insert_rowid: i64,
+}
+
+impl Session {
+    /// A new stream without state.
+    #[must_use]
+    pub const fn new(lease: TenantLease) -> Self {
+        Self {
+            lease,
+            connection: None,
+            write_permit: None,
+            last_insert_rowid: 0,
+        }
+    }
+
+    /// A stream that goes on where one ended that held no connection.
+    #[must_use]
+    pub const fn resumed(lease: TenantLease, last_insert_rowid: i64) -> Self {
+        Self {
+            lease,
+            connection: None,
+            write_permit: None,
+            last_insert_rowid,
+        }
+    }
+
+    /// Whether it has state on a connection, which it then keeps open.
+    #[must_use]
+    pub const fn holds_connection(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// What `last_insert_rowid()` answers in this stream.
+    #[must_use]
+    pub const fn last_insert_rowid(&self) -> i64 {
+        self.last_insert_rowid
+    }
+
+    /// Runs `work` on a database thread.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or no thread becomes free within the tenant's query time. The session is gone
+    /// then, and what it had open is rolled back.
+    pub async fn run<T: Send + 'static>(
+        mut self,
+        limits: StatementLimits,
+        turn: WriteTurn,
+        cancellation: Cancellation,
+        work: impl FnOnce(&mut ActiveSession<'_>) -> T + Send + 'static,
+    ) -> Result<(Self, T), DatabaseError> {
+        let wait = limits.quota.query_time();
+        let overloaded = DatabaseError::Overloaded {
+            what: "database thread",
+            retry_after: Duration::from_secs(1),
+        };
+        let threads = Arc::clone(&self.lease.tenant().threads);
+        let permit = match tokio::time::timeout(wait, threads.acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => return Err(overloaded),
+        };
+        let shared = Arc::clone(self.lease.shared());
+        shared
+            .threads
+            .run(move || {
+                let output = self.work(limits, turn, &cancellation, work);
+                drop(permit);
+                output.map(|output| (self, output))
+            })
+            .await?
+    }
+
+    /// Waits for the turn to write, at most `limit`. Returns whether it came. No database thread is occupied meanwhile.
+    pub async fn wait_for_writer(&mut self, limit: Duration) -> bool {
+        let writer = Arc::clone(&self.lease.tenant().writer);
+        match tokio::time::timeout(limit, writer.acquire_owned()).await {
+            Ok(Ok(permit)) => {
+                self.write_permit = Some(permit);
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    fn work<T>(
+        &mut self,
+        limits: StatementLimits,
+        turn: WriteTurn,
+        cancellation: &Cancellation,
+        work: impl FnOnce(&mut ActiveSession<'_>) -> T,
+    ) -> Result<T, DatabaseError> {
+        let cpu_before = thread_cpu_time();
+        let tenant = self.lease.tenant();
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => tenant.check_out()?,
+        };
+        raw_sqlite::set_last_insert_rowid(connection.sqlite(), self.last_insert_rowid);
+        let output = work(&mut ActiveSession {
+            tenant,
+            connection: &mut connection,
+            write_permit: &mut self.write_permit,
+            limits,
+            turn,
+            cancellation,
+        });
+        self.last_insert_rowid = connection.sqlite().last_insert_rowid();
+        connection.measure_memory_now_and_then();
+        if connection.sqlite().is_autocommit() {
+            self.write_permit = None;
+        }
+        if connection.is_clean() {
+            tenant.give_back(connection);
+        } else {
+            self.connection = Some(connection);
+        }
+        tenant.counters.add_cpu(thread_cpu_time().saturating_sub(cpu_before));
+        Ok(output)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            let permit = self.write_permit.take();
+            let lease = self.lease.clone();
+            self.lease.shared().threads.clean_up(move || {
+                if connection.reset() {
+                    lease.tenant().measure_sizes(&connection);
+                    lease.tenant().give_back(connection);
+                } else {
+                    drop(connection);
+                }
+                // Only now may the next writer go on, and only now may the tenant close.
+                drop(permit);
+                drop(lease);
+            });
+        }
+    }
+}
+
+/// A session while it is on a database thread. Every method blocks.
+pub struct ActiveSession<'a> {
+    tenant: &'a TenantDatabase,
+    connection: &'a mut TenantConnection,
+    write_permit: &'a mut Option<OwnedSemaphorePermit>,
+    limits: StatementLimits,
+    turn: WriteTurn,
+    cancellation: &'a Cancellation,
+}
+
+impl ActiveSession<'_> {
+    /// Whether no transaction is open.
+    #[must_use]
+    pub fn is_autocommit(&self) -> bool {
+        self.connection.sqlite().is_autocommit()
+    }
+
+    /// Rolls back what is open and drops all state of the connection.
+    ///
+    /// # Errors
+    /// When no new connection could be opened.
+    pub fn close(&mut self) -> Result<(), DatabaseError> {
+        if !self.connection.reset() {
+            *self.connection = self.tenant.check_out()?;
+        }
+        if self.write_permit.take().is_some() {
+            self.tenant.measure_sizes(self.connection);
+        }
+        Ok(())
+    }
+
+    /// Looks at a statement without running it.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn describe(&mut self, sql: &str) -> Result<Description, StatementError> {
+        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        let description = statement::describe(self.connection, sql);
+        self.connection.end_statement();
+        description.map_err(|error| self.completed(error))
+    }
+
+    /// Runs one statement.
+    pub fn execute(&mut self, sql: &str, arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
+        if self.cancellation.is_cancelled() {
+            return Attempt::Finished(Err(StatementError::Cancelled));
+        }
+        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        let attempt = self.attempt(sql, arguments, sink);
+        self.connection.end_statement();
+        let Attempt::Finished(outcome) = attempt else {
+            return Attempt::NeedsWriter;
+        };
+        let outcome = outcome.map_err(|error| self.completed(error));
+        if self.write_permit.is_some() && self.is_autocommit() {
+            self.tenant.measure_sizes(self.connection);
+            *self.write_permit = None;
+        }
+        let summary = outcome.as_ref().copied().unwrap_or_default();
+        self.tenant.counters.add_statement(summary.rows_read, summary.rows_written);
+        Attempt::Finished(outcome)
+    }
+
+    fn attempt(&mut self, sql: &str, arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
+        let mut compiled = match statement::compile(self.connection, sql) {
+            Ok(compiled) => compiled,
+            Err(error) => return Attempt::Finished(Err(error)),
+        };
+        let is_pragma = self.connection.saw_pragma();
+        let attempt = match admit_write(
+            self.tenant,
+            self.connection,
+            self.write_permit,
+            &self.limits,
+            self.turn,
+            compiled.readonly(),
+        ) {
+            Admission::Refused(error) => Attempt::Finished(Err(error)),
+            Admission::NeedsWriter => Attempt::NeedsWriter,
+            Admission::Admitted => {
+                let database_bytes = self.tenant.counters.figures().database_bytes;
+                self.connection.enter(Phase::Running {
+                    vacuum_fits: database_bytes <= self.limits.quota.memory_bytes,
+                });
+                Attempt::Finished(statement::bind(&mut compiled, arguments).and_then(|()| {
+                    statement::step(self.connection, &mut compiled, self.limits.quota.result_bytes, sink)
+                }))
+            }
+        };
+        if is_pragma {
+            compiled.discard();
+        }
+        attempt
+    }
+
+    /// Puts in what only the session knows.
+    fn completed(&self, error: StatementError) -> StatementError {
+        match error {
+            StatementError::QueryTime { .. } => StatementError::QueryTime {
+                limit_ms: self.limits.quota.query_time_ms,
+            },
+            StatementError::Sqlite { code: "SQLITE_FULL", .. } => {
+                self.tenant.measure_sizes(self.connection);
+                storage_limit::full_error(
+                    storage_limit::free_disk_bytes(self.tenant.database()),
+                    self.tenant.counters.figures().database_bytes,
+                    self.limits.quota.database_bytes,
+                )
+            }
+            other => other,
+        }
+    }
+}
+
+enum Admission {
+    Admitted,
+    NeedsWriter,
+    Refused(StatementError),
+}
+
+fn admit_write(
+    tenant: &TenantDatabase,
+    connection: &TenantConnection,
+    permit: &mut Option<OwnedSemaphorePermit>,
+    limits: &StatementLimits,
+    turn: WriteTurn,
+    readonly: bool,
+) -> Admission {
+    if readonly {
+        return Admission::Admitted;
+    }
+    if limits.access == Access::ReadOnly {
+        return Admission::Refused(StatementError::ReadOnlyAccess);
+    }
+    if permit.is_none() {
+        *permit = Arc::clone(&tenant.writer).try_acquire_owned().ok();
+    }
+    if permit.is_none() {
+        return match turn {
+            WriteTurn::Ask => Admission::NeedsWriter,
+            WriteTurn::GiveUp => Admission::Refused(StatementError::WriterBusy {
+                waited_ms: limits.quota.query_time_ms,
+            }),
+        };
+    }
+    connection.enter(Phase::Internal);
+    match storage_limit::apply(connection.sqlite(), limits.quota.database_bytes) {
+        Ok(()) => Admission::Admitted,
+        Err(error) => Admission::Refused(StatementError::from_sqlite(&error)),
+    }
+}

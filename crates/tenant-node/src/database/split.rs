@@ -1,0 +1,125 @@
+//! Finds where the first statement of a script ends, so that a long script is compiled piece by piece: SQLite copies the
+//! whole remaining text for each statement that it compiles.
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Explain,
+    Create,
+    Ordinary,
+    Trigger,
+    TriggerAfterSemicolon,
+    TriggerAfterEnd,
+}
+
+enum Token<'a> {
+    Semicolon,
+    Word(&'a [u8]),
+    Space,
+    Other,
+}
+
+/// The length in bytes of the first statement of `script` with its semicolon, or of all of it where no statement ends. The
+/// semicolons inside strings, names, comments and trigger bodies do not count.
+#[must_use]
+pub fn first_statement(script: &str) -> usize {
+    let bytes = script.as_bytes();
+    let mut state = State::Start;
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (token, length) = next_token(rest);
+        at += length;
+        state = match (state, token) {
+            (_, Token::Space) => state,
+            (State::Trigger | State::TriggerAfterSemicolon, Token::Semicolon) => State::TriggerAfterSemicolon,
+            (_, Token::Semicolon) => return at,
+            (State::TriggerAfterSemicolon, Token::Word(word)) if word.eq_ignore_ascii_case(b"end") => {
+                State::TriggerAfterEnd
+            }
+            (State::Trigger | State::TriggerAfterSemicolon | State::TriggerAfterEnd, _) => State::Trigger,
+            (State::Start, Token::Word(word)) if word.eq_ignore_ascii_case(b"explain") => State::Explain,
+            (State::Start | State::Explain, Token::Word(word)) if word.eq_ignore_ascii_case(b"create") => State::Create,
+            (State::Explain, Token::Word(_)) => State::Explain,
+            (State::Create, Token::Word(word)) if word.eq_ignore_ascii_case(b"trigger") => State::Trigger,
+            (State::Create, Token::Word(word))
+                if word.eq_ignore_ascii_case(b"temp") || word.eq_ignore_ascii_case(b"temporary") =>
+            {
+                State::Create
+            }
+            _ => State::Ordinary,
+        };
+    }
+    bytes.len()
+}
+
+fn next_token(rest: &[u8]) -> (Token<'_>, usize) {
+    match rest {
+        [b';', ..] => (Token::Semicolon, 1),
+        [b'-', b'-', ..] => (Token::Space, through(rest, 2, b"\n")),
+        [b'/', b'*', ..] => (Token::Space, through(rest, 2, b"*/")),
+        [b'[', ..] => (Token::Other, through(rest, 1, b"]")),
+        [quote @ (b'\'' | b'"' | b'`'), ..] => (Token::Other, through(rest, 1, &[*quote])),
+        [first, ..] if first.is_ascii_whitespace() => (Token::Space, 1),
+        _ => {
+            let length = rest.iter().take_while(|byte| is_word(**byte)).count();
+            match rest.get(..length) {
+                Some(word) if length > 0 => (Token::Word(word), length),
+                _ => (Token::Other, 1),
+            }
+        }
+    }
+}
+
+/// The position after the first `end` at or after `from`, or the end of the text.
+fn through(rest: &[u8], from: usize, end: &[u8]) -> usize {
+    rest.get(from..)
+        .and_then(|tail| tail.windows(end.len()).position(|window| window == end))
+        .map_or(rest.len(), |position| from + position + end.len())
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn statements_end_at_the_semicolons_that_count() {
+        let cases = [
+            ("select 1; select 2", "select 1;"),
+            ("select ';'; x", "select ';';"),
+            ("select 'it''s; '; x", "select 'it''s; ';"),
+            ("select \";\", `;`, [;]; x", "select \";\", `;`, [;];"),
+            ("-- a; b\nselect 1; x", "-- a; b\nselect 1;"),
+            ("/* ; */ select 1; x", "/* ; */ select 1;"),
+            (";select 1;", ";"),
+            ("select 1", "select 1"),
+            ("", ""),
+            (
+                "create temp trigger t after insert on a begin select case 1 when 1 then 2 end; select 2; end; x",
+                "create temp trigger t after insert on a begin select case 1 when 1 then 2 end; select 2; end;",
+            ),
+            ("create table trigger_log(x); x", "create table trigger_log(x);"),
+            ("explain query plan select 1; x", "explain query plan select 1;"),
+            ("select 'open; x", "select 'open; x"),
+            ("/* open; x", "/* open; x"),
+            ("sélect é; x", "sélect é;"),
+        ];
+        for (script, expected) in cases {
+            assert_eq!(&script[..first_statement(script)], expected, "{script}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_cut_is_inside_the_text_and_on_a_character(script in "[a-z;'\"`\\[\\]é/*\\- \n]{0,40}") {
+            let cut = first_statement(&script);
+            prop_assert!(script.is_char_boundary(cut));
+            prop_assert!(cut > 0 || script.is_empty());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Turns what went wrong into what the client reads.
+
+use http::StatusCode;
+use http::header::{ALLOW, HeaderValue};
+use serde_json::{Value, json};
+
+use super::request::Malformed;
+use super::streams::StreamError;
+use crate::database::{DatabaseError, StatementError};
+use crate::http::problem::Problem;
+
+/// What a tenant at its storage limit can still do.
+const ALLOWED_WHEN_FULL: [&str; 5] = ["SELECT", "DELETE", "DROP", "VACUUM", "PRAGMA incremental_vacuum"];
+
+pub(super) fn of_body(malformed: &Malformed) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed-request",
+        format!("the request body is not a Hrana pipeline: `{}` {}", malformed.field, malformed.reason),
+    )
+    .with("field", malformed.field.as_str())
+}
+
+pub(super) fn unread_body(reason: &str) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "incomplete-body",
+        format!("the request body could not be read to its end: {reason}"),
+    )
+}
+
+pub(super) fn large_body(limit_bytes: u64) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "request-too-large",
+        format!("the request body is larger than the limit of {limit_bytes} bytes (request_bytes)"),
+    )
+    .with("limit_bytes", limit_bytes)
+}
+
+pub(super) fn unknown_path(path: &str) -> Problem {
+    let path: String = path.chars().take(100).collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown-path",
+        format!("there is nothing at `{path}`; SQL goes to POST /v3/pipeline or POST /v2/pipeline"),
+    )
+}
+
+pub(super) fn wrong_method(allow: &'static str) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("this path takes {allow} only"),
+    )
+    .with_header(ALLOW, HeaderValue::from_static(allow))
+}
+
+pub(super) fn without_tenant() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the request reached the database service without a tenant",
+    )
+}
+
+pub(super) fn of_stream(error: StreamError) -> Problem {
+    match error {
+        StreamError::InvalidBaton => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-baton",
+            "`baton` was not given out by this node for this tenant; send null to begin a new stream",
+        )
+        .with("field", "baton"),
+        StreamError::SpentBaton => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "spent-baton",
+            "`baton` is no longer good: its stream has expired, was closed, or went on with a newer baton; an open \
+             transaction was rolled back; send null to begin a new stream",
+        )
+        .with("field", "baton"),
+        StreamError::TenantLimit { limit } => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-streams",
+            format!("the tenant has {limit} open streams, its limit; close streams with a `close` request"),
+        )
+        .with("limit", limit)
+        .retry_after(1),
+        StreamError::NodeLimit => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "the node has no free place for another stream",
+        )
+        .retry_after(1),
+        StreamError::Stopping => stopping(),
+    }
+}
+
+pub(super) fn of_database(error: &DatabaseError) -> Problem {
+    match error {
+        DatabaseError::Overloaded { retry_after, .. } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string())
+                .retry_after(retry_after.as_secs().max(1))
+        }
+        DatabaseError::Stopping => stopping(),
+        DatabaseError::Damaged(_) => damaged(),
+        DatabaseError::Open(_) | DatabaseError::Folder(_) => disk(),
+        DatabaseError::Crashed => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
+    }
+}
+
+/// The problem for a pipeline of which a statement failed in a way that decides the whole answer. What the pipeline did is
+/// carried along: `baton`, `base_url` and `results` are as in an ordinary answer.
+pub(super) fn of_pipeline(failure: &StatementError, baton: Option<String>, results: Value) -> Problem {
+    let problem = match failure {
+        StatementError::StorageQuotaExceeded { used_bytes, limit_bytes } => Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "storage-quota-exceeded",
+            failure.to_string(),
+        )
+        .with("used_bytes", *used_bytes)
+        .with("limit_bytes", *limit_bytes)
+        .with("allowed", json!(ALLOWED_WHEN_FULL)),
+        StatementError::Damaged { .. } => damaged(),
+        _ => disk(),
+    };
+    problem
+        .with("baton", baton.map_or(Value::Null, Value::String))
+        .with("base_url", Value::Null)
+        .with("results", results)
+}
+
+fn damaged() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "database-damaged",
+        "the tenant's database file is damaged; its operator has to restore it",
+    )
+}
+
+fn disk() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "storage-unavailable",
+        "the node's storage failed or is full; nothing of the failed statement was kept",
+    )
+    .retry_after(10)
+}
+
+fn stopping() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the node is stopping").retry_after(1)
+}

@@ -1,0 +1,351 @@
+//! The streams between two requests: who may go on with which, until when, and how many there may be.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tenantry_types::TenantUid;
+
+use super::baton::{Baton, BatonKey};
+use super::pipeline::StoredSql;
+use crate::database::Session;
+
+/// Why a stream cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamError {
+    /// The baton was not made for this tenant by this process, or it was changed.
+    InvalidBaton,
+    /// The baton was good once: its stream has expired, was closed, or went on with a newer baton.
+    SpentBaton,
+    /// The tenant has as many open streams with state as it may have.
+    TenantLimit { limit: usize },
+    /// The node has as many streams as it may have.
+    NodeLimit,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// A stream that waits for its next request.
+pub(super) struct Parked {
+    /// Present while the stream has state on a connection.
+    pub(super) session: Option<Session>,
+    pub(super) last_insert_rowid: i64,
+    pub(super) sqls: StoredSql,
+}
+
+/// All streams of this node.
+pub(super) struct Streams {
+    key: BatonKey,
+    idle_expiry: Duration,
+    per_tenant: usize,
+    total: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    tenants: HashMap<TenantUid, HashMap<u64, Entry>>,
+    count: usize,
+    last_id: u64,
+    stopping: bool,
+}
+
+struct Entry {
+    sequence: u64,
+    state: State,
+}
+
+enum State {
+    /// A request of it is being served.
+    Busy,
+    Waiting { parked: Parked, since: Instant },
+}
+
+/// The right to serve a stream's next request. Dropped without [`StreamSlot::park`], it ends the stream.
+pub(super) struct StreamSlot {
+    streams: Arc<Streams>,
+    tenant: TenantUid,
+    id: u64,
+    sequence: u64,
+}
+
+impl Streams {
+    pub(super) fn new(key: BatonKey, idle_expiry: Duration, per_tenant: usize, total: usize) -> Self {
+        Self {
+            key,
+            idle_expiry,
+            per_tenant,
+            total,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Makes room for a new stream. Where the tenant is at its limit, its longest waiting stream without a connection of its
+    /// own gives way.
+    pub(super) fn open(self: &Arc<Self>, tenant: TenantUid) -> Result<StreamSlot, StreamError> {
+        let mut table = self.table.lock();
+        if table.stopping {
+            return Err(StreamError::Stopping);
+        }
+        let own = table.tenants.get(&tenant).map_or(0, HashMap::len);
+        let replaced = if own >= self.per_tenant || table.count >= self.total {
+            let oldest = table.oldest_without_connection(tenant);
+            let evicted = oldest.and_then(|id| table.remove(tenant, id));
+            if evicted.is_none() {
+                return Err(if own >= self.per_tenant {
+                    StreamError::TenantLimit { limit: self.per_tenant }
+                } else {
+                    StreamError::NodeLimit
+                });
+            }
+            evicted
+        } else {
+            None
+        };
+        table.last_id += 1;
+        table.count += 1;
+        let id = table.last_id;
+        let entry = Entry {
+            sequence: 0,
+            state: State::Busy,
+        };
+        table.tenants.entry(tenant).or_default().insert(id, entry);
+        drop(table);
+        drop(replaced);
+        Ok(self.slot(tenant, id, 0))
+    }
+
+    /// Takes up the stream that a baton names.
+    pub(super) fn resume(
+        self: &Arc<Self>,
+        tenant: TenantUid,
+        baton: &str,
+        now: Instant,
+    ) -> Result<(StreamSlot, Parked), StreamError> {
+        let baton = self.key.check(tenant, baton).ok_or(StreamError::InvalidBaton)?;
+        let mut table = self.table.lock();
+        if table.stopping {
+            return Err(StreamError::Stopping);
+        }
+        let entry = table
+            .tenants
+            .get_mut(&tenant)
+            .and_then(|streams| streams.get_mut(&baton.stream))
+            .filter(|entry| entry.sequence == baton.sequence)
+            .ok_or(StreamError::SpentBaton)?;
+        match std::mem::replace(&mut entry.state, State::Busy) {
+            State::Busy => Err(StreamError::SpentBaton),
+            State::Waiting { parked, since } => {
+                drop(table);
+                let slot = self.slot(tenant, baton.stream, baton.sequence);
+                if now.saturating_duration_since(since) >= self.idle_expiry {
+                    return Err(StreamError::SpentBaton);
+                }
+                Ok((slot, parked))
+            }
+        }
+    }
+
+    /// Ends the streams that have waited too long; what they had open is rolled back. Returns how many.
+    pub(super) fn expire(&self, now: Instant) -> usize {
+        let mut table = self.table.lock();
+        let expired: Vec<(TenantUid, u64)> = table
+            .waiting()
+            .filter(|(_, _, since, _)| now.saturating_duration_since(*since) >= self.idle_expiry)
+            .map(|(tenant, id, ..)| (tenant, id))
+            .collect();
+        let ended: Vec<Entry> = expired.into_iter().filter_map(|(tenant, id)| table.remove(tenant, id)).collect();
+        drop(table);
+        // Rolling back takes other locks: outside of this one.
+        ended.len()
+    }
+
+    /// Ends all waiting streams and refuses new ones; those being served end with their request.
+    pub(super) fn close_all(&self) {
+        let mut table = self.table.lock();
+        table.stopping = true;
+        let waiting: Vec<(TenantUid, u64)> = table.waiting().map(|(tenant, id, ..)| (tenant, id)).collect();
+        let ended: Vec<Entry> = waiting.into_iter().filter_map(|(tenant, id)| table.remove(tenant, id)).collect();
+        drop(table);
+        drop(ended);
+    }
+
+    /// How many streams there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.lock().count
+    }
+
+    fn slot(self: &Arc<Self>, tenant: TenantUid, id: u64, sequence: u64) -> StreamSlot {
+        StreamSlot {
+            streams: Arc::clone(self),
+            tenant,
+            id,
+            sequence,
+        }
+    }
+}
+
+impl StreamSlot {
+    /// Leaves the stream for its next request and returns the baton for it; `None` when the node is stopping.
+    pub(super) fn park(mut self, parked: Parked, now: Instant) -> Option<String> {
+        self.sequence += 1;
+        let mut table = self.streams.table.lock();
+        if table.stopping {
+            drop(table);
+            drop(parked);
+            return None;
+        }
+        let entry = table.tenants.get_mut(&self.tenant).and_then(|streams| streams.get_mut(&self.id))?;
+        entry.sequence = self.sequence;
+        entry.state = State::Waiting { parked, since: now };
+        drop(table);
+        Some(self.streams.key.sign(
+            self.tenant,
+            Baton {
+                stream: self.id,
+                sequence: self.sequence,
+            },
+        ))
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        let mut table = self.streams.table.lock();
+        let is_busy = table
+            .tenants
+            .get(&self.tenant)
+            .and_then(|streams| streams.get(&self.id))
+            .is_some_and(|entry| matches!(entry.state, State::Busy));
+        if is_busy {
+            let ended = table.remove(self.tenant, self.id);
+            drop(table);
+            drop(ended);
+        }
+    }
+}
+
+impl Table {
+    fn remove(&mut self, tenant: TenantUid, id: u64) -> Option<Entry> {
+        let streams = self.tenants.get_mut(&tenant)?;
+        let entry = streams.remove(&id)?;
+        self.count -= 1;
+        if streams.is_empty() {
+            self.tenants.remove(&tenant);
+        }
+        Some(entry)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant, &Parked)> {
+        self.tenants.iter().flat_map(|(tenant, streams)| {
+            streams.iter().filter_map(|(id, entry)| match &entry.state {
+                State::Busy => None,
+                State::Waiting { parked, since } => Some((*tenant, *id, *since, parked)),
+            })
+        })
+    }
+
+    fn oldest_without_connection(&self, tenant: TenantUid) -> Option<u64> {
+        let streams = self.tenants.get(&tenant)?;
+        streams
+            .iter()
+            .filter_map(|(id, entry)| match &entry.state {
+                State::Waiting { parked, since } if parked.session.is_none() => Some((*since, *id)),
+                State::Waiting { .. } | State::Busy => None,
+            })
+            .min()
+            .map(|(_, id)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantUid = TenantUid::from_u128(1);
+    const OTHER: TenantUid = TenantUid::from_u128(2);
+    const EXPIRY: Duration = Duration::from_secs(10);
+
+    fn streams() -> Arc<Streams> {
+        Arc::new(Streams::new(BatonKey::new([1; 32]), EXPIRY, 2, 3))
+    }
+
+    fn parked() -> Parked {
+        Parked {
+            session: None,
+            last_insert_rowid: 5,
+            sqls: StoredSql::new(),
+        }
+    }
+
+    #[test]
+    fn a_baton_is_good_for_one_request_of_its_own_tenant() {
+        let streams = streams();
+        let now = Instant::now();
+        let first = streams.open(TENANT).unwrap().park(parked(), now).unwrap();
+        assert_eq!(streams.resume(OTHER, &first, now).err(), Some(StreamError::InvalidBaton));
+        let (slot, state) = streams.resume(TENANT, &first, now).unwrap();
+        assert_eq!(state.last_insert_rowid, 5);
+        assert_eq!(streams.resume(TENANT, &first, now).err(), Some(StreamError::SpentBaton));
+        let second = slot.park(state, now).unwrap();
+        assert_eq!(streams.resume(TENANT, &first, now).err(), Some(StreamError::SpentBaton));
+        drop(streams.resume(TENANT, &second, now).unwrap());
+        assert_eq!(streams.resume(TENANT, &second, now).err(), Some(StreamError::SpentBaton));
+        assert_eq!(streams.len(), 0);
+    }
+
+    #[test]
+    fn a_stream_ends_when_it_waits_too_long() {
+        let streams = streams();
+        let now = Instant::now();
+        let batons: Vec<_> = (0..2).map(|_| streams.open(TENANT).unwrap().park(parked(), now).unwrap()).collect();
+        assert_eq!(streams.expire(now + EXPIRY - Duration::from_millis(1)), 0);
+        assert_eq!(
+            streams.resume(TENANT, &batons[0], now + EXPIRY).err(),
+            Some(StreamError::SpentBaton)
+        );
+        assert_eq!(streams.expire(now + EXPIRY), 1);
+        assert_eq!(streams.len(), 0);
+    }
+
+    #[test]
+    fn at_the_limit_the_oldest_stream_without_state_gives_way() {
+        let streams = streams();
+        let now = Instant::now();
+        let old = streams.open(TENANT).unwrap().park(parked(), now).unwrap();
+        let busy = streams.open(TENANT).unwrap();
+        let newer = streams.open(TENANT).unwrap();
+        assert_eq!(streams.resume(TENANT, &old, now).err(), Some(StreamError::SpentBaton));
+        assert_eq!(streams.open(TENANT).err(), Some(StreamError::TenantLimit { limit: 2 }));
+        let _third = streams.open(OTHER).unwrap();
+        assert_eq!(streams.open(OTHER).err(), Some(StreamError::NodeLimit));
+        drop((busy, newer));
+        assert!(streams.open(OTHER).is_ok());
+    }
+
+    #[test]
+    fn closing_ends_all_and_refuses_new_ones() {
+        let streams = streams();
+        let now = Instant::now();
+        let waiting = streams.open(TENANT).unwrap().park(parked(), now).unwrap();
+        let busy = streams.open(TENANT).unwrap();
+        streams.close_all();
+        assert_eq!(streams.resume(TENANT, &waiting, now).err(), Some(StreamError::Stopping));
+        assert_eq!(streams.open(TENANT).err(), Some(StreamError::Stopping));
+        assert_eq!(busy.park(parked(), now), None);
+        assert_eq!(streams.len(), 0);
+    }
+
+    impl std::fmt::Debug for StreamSlot {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "StreamSlot({})", self.id)
+        }
+    }
+
+    impl std::fmt::Debug for Parked {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Parked")
+        }
+    }
+}
