@@ -1,0 +1,80 @@
+//! Typed calls of each service. All go through the client's one retry policy.
+
+use tenantry_proto::v1;
+use tenantry_proto::v1::admin_service_client::AdminServiceClient;
+use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
+use tenantry_proto::v1::placement_service_client::PlacementServiceClient;
+
+use crate::request_id::CarriesRequestId as _;
+use crate::{CallError, ControlClient};
+
+/// Lists the calls of a service. `repeatable` marks calls that may be repeated as they are; a `mutation` is given a
+/// request id first, and does not compile without the field.
+macro_rules! calls {
+    ($(#[$doc:meta])* $calls:ident over $client:ident {
+        $($kind:ident $method:ident($request:ident) -> $response:ident;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $calls<'a>(pub(crate) &'a ControlClient);
+
+        impl $calls<'_> {
+            $(
+                #[doc = concat!("Calls `", stringify!($method), "`; see [`v1::", stringify!($request), "`].")]
+                ///
+                /// # Errors
+                /// When refused, or unavailable until the client's timeout.
+                pub async fn $method(&self, request: v1::$request) -> Result<v1::$response, CallError> {
+                    let request = calls!(@$kind request);
+                    let call = |channel, request| async move { $client::new(channel).$method(request).await };
+                    self.0.unary(request, call).await
+                }
+            )*
+        }
+    };
+    (@repeatable $request:ident) => { $request };
+    (@mutation $request:ident) => {{
+        let mut request = $request;
+        request.ensure_request_id();
+        request
+    }};
+}
+
+calls! {
+    /// Tenants, tiers, tokens and usage.
+    AdminCalls over AdminServiceClient {
+        mutation create_tenant(CreateTenantRequest) -> CreateTenantResponse;
+        repeatable get_tenant(GetTenantRequest) -> GetTenantResponse;
+        repeatable list_tenants(ListTenantsRequest) -> ListTenantsResponse;
+        mutation update_tenant(UpdateTenantRequest) -> UpdateTenantResponse;
+        mutation delete_tenant(DeleteTenantRequest) -> DeleteTenantResponse;
+        mutation undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
+        repeatable get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
+        repeatable create_tenant_token(CreateTenantTokenRequest) -> CreateTenantTokenResponse;
+        repeatable list_tiers(ListTiersRequest) -> ListTiersResponse;
+        mutation update_tier(UpdateTierRequest) -> UpdateTierResponse;
+    }
+}
+
+calls! {
+    /// Nodes and placements.
+    PlacementCalls over PlacementServiceClient {
+        repeatable register_node(RegisterNodeRequest) -> RegisterNodeResponse;
+        repeatable heartbeat(HeartbeatRequest) -> HeartbeatResponse;
+        repeatable resolve_tenant(ResolveTenantRequest) -> ResolveTenantResponse;
+        repeatable explain_placement(ExplainPlacementRequest) -> ExplainPlacementResponse;
+        repeatable list_nodes(ListNodesRequest) -> ListNodesResponse;
+        repeatable get_node(GetNodeRequest) -> GetNodeResponse;
+        mutation cordon_node(CordonNodeRequest) -> CordonNodeResponse;
+        mutation uncordon_node(UncordonNodeRequest) -> UncordonNodeResponse;
+    }
+}
+
+calls! {
+    /// The control plane's own members.
+    ClusterCalls over ClusterServiceClient {
+        repeatable get_cluster_status(GetClusterStatusRequest) -> GetClusterStatusResponse;
+        repeatable take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse;
+        repeatable transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+    }
+}

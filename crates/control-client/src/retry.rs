@@ -1,0 +1,96 @@
+//! The one retry policy of all calls.
+//!
+//! An attempt that finds its member unavailable moves on to the leader that the member named, or to the next member, at
+//! once; when all were tried, after a jittered wait. `RESOURCE_EXHAUSTED` with a delay is obeyed. Nothing else is tried
+//! again. Every call that goes through here is safe to repeat: reads, mutations with a request id, and calls whose
+//! repetition changes nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::error::Verdict;
+use crate::itinerary::{Itinerary, Next};
+use crate::{CallError, ControlClient, Endpoint, Refusal};
+
+/// How much longer than the caller a member may work on a call, so that the caller's own clock ends it.
+const SERVER_GRACE: Duration = Duration::from_millis(500);
+
+/// One call's attempts.
+pub(crate) struct Retry<'a> {
+    client: &'a ControlClient,
+    itinerary: Itinerary<'a>,
+    deadline: Instant,
+    attempts: u32,
+}
+
+/// Where the next attempt goes, and until when.
+pub(crate) struct Attempt {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) channel: Channel,
+    pub(crate) deadline: Instant,
+    /// For the `grpc-timeout` header.
+    pub(crate) server_timeout: Duration,
+}
+
+impl<'a> Retry<'a> {
+    /// Starts with the member that answered last; the client's timeout runs from now.
+    pub(crate) fn new(client: &'a ControlClient) -> Self {
+        Self {
+            client,
+            itinerary: Itinerary::new(client.listed(), client.last_worked()),
+            deadline: Instant::now() + client.options().timeout,
+            attempts: 0,
+        }
+    }
+
+    pub(crate) fn begin(&mut self) -> Attempt {
+        self.attempts = self.attempts.saturating_add(1);
+        let now = Instant::now();
+        let endpoint = self.itinerary.current().clone();
+        Attempt {
+            channel: self.client.channel(&endpoint),
+            endpoint,
+            deadline: self.deadline.min(now + self.client.options().attempt_timeout),
+            server_timeout: self.deadline.duration_since(now) + SERVER_GRACE,
+        }
+    }
+
+    /// Judges a failed attempt and waits until the next one is due.
+    ///
+    /// # Errors
+    /// When there shall be no other attempt.
+    pub(crate) async fn wait_after(&mut self, status: Status) -> Result<(), CallError> {
+        let failed = self.itinerary.current().clone();
+        tracing::debug!(endpoint = %failed, code = ?status.code(), message = status.message(), "attempt failed");
+        let options = self.client.options();
+        let wait = match Verdict::of(&status) {
+            Verdict::Refused(refusal) => return Err(CallError::Refused(refusal)),
+            Verdict::TryLater(delay) if delay >= self.remaining() => {
+                return Err(CallError::Refused(Box::new(Refusal::from(&status))));
+            }
+            Verdict::TryLater(delay) => delay,
+            Verdict::TryElsewhere { leader } => match self.itinerary.advance(leader) {
+                Next::AtOnce => Duration::ZERO,
+                Next::AfterBackoff { failed_rounds } => options.backoff.delay(failed_rounds, rand::random()),
+            },
+        };
+        if wait >= self.remaining() {
+            return Err(CallError::Unavailable {
+                attempts: self.attempts,
+                endpoint: failed,
+                last: Box::new(status),
+            });
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
