@@ -26,7 +26,6 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     telemetry::init(cli.log_format).context("cannot set up logging")?;
-    telemetry::abort_on_panic();
     let options = config::load(&Cli::command(), cli.file.config.as_deref(), cli.options)?;
     let config = options.check()?;
     let listeners = Listeners::bind(&config).await?;

@@ -1,17 +1,25 @@
 //! The data plane: each tenant's SQLite database over HTTP, within exact quotas, with measured figures.
 //!
 //! A request meets `http` (connections, the tower stack), `layers` (identify, authenticate, route, observe, admit) and
-//! `hrana` (the protocol) before `database` (one SQLite file per tenant). `quota` and `metrics` hold the arithmetic,
-//! `placement` follows the control plane, `events` reports to it. The data path never waits for the control plane.
+//! `hrana` (the protocol) before `database` (one SQLite file per tenant). `quota`, `metrics` and `hotspot` hold the
+//! arithmetic, `sampler` runs it, `placement` follows the control plane, `events` and `heartbeat` report to it. The data
+//! path never waits for the control plane.
 
 pub mod clock;
+pub mod config;
 pub mod database;
+pub mod events;
+pub mod heartbeat;
 pub mod hotspot;
 pub mod hrana;
 pub mod http;
+pub mod identity;
 pub mod layers;
 pub mod metrics;
 pub mod placement;
 pub mod quota;
+pub mod sampler;
+pub mod server;
 mod slot_ring;
 mod tenant_map;
+pub mod usage;

@@ -7,7 +7,6 @@ use parking_lot::RwLock;
 use tenantry_types::{NodeId, TenantUsage};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock as _;
 use crate::events::Outbox;
 use crate::metrics::{Exposition, NodeFigures};
 use crate::usage::UsageReader;

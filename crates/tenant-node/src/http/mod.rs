@@ -2,4 +2,6 @@
 
 pub mod body;
 pub mod problem;
+pub mod router;
 pub mod server;
+pub mod tenant_service;

@@ -44,6 +44,12 @@ impl MeterRegistry {
         })
     }
 
+    /// All meters, in no order.
+    #[must_use]
+    pub fn metered(&self) -> Vec<Arc<TenantMeter>> {
+        self.meters.values()
+    }
+
     /// Forgets a tenant that is no longer served here. Publish its last sample before.
     pub fn forget(&self, uid: TenantUid) {
         if let Some(meter) = self.meters.get(uid) {

@@ -75,7 +75,7 @@ impl RoutingTable {
     /// The key that a token's `kid` header names.
     #[must_use]
     pub fn token_key(&self, id: &str) -> Option<&TokenKey> {
-        self.token_keys.iter().find(|key| key.key_id == id)
+        self.token_keys.iter().find(|key| key.id == id)
     }
 
     /// All tiers' definitions.

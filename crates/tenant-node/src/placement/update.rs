@@ -33,7 +33,7 @@ where
 ///
 /// # Errors
 /// Names the first record that makes no sense.
-pub fn replace(
+pub(super) fn replace(
     revision: Revision,
     cluster: ClusterUid,
     tenants: Vec<v1::TenantRoute>,
@@ -41,7 +41,8 @@ pub fn replace(
     keys: Vec<v1::TokenKey>,
     tiers: Vec<v1::TierDefinition>,
 ) -> Result<RoutingTable, InvalidRecord> {
-    let mut table = RoutingTable { revision, cluster: Some(cluster), ..RoutingTable::default() };
+    let mut table = RoutingTable::default();
+    table.cluster = Some(cluster);
     let rest = v1::RoutingDelta { nodes, token_keys: keys, tiers, ..v1::RoutingDelta::default() };
     change(&mut table, v1::RoutingDelta { revision: revision.get(), tenants, ..rest })?;
     Ok(table)
@@ -51,7 +52,7 @@ pub fn replace(
 ///
 /// # Errors
 /// Names the first record that makes no sense.
-pub fn change(table: &mut RoutingTable, delta: v1::RoutingDelta) -> Result<(), InvalidRecord> {
+pub(super) fn change(table: &mut RoutingTable, delta: v1::RoutingDelta) -> Result<(), InvalidRecord> {
     for uid in delta.removed_tenant_uids {
         let invalid = |error: tenantry_types::InvalidId| InvalidRecord {
             kind: "removed tenant",

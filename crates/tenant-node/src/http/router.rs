@@ -1,0 +1,61 @@
+//! The request stack, top to bottom as a request meets it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tenantry_types::NodeId;
+use tokio::sync::mpsc;
+use tower::util::BoxCloneService;
+use tower::{ServiceBuilder, ServiceExt as _};
+
+use super::body::Body;
+use super::tenant_service::TenantService;
+use crate::clock::Clock;
+use crate::hrana::HranaService;
+use crate::layers::{
+    AdmitLayer, AuthenticateLayer, Authentication, Forwarder, IdentifyLayer, ObserveLayer, QuotaEvent, RouteLayer,
+};
+use crate::usage::UsageReader;
+
+/// What the stack is built from.
+pub struct StackParts {
+    /// This node.
+    pub node: NodeId,
+    /// Tenants live at `TENANT.host_suffix`.
+    pub host_suffix: String,
+    /// Whether callers must prove who they are.
+    pub authentication: Authentication,
+    /// Figures, quotas, routes and time.
+    pub reader: UsageReader,
+    /// Crossed quotas.
+    pub crossings: mpsc::Sender<QuotaEvent>,
+    /// The database protocol.
+    pub hrana: HranaService,
+}
+
+/// The whole stack. Always ready, never fails: every refusal is an answer.
+pub type Stack = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
+
+/// Builds it. Both listeners share it: what a request is believed depends on its ingress.
+#[must_use]
+pub fn stack(parts: StackParts) -> Stack {
+    let StackParts { node, host_suffix, authentication, reader, crossings, hrana } = parts;
+    let table = reader.table.clone();
+    let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
+    let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);
+    ServiceBuilder::new()
+        // Whose request is it? 400.
+        .layer(IdentifyLayer::new(&host_suffix))
+        // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.
+        .layer(AuthenticateLayer::new(authentication, table.clone()))
+        // Here, elsewhere, or nowhere? 404, 503. What is forwarded is measured and charged by the owner alone.
+        .layer(RouteLayer::new(node, table, Forwarder::default()))
+        .map_response(|response: Response<_>| response.map(super::body::boxed))
+        // Around everything below, so that refusals count, too.
+        .layer(ObserveLayer::new(meters))
+        // Within the quotas? 429. Before a database is opened and a body is read.
+        .layer(AdmitLayer::new(quotas, clock, crossings))
+        .service(TenantService::new(hrana, reader))
+        .boxed_clone()
+}

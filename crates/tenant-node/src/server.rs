@@ -1,0 +1,243 @@
+//! One node, from its listeners to its last breath: what is built in which order, and the order in which it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use control_client::{ClientOptions, ControlClient, Endpoint};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use service_runtime::data_dir::DataDir;
+use service_runtime::ops;
+use service_runtime::readiness::Readiness;
+use service_runtime::shutdown::TaskGroup;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::database::{Databases, DatabasesConfig};
+use crate::events::{self, Outbox};
+use crate::heartbeat::Heartbeat;
+use crate::hrana::{HranaConfig, HranaService};
+use crate::http::router::{StackParts, stack};
+use crate::http::server::{ServerOptions, serve};
+use crate::identity::Identity;
+use crate::layers::{Ingress, QuotaEvent};
+use crate::metrics::{Exposition, MeterRegistry};
+use crate::placement::{self, RoutingFile, SharedRoutingTable};
+use crate::quota::QuotaRegistry;
+use crate::sampler::{LatestUsage, Sampler};
+use crate::usage::UsageReader;
+
+/// How long tasks may take to end at a stop, beyond the drain time.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Events kept while the control plane does not answer.
+const OUTBOX_CAPACITY: u64 = 10_000;
+/// Crossed quotas that wait for the outbox. When full, they are dropped and counted.
+const CROSSINGS: usize = 1_024;
+/// Growth is measured over so many intervals: two hours at the default.
+const GROWTH_POINTS: u32 = 24;
+
+/// The sockets of a node, bound before anything else happens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Tenants' HTTP.
+    pub data: TcpListener,
+    /// Requests forwarded by other nodes.
+    pub peer: TcpListener,
+    /// Metrics and probes.
+    pub ops: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// Names the option whose address cannot be had.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |option, address| {
+            TcpListener::bind(address).await.with_context(|| format!("{option}: cannot listen on {address}"))
+        };
+        Ok(Self {
+            data: bind("listen", config.listen).await?,
+            peer: bind("peer-listen", config.peer_listen).await?,
+            ops: bind("ops-listen", config.ops_listen).await?,
+        })
+    }
+}
+
+/// Runs a node until `shutdown`.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Held for as long as the node runs: two processes on one folder would both write the same databases.
+    let data_dir = DataDir::open(&config.data_dir).context("data-dir")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let identity = {
+        let (path, node, now) = (config.data_dir.clone(), config.node.clone(), clock.now().wall);
+        tokio::task::spawn_blocking(move || Identity::begin(&path, &node, now)).await??
+    };
+    let node_metrics = install_recorder();
+    let exposition =
+        Arc::new(Exposition::new(config.metrics_tenant_limit, config.sample_interval * 3).context("cannot set up metrics")?);
+    let readiness = Readiness::new();
+    let routing_known = readiness.latch("routing table");
+    let accepting = readiness.latch("accepting requests");
+
+    let routing_file = RoutingFile::in_data_dir(data_dir.path());
+    let table = known_routes(&routing_file).await;
+    if !table.current().is_empty() {
+        routing_known.release();
+    }
+    let databases = Databases::open(DatabasesConfig {
+        max_open: config.max_open_tenants,
+        idle_close: config.idle_close,
+        threads: config.database_threads,
+        ..DatabasesConfig::new(data_dir.path())
+    })?;
+    let hrana = HranaService::new(databases.clone(), &HranaConfig::default());
+    let meters = MeterRegistry::new(Arc::clone(&clock), config.growth_interval, GROWTH_POINTS);
+    let quotas = QuotaRegistry::new(data_dir.path(), Arc::clone(&clock));
+    let outbox = Arc::new(Outbox::open(&data_dir.join("outbox.db"), identity.incarnation, OUTBOX_CAPACITY)?);
+    let latest = LatestUsage::default();
+    let reader = UsageReader {
+        meters: Arc::clone(&meters),
+        quotas: Arc::clone(&quotas),
+        databases: databases.clone(),
+        table: table.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let endpoints = config.control_plane.join(",");
+    let endpoints = Endpoint::parse_list(&endpoints).context("control-plane")?;
+    let client = ControlClient::new(endpoints, ClientOptions::default()).context("control-plane")?;
+
+    let (crossings, crossed) = mpsc::channel(CROSSINGS);
+    let stack = stack(StackParts {
+        node: config.node.clone(),
+        host_suffix: config.host_suffix.clone(),
+        authentication: config.authentication,
+        reader: reader.clone(),
+        crossings,
+        hrana: hrana.clone(),
+    });
+
+    // The listeners end first and drain; the loops behind them only after the last request.
+    let requests = TaskGroup::new(shutdown.child_token());
+    let options = |ingress| ServerOptions { ingress, max_connections: config.max_connections, drain: config.drain };
+    requests.spawn("data listener", serve(listeners.data, stack.clone(), options(Ingress::Public), requests.token()));
+    requests.spawn("peer listener", serve(listeners.peer, stack, options(Ingress::Peer), requests.token()));
+
+    let loops = TaskGroup::new(CancellationToken::new());
+    let following = placement::follow(
+        client.clone(),
+        config.node.clone(),
+        table.clone(),
+        routing_file,
+        routing_known,
+        loops.token(),
+    );
+    loops.spawn("placement watch", following);
+    loops.spawn("event reports", events::report(client.clone(), config.node.clone(), Arc::clone(&outbox), loops.token()));
+    loops.spawn("crossed quotas", keep_crossings(crossed, Arc::clone(&outbox), loops.token()));
+    loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
+    let sampler = Sampler {
+        node: config.node.clone(),
+        reader,
+        exposition: Arc::clone(&exposition),
+        outbox: Arc::clone(&outbox),
+        latest: latest.clone(),
+        interval: config.sample_interval,
+    };
+    loops.spawn("sampler", sampler.run(loops.token()));
+    let heartbeat = Heartbeat {
+        client,
+        identity,
+        spec: config.spec.clone(),
+        latest,
+        meters,
+        databases: databases.clone(),
+        table,
+        data_dir: config.data_dir.clone(),
+    };
+    loops.spawn("heartbeat", heartbeat.run(loops.token()));
+
+    let ops_stop = CancellationToken::new();
+    let render = move || format!("{}{}", exposition.render(), node_metrics.render());
+    let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
+
+    accepting.release();
+    tracing::info!(node = %config.node, listen = %config.listen, "this node serves");
+    shutdown.cancelled().await;
+
+    // Not ready, stop accepting, drain, end the streams, stop the loops, close what is on disk.
+    accepting.hold();
+    if let Err(hung) = requests.stop(config.drain + STOP_DEADLINE).await {
+        tracing::error!(%hung, "listeners did not end in time");
+    }
+    hrana.close_streams();
+    if let Err(hung) = loops.stop(STOP_DEADLINE).await {
+        tracing::error!(%hung, "tasks did not end in time");
+    }
+    let unwritten = quotas.close_all().await;
+    if unwritten > 0 {
+        tracing::error!(tenants = unwritten, "quota ledgers could not be written; their reservations count as used");
+    }
+    if tokio::time::timeout(STOP_DEADLINE, databases.close_all()).await.is_err() {
+        tracing::error!("databases were still in use at the end");
+    }
+    let closing = Arc::clone(&outbox);
+    if tokio::task::spawn_blocking(move || closing.close()).await.is_err() {
+        tracing::error!("closing the outbox panicked");
+    }
+    // The last to go, so that probes see "not ready" until the end.
+    ops_stop.cancel();
+    if let Err(error) = ops_port.await {
+        tracing::error!(%error, "the ops port panicked");
+    }
+    drop(data_dir);
+    Ok(())
+}
+
+/// The routing table of the last run, or none: a damaged copy is reported and waits to be replaced.
+async fn known_routes(file: &RoutingFile) -> SharedRoutingTable {
+    let reading = file.clone();
+    match tokio::task::spawn_blocking(move || reading.read()).await {
+        Ok(Ok(Some(table))) => SharedRoutingTable::new(table),
+        Ok(Ok(None)) => SharedRoutingTable::default(),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the routing table on disk cannot be used; waiting for the control plane");
+            SharedRoutingTable::default()
+        }
+        Err(error) => {
+            tracing::error!(%error, "reading the routing table panicked");
+            SharedRoutingTable::default()
+        }
+    }
+}
+
+async fn keep_crossings(mut crossed: mpsc::Receiver<QuotaEvent>, outbox: Arc<Outbox>, stop: CancellationToken) {
+    while let Some(Some(event)) = stop.run_until_cancelled(crossed.recv()).await {
+        outbox.append(event.occurred_at, Some(event.tenant), event.crossing.into());
+    }
+}
+
+/// The process's own recorder, for what the node counts beside its tenants. A second call in one process (in tests) gives a
+/// handle that shows nothing.
+fn install_recorder() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::debug!("this process has a metrics recorder already");
+    }
+    metrics::describe_gauge!("tenantry_node_routing_revision", "Revision of the routing table in force.");
+    metrics::describe_counter!("tenantry_node_routing_refused_total", "Routing updates that made no sense.");
+    metrics::describe_counter!(
+        "tenantry_node_routing_write_failures_total",
+        "Times that the routing table's copy on disk could not be written."
+    );
+    metrics::describe_counter!("tenantry_node_events_dropped_total", "Events that a full outbox dropped.");
+    metrics::describe_counter!("tenantry_node_events_refused_total", "Batches of events that were refused as malformed.");
+    handle
+}
