@@ -39,6 +39,11 @@ pub(crate) fn run() -> Result<()> {
     ];
     steps.push(step("lints", || status(&mut cargo(&lints))));
 
+    // Tests that start the real programs find them beside themselves.
+    steps.push(step("programs", || {
+        status(&mut cargo(&["build", "--workspace", "--bins", "--quiet"]))
+    }));
+
     let skips = workspace::root().join("target/test-skips.txt");
     forget_skips(&skips)?;
     let runner = Runner::find();

@@ -97,9 +97,10 @@ impl Options {
     /// Names the first option that cannot be used.
     pub fn check(self) -> Result<Config, InvalidOption> {
         let member = self.member_id.ok_or_else(|| missing("member-id"))?;
-        let member = MemberId::new(member).map_err(|error| invalid("member-id", error))?;
+        let member = MemberId::new(member).map_err(|error| invalid("member-id", error.to_string()))?;
         let list = self.initial_members.ok_or_else(|| missing("initial-members"))?;
-        let initial_members = InitialMembers::parse(member, &list).map_err(|error| invalid("initial-members", error))?;
+        let initial_members =
+            InitialMembers::parse(member, &list).map_err(|error| invalid("initial-members", error.to_string()))?;
         let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
         let listen = self.listen.unwrap_or_else(|| loopback(7401));
         let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
@@ -110,7 +111,10 @@ impl Options {
         }
         for (option, address) in [("listen", listen), ("ops-listen", ops_listen)] {
             if !address.ip().is_loopback() {
-                return Err(invalid(option, format!("{address} is not on loopback, as insecure-dev demands")));
+                return Err(invalid(
+                    option,
+                    format!("{address} is not on loopback, as insecure-dev demands"),
+                ));
             }
         }
         let patience = Patience {
@@ -136,8 +140,11 @@ impl Options {
     }
 }
 
-fn invalid(option: &'static str, reason: impl ToString) -> InvalidOption {
-    InvalidOption { option, reason: reason.to_string() }
+fn invalid(option: &'static str, reason: impl Into<String>) -> InvalidOption {
+    InvalidOption {
+        option,
+        reason: reason.into(),
+    }
 }
 
 fn missing(option: &'static str) -> InvalidOption {
@@ -176,21 +183,72 @@ mod tests {
     #[test]
     fn an_option_that_cannot_be_used_is_named_with_the_reason() {
         assert!(options().check().is_ok());
-        let members = |list: &str| Options { initial_members: Some(list.into()), ..options() };
+        let members = |list: &str| Options {
+            initial_members: Some(list.into()),
+            ..options()
+        };
         let wildcard = Some("0.0.0.0:7401".parse().unwrap());
         let cases = [
-            (Options { member_id: None, ..options() }, "member-id"),
-            (Options { member_id: Some(0), ..options() }, "member-id"),
-            (Options { data_dir: None, ..options() }, "data-dir"),
-            (Options { initial_members: None, ..options() }, "initial-members"),
+            (
+                Options {
+                    member_id: None,
+                    ..options()
+                },
+                "member-id",
+            ),
+            (
+                Options {
+                    member_id: Some(0),
+                    ..options()
+                },
+                "member-id",
+            ),
+            (
+                Options {
+                    data_dir: None,
+                    ..options()
+                },
+                "data-dir",
+            ),
+            (
+                Options {
+                    initial_members: None,
+                    ..options()
+                },
+                "initial-members",
+            ),
             (members("2=127.0.0.1:7402"), "initial-members"),
             (members("1=127.0.0.1:7401,1=127.0.0.1:7402"), "initial-members"),
             (members("1=127.0.0.1:7401,2=127.0.0.1:7401"), "initial-members"),
             (members("1=0.0.0.0:7401"), "initial-members"),
-            (Options { insecure_dev: None, ..options() }, "insecure-dev"),
-            (Options { listen: wildcard, ..options() }, "listen"),
-            (Options { tick_ms: Some(0), ..options() }, "tick-ms"),
-            (Options { suspect_ms: Some(1), ..options() }, "suspect-ms"),
+            (
+                Options {
+                    insecure_dev: None,
+                    ..options()
+                },
+                "insecure-dev",
+            ),
+            (
+                Options {
+                    listen: wildcard,
+                    ..options()
+                },
+                "listen",
+            ),
+            (
+                Options {
+                    tick_ms: Some(0),
+                    ..options()
+                },
+                "tick-ms",
+            ),
+            (
+                Options {
+                    suspect_ms: Some(1),
+                    ..options()
+                },
+                "suspect-ms",
+            ),
         ];
         for (options, option) in cases {
             assert_eq!(options.check().unwrap_err().option, option);

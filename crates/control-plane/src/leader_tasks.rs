@@ -37,7 +37,9 @@ pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
         control_plane.observations(|observations| {
             observations.retain_usage(|node, uid| {
                 let tenant = published.state.tenant(uid);
-                tenant.and_then(|tenant| tenant.placement.as_ref()).is_some_and(|placement| placement.node == *node)
+                tenant
+                    .and_then(|tenant| tenant.placement.as_ref())
+                    .is_some_and(|placement| placement.node == *node)
             });
         });
         place_waiting(&control_plane, &mut placed_for).await;
@@ -67,19 +69,32 @@ async fn initialize(control_plane: &ControlPlane) {
 /// the last fruitless round saw: until one of them changes, another round would find the same.
 async fn place_waiting(control_plane: &ControlPlane, done_for: &mut Option<(Revision, usize)>) {
     let published = control_plane.published.current();
-    let live = |node: &Arc<tenantry_types::Node>| {
-        control_plane.availability(&node.id) == tenantry_types::Availability::Up
-    };
-    let situation = (published.state.revision(), published.state.nodes_after(None).filter(|node| live(node)).count());
+    let live =
+        |node: &Arc<tenantry_types::Node>| control_plane.availability(&node.id) == tenantry_types::Availability::Up;
+    let situation = (
+        published.state.revision(),
+        published.state.nodes_after(None).filter(|node| live(node)).count(),
+    );
     if *done_for == Some(situation) {
         return;
     }
-    let waiting: Vec<_> = published.state.unplaced_tenants().take(PLACED_AT_ONCE).cloned().collect();
+    let waiting: Vec<_> = published
+        .state
+        .unplaced_tenants()
+        .take(PLACED_AT_ONCE)
+        .cloned()
+        .collect();
     let mut placed = 0_usize;
     for tenant in waiting {
         let placing = choose_node(control_plane, tenant.spec.tier);
-        let Some(node) = placing.decision.chosen.clone() else { continue };
-        let command = Command::PlaceTenant { uid: tenant.uid, node: node.clone(), expected_epoch: Epoch::ZERO };
+        let Some(node) = placing.decision.chosen.clone() else {
+            continue;
+        };
+        let command = Command::PlaceTenant {
+            uid: tenant.uid,
+            node: node.clone(),
+            expected_epoch: Epoch::ZERO,
+        };
         match control_plane.propose(None, command).await {
             Ok(_) => {
                 placed += 1;

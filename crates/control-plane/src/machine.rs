@@ -69,11 +69,28 @@ impl ReplicatedState {
     pub fn new() -> (Self, PublishedState) {
         let state = State::new();
         let history = RoutingHistory::default();
-        let published = Published { state: state.clone(), revision: Revision::ZERO, routing_digest: 0 };
+        let published = Published {
+            state: state.clone(),
+            revision: Revision::ZERO,
+            routing_digest: 0,
+        };
         let current = Arc::new(ArcSwap::from_pointee(published));
         let (sender, revision) = watch::channel(Revision::ZERO);
-        let readers = PublishedState { current: Arc::clone(&current), revision, history: history.clone() };
-        (Self { state, routing: RoutingView::default(), history, current, revision: sender }, readers)
+        let readers = PublishedState {
+            current: Arc::clone(&current),
+            revision,
+            history: history.clone(),
+        };
+        (
+            Self {
+                state,
+                routing: RoutingView::default(),
+                history,
+                current,
+                revision: sender,
+            },
+            readers,
+        )
     }
 }
 
@@ -82,8 +99,9 @@ impl StateMachine for ReplicatedState {
     type Cut = State;
 
     fn apply(&mut self, revision: Revision, command: &[u8]) -> Result<Outcome, FatalApply> {
-        let envelope = codec::decode_command(command)
-            .map_err(|error| FatalApply { reason: format!("the command at revision {revision}: {error}") })?;
+        let envelope = codec::decode_command(command).map_err(|error| FatalApply {
+            reason: format!("the command at revision {revision}: {error}"),
+        })?;
         let applied = apply(&mut self.state, revision, envelope);
         match self.routing.change(&self.state, revision, &applied.changes) {
             RoutingChange::None => {}
@@ -115,7 +133,9 @@ impl StateMachine for ReplicatedState {
     }
 
     fn restore(&mut self, input: &mut dyn Read) -> Result<(), RestoreError> {
-        let state = codec::read_state(input).map_err(|error| RestoreError::Invalid { what: error.to_string() })?;
+        let state = codec::read_state(input).map_err(|error| RestoreError::Invalid {
+            what: error.to_string(),
+        })?;
         self.routing = RoutingView::of(&state);
         self.state = state;
         // What watchers missed meanwhile is not known: they start over.

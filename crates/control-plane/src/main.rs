@@ -5,8 +5,8 @@ use clap::{CommandFactory as _, Parser};
 use control_plane::config::Options;
 use control_plane::server::{Listeners, run};
 use service_runtime::config::{self, ConfigFile};
-use service_runtime::telemetry::{self, LogFormat};
 use service_runtime::shutdown::cancel_on_signals;
+use service_runtime::telemetry::{self, LogFormat};
 use tokio_util::sync::CancellationToken;
 
 /// A member of the Tenantry control plane: keeps the record of tenants, nodes and placements.

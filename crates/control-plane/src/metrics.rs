@@ -25,12 +25,28 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     describe_gauge!("tenantry_control_raft_is_leader", "1 on the member that leads.");
     describe_gauge!("tenantry_control_raft_has_leader", "1 on a member that knows a leader.");
-    describe_gauge!("tenantry_control_raft_term", "The newest Raft term that this member has seen.");
-    describe_gauge!("tenantry_control_raft_commit_index", "The last log index known to be committed.");
-    describe_gauge!("tenantry_control_raft_applied_index", "The last log index applied to the state.");
+    describe_gauge!(
+        "tenantry_control_raft_term",
+        "The newest Raft term that this member has seen."
+    );
+    describe_gauge!(
+        "tenantry_control_raft_commit_index",
+        "The last log index known to be committed."
+    );
+    describe_gauge!(
+        "tenantry_control_raft_applied_index",
+        "The last log index applied to the state."
+    );
     describe_gauge!("tenantry_control_raft_log_entries", "Entries that the log holds.");
-    describe_gauge!("tenantry_control_raft_snapshot_index", "The last log index that the newest snapshot covers.");
-    describe_gauge!("tenantry_control_raft_log_bytes", Unit::Bytes, "Disk that the log store occupies.");
+    describe_gauge!(
+        "tenantry_control_raft_snapshot_index",
+        "The last log index that the newest snapshot covers."
+    );
+    describe_gauge!(
+        "tenantry_control_raft_log_bytes",
+        Unit::Bytes,
+        "Disk that the log store occupies."
+    );
     describe_gauge!("tenantry_control_storage_healthy", "1 while this member's disk works.");
     describe_gauge!("tenantry_control_tenants", "Tenants that are not deleted.");
     describe_gauge!("tenantry_control_nodes", "Registered tenant-nodes.");
@@ -45,7 +61,10 @@ pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedSt
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows floats alone; indexes stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows floats alone; indexes stay far below 2^53"
+)]
 fn set(status: &RaftStatus, published: &PublishedState) {
     let flag = |holds: bool| if holds { 1.0 } else { 0.0 };
     gauge!("tenantry_control_raft_is_leader").set(flag(status.role == Role::Leader));

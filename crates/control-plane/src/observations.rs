@@ -79,7 +79,9 @@ impl Observations {
     /// What the silence of a node means.
     #[must_use]
     pub fn availability(&self, node: &NodeId, now: Duration, patience: &Patience) -> Availability {
-        let Some(observation) = self.nodes.get(node) else { return Availability::Unknown };
+        let Some(observation) = self.nodes.get(node) else {
+            return Availability::Unknown;
+        };
         let silence = now.saturating_sub(observation.heard_at);
         if silence > patience.down_after {
             Availability::Down
@@ -127,8 +129,12 @@ mod tests {
         let at = |observations: &Observations, seconds| observations.availability(&node(), seconds * SECOND, &patience);
         assert_eq!(at(&observations, 0), Availability::Unknown);
         observations.hear(&node(), Incarnation(1), 10 * SECOND, NodeLoad::default(), []);
-        let cases =
-            [(10, Availability::Up), (17, Availability::Up), (18, Availability::Suspect), (41, Availability::Down)];
+        let cases = [
+            (10, Availability::Up),
+            (17, Availability::Up),
+            (18, Availability::Suspect),
+            (41, Availability::Down),
+        ];
         for (seconds, expected) in cases {
             assert_eq!(at(&observations, seconds), expected, "{seconds}");
         }
@@ -139,7 +145,10 @@ mod tests {
     #[test]
     fn a_heartbeat_of_an_older_incarnation_is_ignored() {
         let mut observations = Observations::default();
-        let load = |open_tenants| NodeLoad { open_tenants, ..NodeLoad::default() };
+        let load = |open_tenants| NodeLoad {
+            open_tenants,
+            ..NodeLoad::default()
+        };
         observations.hear(&node(), Incarnation(2), SECOND, load(2), []);
         observations.hear(&node(), Incarnation(1), 2 * SECOND, load(1), []);
         assert_eq!(observations.load(&node()).map(|load| load.open_tenants), Some(2));

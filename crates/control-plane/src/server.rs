@@ -44,9 +44,14 @@ impl Listeners {
     /// Names the option whose address cannot be had.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |option, address| {
-            TcpListener::bind(address).await.with_context(|| format!("{option}: cannot listen on {address}"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{option}: cannot listen on {address}"))
         };
-        Ok(Self { grpc: bind("listen", config.listen).await?, ops: bind("ops-listen", config.ops_listen).await? })
+        Ok(Self {
+            grpc: bind("listen", config.listen).await?,
+            ops: bind("ops-listen", config.ops_listen).await?,
+        })
     }
 }
 
@@ -68,7 +73,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
-    let (log, raft_transport) = RaftNode::start(raft_config, machine).await.context("cannot start the replicated log")?;
+    let (log, raft_transport) = RaftNode::start(raft_config, machine)
+        .await
+        .context("cannot start the replicated log")?;
 
     let control_plane = Arc::new(ControlPlane::new(
         config.member,
@@ -89,9 +96,18 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let mut routes = Routes::builder();
     routes
         .add_service(AdminServiceServer::new(Admin::new(Arc::clone(&control_plane))))
-        .add_service(PlacementServiceServer::new(Placement::new(Arc::clone(&control_plane), shutdown.clone())))
-        .add_service(NotificationServiceServer::new(Notification::new(Arc::clone(&control_plane), shutdown.clone())))
-        .add_service(ClusterServiceServer::new(Cluster::new(Arc::clone(&control_plane), addresses.clone())))
+        .add_service(PlacementServiceServer::new(Placement::new(
+            Arc::clone(&control_plane),
+            shutdown.clone(),
+        )))
+        .add_service(NotificationServiceServer::new(Notification::new(
+            Arc::clone(&control_plane),
+            shutdown.clone(),
+        )))
+        .add_service(ClusterServiceServer::new(Cluster::new(
+            Arc::clone(&control_plane),
+            addresses.clone(),
+        )))
         .add_service(raft_transport)
         .add_service(health)
         .add_service(reflection.build_v1().context("reflection")?)
@@ -110,7 +126,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let render = move || metrics_handle.render();
     let ops_stop = CancellationToken::new();
     let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
-    tasks.spawn("leader tasks", leader_tasks::run(Arc::clone(&control_plane), tasks.token()));
+    tasks.spawn(
+        "leader tasks",
+        leader_tasks::run(Arc::clone(&control_plane), tasks.token()),
+    );
     let token = tasks.token();
     let (status, state) = (log.status(), published.clone());
     tasks.spawn("metrics", async move {
@@ -121,7 +140,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let ended = follow_status(&log, &shutdown, |status| {
         set(&leader_known, status.leader.is_some());
         set(&storage_works, status.health == Health::Running);
-        let serving = if status.leader.is_some() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let serving = if status.leader.is_some() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         let reporter = health_reporter.clone();
         async move { reporter.set_service_status("", serving).await }
     })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tenantry_types::{ByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
+use tenantry_types::{ByteSize, InvalidByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
 
 use crate::layers::Authentication;
 
@@ -137,9 +137,12 @@ impl Options {
     /// Names the first option that cannot be used.
     pub fn check(self, disk_size: u64) -> Result<Config, InvalidOption> {
         let node = self.node_id.ok_or_else(|| missing("node-id"))?;
-        let node = NodeId::new(&node).map_err(|error| invalid("node-id", error))?;
+        let node = NodeId::new(&node).map_err(|error| invalid("node-id", error.to_string()))?;
         let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
-        let control_plane = self.control_plane.filter(|members| !members.is_empty()).ok_or_else(|| missing("control-plane"))?;
+        let control_plane = self
+            .control_plane
+            .filter(|members| !members.is_empty())
+            .ok_or_else(|| missing("control-plane"))?;
         for member in &control_plane {
             check_address("control-plane", member)?;
         }
@@ -151,16 +154,26 @@ impl Options {
             false => Authentication::Required,
         };
         if authentication == Authentication::Open {
-            for (option, address) in [("listen", listen), ("peer-listen", peer_listen), ("ops-listen", ops_listen)] {
+            for (option, address) in [
+                ("listen", listen),
+                ("peer-listen", peer_listen),
+                ("ops-listen", ops_listen),
+            ] {
                 if !address.ip().is_loopback() {
-                    return Err(invalid(option, format!("{address} is not on loopback, as insecure-dev demands")));
+                    return Err(invalid(
+                        option,
+                        format!("{address} is not on loopback, as insecure-dev demands"),
+                    ));
                 }
             }
         }
         // Whoever reaches the peer port is believed. Until nodes prove themselves to each other by certificate, only this
         // machine may reach it.
         if !peer_listen.ip().is_loopback() {
-            return Err(invalid("peer-listen", format!("{peer_listen} is not on loopback; traffic between machines needs mTLS")));
+            return Err(invalid(
+                "peer-listen",
+                format!("{peer_listen} is not on loopback; traffic between machines needs mTLS"),
+            ));
         }
         let endpoints = NodeEndpoints {
             data: advertised("advertise-data", self.advertise_data, listen)?,
@@ -168,10 +181,15 @@ impl Options {
             ops: advertised("advertise-ops", self.advertise_ops, ops_listen)?,
         };
         let disk = match self.disk {
-            Some(text) => text.parse().map_err(|error| invalid("disk", error))?,
+            Some(text) => text
+                .parse()
+                .map_err(|error: InvalidByteSize| invalid("disk", error.to_string()))?,
             None => ByteSize(disk_size),
         };
-        let capacity = NodeCapacity { max_tenants: positive("max-tenants", self.max_tenants, 10_000)?, disk };
+        let capacity = NodeCapacity {
+            max_tenants: positive("max-tenants", self.max_tenants, 10_000)?,
+            disk,
+        };
         let host_suffix = self.host_suffix.unwrap_or_else(|| "localhost".to_owned());
         if host_suffix.trim_matches('.').is_empty() {
             return Err(invalid("host-suffix", "must not be empty"));
@@ -189,7 +207,12 @@ impl Options {
             listen,
             peer_listen,
             ops_listen,
-            spec: NodeSpec { endpoints, capacity, zone: self.zone.unwrap_or_default(), labels: Labels::default() },
+            spec: NodeSpec {
+                endpoints,
+                capacity,
+                zone: self.zone.unwrap_or_default(),
+                labels: Labels::default(),
+            },
             host_suffix,
             max_open_tenants: count("max-open-tenants", self.max_open_tenants, 1_000)?,
             idle_close: millis("idle-close-ms", self.idle_close_ms, 600_000)?,
@@ -204,8 +227,11 @@ impl Options {
     }
 }
 
-fn invalid(option: &'static str, reason: impl ToString) -> InvalidOption {
-    InvalidOption { option, reason: reason.to_string() }
+fn invalid(option: &'static str, reason: impl Into<String>) -> InvalidOption {
+    InvalidOption {
+        option,
+        reason: reason.into(),
+    }
 }
 
 fn missing(option: &'static str) -> InvalidOption {
@@ -224,7 +250,9 @@ const fn loopback(port: u16) -> SocketAddr {
 }
 
 fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOption> {
-    let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
+    let port = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
     match port {
         Some(port) if port > 0 => Ok(()),
         _ => Err(invalid(option, format!("`{address}` is not host:port"))),
@@ -235,9 +263,10 @@ fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOptio
 fn advertised(option: &'static str, given: Option<String>, bound: SocketAddr) -> Result<String, InvalidOption> {
     match given {
         Some(address) => check_address(option, &address).map(|()| address),
-        None if bound.ip().is_unspecified() => {
-            Err(invalid(option, format!("must be given, since {bound} leads nowhere for others")))
-        }
+        None if bound.ip().is_unspecified() => Err(invalid(
+            option,
+            format!("must be given, since {bound} leads nowhere for others"),
+        )),
         None => Ok(bound.to_string()),
     }
 }
@@ -268,17 +297,84 @@ mod tests {
     fn an_option_that_cannot_be_used_is_named() {
         let wildcard = Some("0.0.0.0:8401".parse().unwrap());
         let cases = [
-            (Options { node_id: None, ..options() }, "node-id"),
-            (Options { node_id: Some("No/de".into()), ..options() }, "node-id"),
-            (Options { data_dir: None, ..options() }, "data-dir"),
-            (Options { control_plane: Some(vec![]), ..options() }, "control-plane"),
-            (Options { control_plane: Some(vec!["here".into()]), ..options() }, "control-plane"),
-            (Options { listen: wildcard, ..options() }, "advertise-data"),
-            (Options { listen: wildcard, insecure_dev: Some(true), ..options() }, "listen"),
-            (Options { peer_listen: wildcard, ..options() }, "peer-listen"),
-            (Options { disk: Some("much".into()), ..options() }, "disk"),
-            (Options { max_tenants: Some(0), ..options() }, "max-tenants"),
-            (Options { sample_interval_ms: Some(0), ..options() }, "sample-interval-ms"),
+            (
+                Options {
+                    node_id: None,
+                    ..options()
+                },
+                "node-id",
+            ),
+            (
+                Options {
+                    node_id: Some("No/de".into()),
+                    ..options()
+                },
+                "node-id",
+            ),
+            (
+                Options {
+                    data_dir: None,
+                    ..options()
+                },
+                "data-dir",
+            ),
+            (
+                Options {
+                    control_plane: Some(vec![]),
+                    ..options()
+                },
+                "control-plane",
+            ),
+            (
+                Options {
+                    control_plane: Some(vec!["here".into()]),
+                    ..options()
+                },
+                "control-plane",
+            ),
+            (
+                Options {
+                    listen: wildcard,
+                    ..options()
+                },
+                "advertise-data",
+            ),
+            (
+                Options {
+                    listen: wildcard,
+                    insecure_dev: Some(true),
+                    ..options()
+                },
+                "listen",
+            ),
+            (
+                Options {
+                    peer_listen: wildcard,
+                    ..options()
+                },
+                "peer-listen",
+            ),
+            (
+                Options {
+                    disk: Some("much".into()),
+                    ..options()
+                },
+                "disk",
+            ),
+            (
+                Options {
+                    max_tenants: Some(0),
+                    ..options()
+                },
+                "max-tenants",
+            ),
+            (
+                Options {
+                    sample_interval_ms: Some(0),
+                    ..options()
+                },
+                "sample-interval-ms",
+            ),
         ];
         for (options, option) in cases {
             assert_eq!(options.check(1).unwrap_err().option, option);

@@ -70,7 +70,12 @@ impl Heartbeat {
             let (total, now) = (self.meters.answers().total(), tokio::time::Instant::now());
             let requests_per_minute = per_minute(total.saturating_sub(answers), now - since);
             (answers, since) = (total, now);
-            match self.client.placement().heartbeat(self.message(requests_per_minute)).await {
+            match self
+                .client
+                .placement()
+                .heartbeat(self.message(requests_per_minute))
+                .await
+            {
                 Ok(response) if response.register_again => return,
                 Ok(response) => interval = bounded(response.heartbeat_interval_ms),
                 Err(error) => log_failure("a heartbeat was not heard", &error),
@@ -116,7 +121,12 @@ impl Heartbeat {
             node_id: self.identity.node.to_string(),
             incarnation: self.identity.incarnation.get(),
             load: Some(v1::NodeLoad::from(&load)),
-            usage: self.latest.busiest(MOST_USAGE).iter().map(v1::TenantUsage::from).collect(),
+            usage: self
+                .latest
+                .busiest(MOST_USAGE)
+                .iter()
+                .map(v1::TenantUsage::from)
+                .collect(),
             routing_revision: self.table.current().revision.get(),
         }
     }

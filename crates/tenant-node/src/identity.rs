@@ -48,7 +48,9 @@ pub enum IdentityError {
     #[error("cannot keep this node's identity")]
     Write(#[from] AtomicWriteError),
     /// The file is not one of ours.
-    #[error("{path} does not parse; it says which node this folder belongs to: restore it, or start with an empty folder")]
+    #[error(
+        "{path} does not parse; it says which node this folder belongs to: restore it, or start with an empty folder"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -89,9 +91,12 @@ impl Identity {
         let path = data_dir.join(FILE);
         let identity = match std::fs::read(&path) {
             Ok(bytes) => Self::next(path, &bytes, node, now)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self { path, node: node.clone(), incarnation: Incarnation(now.0.max(1)), cluster: None }
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self {
+                path,
+                node: node.clone(),
+                incarnation: Incarnation(now.0.max(1)),
+                cluster: None,
+            },
             Err(source) => return Err(IdentityError::Read { path, source }),
         };
         identity.store()?;
@@ -106,9 +111,14 @@ impl Identity {
         if stored.layout != LAYOUT {
             return Err(IdentityError::OtherLayout { found: stored.layout });
         }
-        let Ok(folder) = NodeId::new(&stored.node_id) else { return Err(IdentityError::InvalidIds { path }) };
+        let Ok(folder) = NodeId::new(&stored.node_id) else {
+            return Err(IdentityError::InvalidIds { path });
+        };
         if folder != *node {
-            return Err(IdentityError::OtherNode { folder, given: node.clone() });
+            return Err(IdentityError::OtherNode {
+                folder,
+                given: node.clone(),
+            });
         }
         let cluster = match stored.cluster_uid.map(|uid| uid.parse()).transpose() {
             Ok(cluster) => cluster,
@@ -116,7 +126,12 @@ impl Identity {
         };
         // The clock makes it readable; the last one makes it grow even when the clock went back.
         let incarnation = Incarnation(now.0.max(stored.incarnation.saturating_add(1)));
-        Ok(Self { path, node: folder, incarnation, cluster })
+        Ok(Self {
+            path,
+            node: folder,
+            incarnation,
+            cluster,
+        })
     }
 
     /// Keeps the cluster that this node registered with. Blocks.
@@ -138,8 +153,10 @@ impl Identity {
             incarnation: self.incarnation.get(),
             cluster_uid: self.cluster.map(|uid| uid.to_string()),
         };
-        let bytes = serde_json::to_vec_pretty(&stored)
-            .map_err(|source| IdentityError::Malformed { path: self.path.clone(), source })?;
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(|source| IdentityError::Malformed {
+            path: self.path.clone(),
+            source,
+        })?;
         Ok(write_atomically(&self.path, &bytes)?)
     }
 }

@@ -31,7 +31,12 @@ async fn main() -> anyhow::Result<()> {
     if let Some(data_dir) = &options.data_dir {
         std::fs::create_dir_all(data_dir).with_context(|| format!("data-dir: cannot make {}", data_dir.display()))?;
     }
-    let space = options.data_dir.as_deref().map(disk_space).transpose().context("data-dir: cannot ask its file system")?;
+    let space = options
+        .data_dir
+        .as_deref()
+        .map(disk_space)
+        .transpose()
+        .context("data-dir: cannot ask its file system")?;
     let config = options.check(space.map_or(0, |space| space.size))?;
     let listeners = Listeners::bind(&config).await?;
     let shutdown = CancellationToken::new();

@@ -30,7 +30,10 @@ impl LatestUsage {
     pub fn totals(&self) -> (u64, u64) {
         let latest = self.0.read();
         let cpu = latest.iter().map(|usage| usage.cpu_millicores).sum();
-        let bytes = latest.iter().map(|usage| usage.database_bytes.saturating_add(usage.wal_bytes)).sum();
+        let bytes = latest
+            .iter()
+            .map(|usage| usage.database_bytes.saturating_add(usage.wal_bytes))
+            .sum();
         (cpu, bytes)
     }
 }
@@ -68,7 +71,9 @@ impl Sampler {
         let mut samples = Vec::new();
         for meter in self.reader.meters.metered() {
             let here = |placement: &tenantry_types::Placement| placement.node == self.node;
-            let route = table.tenant(meter.uid()).filter(|route| route.placement.as_ref().is_some_and(here));
+            let route = table
+                .tenant(meter.uid())
+                .filter(|route| route.placement.as_ref().is_some_and(here));
             let Some(route) = route else {
                 // Deleted or moved: its figures are another node's, or nobody's.
                 self.reader.meters.forget(meter.uid());
@@ -77,7 +82,9 @@ impl Sampler {
             match self.reader.sample(route).await {
                 Ok((sample, events)) => {
                     let now = self.reader.clock.now().wall;
-                    events.into_iter().for_each(|detail| self.outbox.append(now, Some(route.uid), detail));
+                    events
+                        .into_iter()
+                        .for_each(|detail| self.outbox.append(now, Some(route.uid), detail));
                     samples.push(sample);
                 }
                 Err(error) => tracing::warn!(tenant = %route.name, %error, "a tenant could not be sampled"),

@@ -57,7 +57,9 @@ impl Listeners {
     /// Names the option whose address cannot be had.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |option, address| {
-            TcpListener::bind(address).await.with_context(|| format!("{option}: cannot listen on {address}"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{option}: cannot listen on {address}"))
         };
         Ok(Self {
             data: bind("listen", config.listen).await?,
@@ -80,8 +82,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         tokio::task::spawn_blocking(move || Identity::begin(&path, &node, now)).await??
     };
     let node_metrics = install_recorder();
-    let exposition =
-        Arc::new(Exposition::new(config.metrics_tenant_limit, config.sample_interval * 3).context("cannot set up metrics")?);
+    let exposition = Arc::new(
+        Exposition::new(config.metrics_tenant_limit, config.sample_interval * 3).context("cannot set up metrics")?,
+    );
     let readiness = Readiness::new();
     let routing_known = readiness.latch("routing table");
     let accepting = readiness.latch("accepting requests");
@@ -100,7 +103,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let hrana = HranaService::new(databases.clone(), &HranaConfig::default());
     let meters = MeterRegistry::new(Arc::clone(&clock), config.growth_interval, GROWTH_POINTS);
     let quotas = QuotaRegistry::new(data_dir.path(), Arc::clone(&clock));
-    let outbox = Arc::new(Outbox::open(&data_dir.join("outbox.db"), identity.incarnation, OUTBOX_CAPACITY)?);
+    let outbox = Arc::new(Outbox::open(
+        &data_dir.join("outbox.db"),
+        identity.incarnation,
+        OUTBOX_CAPACITY,
+    )?);
     let latest = LatestUsage::default();
     let reader = UsageReader {
         meters: Arc::clone(&meters),
@@ -125,9 +132,24 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     // The listeners end first and drain; the loops behind them only after the last request.
     let requests = TaskGroup::new(shutdown.child_token());
-    let options = |ingress| ServerOptions { ingress, max_connections: config.max_connections, drain: config.drain };
-    requests.spawn("data listener", serve(listeners.data, stack.clone(), options(Ingress::Public), requests.token()));
-    requests.spawn("peer listener", serve(listeners.peer, stack, options(Ingress::Peer), requests.token()));
+    let options = |ingress| ServerOptions {
+        ingress,
+        max_connections: config.max_connections,
+        drain: config.drain,
+    };
+    requests.spawn(
+        "data listener",
+        serve(
+            listeners.data,
+            stack.clone(),
+            options(Ingress::Public),
+            requests.token(),
+        ),
+    );
+    requests.spawn(
+        "peer listener",
+        serve(listeners.peer, stack, options(Ingress::Peer), requests.token()),
+    );
 
     let loops = TaskGroup::new(CancellationToken::new());
     let following = placement::follow(
@@ -139,8 +161,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         loops.token(),
     );
     loops.spawn("placement watch", following);
-    loops.spawn("event reports", events::report(client.clone(), config.node.clone(), Arc::clone(&outbox), loops.token()));
-    loops.spawn("crossed quotas", keep_crossings(crossed, Arc::clone(&outbox), loops.token()));
+    loops.spawn(
+        "event reports",
+        events::report(client.clone(), config.node.clone(), Arc::clone(&outbox), loops.token()),
+    );
+    loops.spawn(
+        "crossed quotas",
+        keep_crossings(crossed, Arc::clone(&outbox), loops.token()),
+    );
     loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
     let sampler = Sampler {
         node: config.node.clone(),
@@ -182,9 +210,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     }
     let unwritten = quotas.close_all().await;
     if unwritten > 0 {
-        tracing::error!(tenants = unwritten, "quota ledgers could not be written; their reservations count as used");
+        tracing::error!(
+            tenants = unwritten,
+            "quota ledgers could not be written; their reservations count as used"
+        );
     }
-    if tokio::time::timeout(STOP_DEADLINE, databases.close_all()).await.is_err() {
+    if tokio::time::timeout(STOP_DEADLINE, databases.close_all())
+        .await
+        .is_err()
+    {
         tracing::error!("databases were still in use at the end");
     }
     let closing = Arc::clone(&outbox);
@@ -231,13 +265,25 @@ fn install_recorder() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::debug!("this process has a metrics recorder already");
     }
-    metrics::describe_gauge!("tenantry_node_routing_revision", "Revision of the routing table in force.");
-    metrics::describe_counter!("tenantry_node_routing_refused_total", "Routing updates that made no sense.");
+    metrics::describe_gauge!(
+        "tenantry_node_routing_revision",
+        "Revision of the routing table in force."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_routing_refused_total",
+        "Routing updates that made no sense."
+    );
     metrics::describe_counter!(
         "tenantry_node_routing_write_failures_total",
         "Times that the routing table's copy on disk could not be written."
     );
-    metrics::describe_counter!("tenantry_node_events_dropped_total", "Events that a full outbox dropped.");
-    metrics::describe_counter!("tenantry_node_events_refused_total", "Batches of events that were refused as malformed.");
+    metrics::describe_counter!(
+        "tenantry_node_events_dropped_total",
+        "Events that a full outbox dropped."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_events_refused_total",
+        "Batches of events that were refused as malformed."
+    );
     handle
 }

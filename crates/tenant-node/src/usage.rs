@@ -50,7 +50,11 @@ impl UsageReader {
         let standing = self.quotas.standing(route.uid, &route.quota).await?;
         let figures = self.databases.figures(route.uid).unwrap_or_default();
         Ok(UsageInput {
-            epoch: route.placement.as_ref().map(|placement| placement.epoch).unwrap_or_default(),
+            epoch: route
+                .placement
+                .as_ref()
+                .map(|placement| placement.epoch)
+                .unwrap_or_default(),
             quota: route.quota,
             requests_last_day: standing.daily_used,
             database: DatabaseSample {

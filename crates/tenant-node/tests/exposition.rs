@@ -2,6 +2,13 @@
 //!
 //! `REWRITE_GOLDEN=1 cargo test -p tenant-node --test exposition` writes the golden file anew; read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};

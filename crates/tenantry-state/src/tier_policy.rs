@@ -1,7 +1,7 @@
 //! Which contracted tier an AUTO tenant should have, from a report of its observed class. The leader decides with it;
 //! `apply` only checks that the decision still fits.
 
-use tenantry_types::{Tenant, TenantUid, Tier, TierPolicy};
+use tenantry_types::{QuotaKind, Tenant, TenantUid, Tier, TierPolicy};
 
 /// A change of a tenant's contracted tier that the leader decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,26 @@ pub fn decide(tenant: &Tenant, observed: Tier) -> Option<TierDecision> {
     // A tenant above `max_tier` was put there by an operator: a larger class must not make it smaller.
     let grows_past_its_bound = observed >= from && to <= from;
     (tenant.is_active() && !grows_past_its_bound && to != from).then_some(TierDecision {
+        uid: tenant.uid,
+        from,
+        to,
+    })
+}
+
+/// What to do about `tenant` now that it has used most of a limit: an AUTO tenant is lifted by one tier before it is
+/// refused for the lower one's limit. A limit that its spec sets itself is the operator's word and stays. `None`: leave it.
+#[must_use]
+pub fn lift(tenant: &Tenant, crossed: QuotaKind) -> Option<TierDecision> {
+    let TierPolicy::Auto { max_tier } = tenant.spec.tier_policy else {
+        return None;
+    };
+    let overridden = match crossed {
+        QuotaKind::RequestsPerDay => tenant.spec.quota.requests_per_day.is_some(),
+        QuotaKind::Database => tenant.spec.quota.database_bytes.is_some(),
+    };
+    let from = tenant.spec.tier;
+    let to = Tier::ALL.into_iter().find(|tier| *tier > from && *tier <= max_tier)?;
+    (tenant.is_active() && !overridden).then_some(TierDecision {
         uid: tenant.uid,
         from,
         to,
@@ -75,5 +95,22 @@ mod tests {
             );
             assert!(decision.is_none_or(|decision| still_fits(&decision, &tenant)));
         }
+    }
+
+    #[test]
+    fn an_auto_tenant_is_lifted_before_it_is_refused_unless_the_limit_is_its_own() {
+        use Tier::{Large, Medium, Small};
+        let auto = |max_tier| tenant_of(Small, TierPolicy::Auto { max_tier });
+        let lifted = |tenant: &Tenant| lift(tenant, QuotaKind::RequestsPerDay).map(|decision| decision.to);
+        assert_eq!(lifted(&auto(Large)), Some(Medium));
+        assert_eq!(lifted(&auto(Small)), None);
+        assert_eq!(lifted(&tenant_of(Small, TierPolicy::Pinned)), None);
+        let mut own_limit = auto(Large);
+        own_limit.spec.quota.requests_per_day = Some(20);
+        assert_eq!(lifted(&own_limit), None);
+        assert_eq!(
+            lift(&own_limit, QuotaKind::Database).map(|decision| decision.to),
+            Some(Medium)
+        );
     }
 }

@@ -205,10 +205,22 @@ mod tests {
         let all = [
             EventDetail::HotspotRaised { score, terms },
             EventDetail::HotspotCleared { score, terms },
-            EventDetail::ClassChanged { from, to, database_bytes: 0, requests_last_day: 0 },
+            EventDetail::ClassChanged {
+                from,
+                to,
+                database_bytes: 0,
+                requests_last_day: 0,
+            },
             EventDetail::TierChanged { from, to },
-            EventDetail::QuotaCrossed { quota, percent: 80, used: 8, limit: 10 },
-            EventDetail::NodeRegistered { incarnation: Incarnation(1) },
+            EventDetail::QuotaCrossed {
+                quota,
+                percent: 80,
+                used: 8,
+                limit: 10,
+            },
+            EventDetail::NodeRegistered {
+                incarnation: Incarnation(1),
+            },
             EventDetail::EventsDropped { count: 1 },
         ];
         assert_eq!(all.map(|detail| detail.kind()), EventDetail::KINDS);
@@ -216,6 +228,9 @@ mod tests {
 
     #[test]
     fn a_score_is_always_between_0_and_1() {
-        assert_eq!([f64::NAN, -1.0, 0.5, 7.0].map(|value| HotspotScore::clamped(value).get()), [0.0, 0.0, 0.5, 1.0]);
+        assert_eq!(
+            [f64::NAN, -1.0, 0.5, 7.0].map(|value| HotspotScore::clamped(value).get()),
+            [0.0, 0.0, 0.5, 1.0]
+        );
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const NODES: u16 = 2;
 
 /// How often a node measures its tenants: often, so that figures move while one looks.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
+/// Short, so that a figure of growth is there while somebody still looks.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Which of the two daemons a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +128,8 @@ fn node(id: u16, data: &Path) -> Service {
         .option("--data-dir", data.join(&name))
         .option("--host-suffix", "localhost")
         .flag("--insecure-dev")
-        .option("--sample-interval-ms", SAMPLE_INTERVAL.as_millis().to_string());
+        .option("--sample-interval-ms", SAMPLE_INTERVAL.as_millis().to_string())
+        .option("--growth-interval-ms", GROWTH_INTERVAL.as_millis().to_string());
     let ports = vec![
         Port {
             address: http,
@@ -231,7 +234,7 @@ mod tests {
             line(&services[4]),
             "--node-id node-2 --control-plane 127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403 --listen 127.0.0.1:8402 \
              --peer-listen 127.0.0.1:8422 --ops-listen 127.0.0.1:8412 --data-dir /data/node-2 --host-suffix localhost \
-             --insecure-dev --sample-interval-ms 2000"
+             --insecure-dev --sample-interval-ms 2000 --growth-interval-ms 10000"
         );
     }
 }

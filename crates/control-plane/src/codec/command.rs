@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tenantry_proto::convert::{
-    InvalidField, Within, key_bytes, key_id, required_tier, scheduling_from_wire, tier,
-};
+use tenantry_proto::convert::{InvalidField, Within, key_bytes, key_id, required_tier, scheduling_from_wire, tier};
 use tenantry_proto::internal::v1 as wire;
 use tenantry_proto::internal::v1::command_envelope::Command as Wire;
 use tenantry_proto::v1;
@@ -100,8 +98,7 @@ pub(super) fn tiers_to_wire(tiers: &Tiers) -> Vec<v1::TierDefinition> {
 
 pub(super) fn tiers_from_wire(field: &str, tiers: Vec<v1::TierDefinition>) -> Result<Tiers, InvalidField> {
     let definitions: Result<Vec<_>, _> = tiers.into_iter().map(TryInto::try_into).collect();
-    Tiers::new(definitions.within(field)?)
-        .ok_or_else(|| InvalidField::new(field, "must define each tier exactly once"))
+    Tiers::new(definitions.within(field)?).ok_or_else(|| InvalidField::new(field, "must define each tier exactly once"))
 }
 
 pub(super) fn read<T, E: std::fmt::Display>(field: &str, value: Result<T, E>) -> Result<T, InvalidField> {
@@ -300,8 +297,14 @@ mod tests {
 
     #[test]
     fn an_entry_of_a_newer_binary_is_refused_not_skipped() {
-        let newer_version = wire::CommandEnvelope { version: 2, ..message() };
-        let no_known_command = wire::CommandEnvelope { command: None, ..message() };
+        let newer_version = wire::CommandEnvelope {
+            version: 2,
+            ..message()
+        };
+        let no_known_command = wire::CommandEnvelope {
+            command: None,
+            ..message()
+        };
         let mut newer_command = no_known_command.encode_to_vec();
         // Field 99, of length 0: a command that does not exist yet.
         newer_command.extend([0x9a, 0x06, 0x00]);

@@ -222,22 +222,42 @@ mod tests {
         let node = NodeId::new("n1").unwrap();
         let (given, known) = (Incarnation(3), Incarnation(4));
         let all = vec![
-            AlreadyInitialized { uid: ClusterUid::from_u128(1) },
+            AlreadyInitialized {
+                uid: ClusterUid::from_u128(1),
+            },
             NotInitialized,
             TenantNotFound { uid },
             UidTaken { uid },
             NameTaken { name: name.clone(), by },
             UndeleteNameTaken { name, by },
-            DomainTaken { domain: DomainName::new("a.b").unwrap(), by },
-            EtagMismatch { expected: Revision(5), actual: Revision(6) },
+            DomainTaken {
+                domain: DomainName::new("a.b").unwrap(),
+                by,
+            },
+            EtagMismatch {
+                expected: Revision(5),
+                actual: Revision(6),
+            },
             TenantDeleted { uid },
             TenantNotDeleted { uid },
-            PurgeTimePassed { uid, purge_at: UnixMillis(7) },
-            EpochMismatch { expected: Epoch(8), actual: Epoch(9) },
+            PurgeTimePassed {
+                uid,
+                purge_at: UnixMillis(7),
+            },
+            EpochMismatch {
+                expected: Epoch(8),
+                actual: Epoch(9),
+            },
             NodeUnknown { node: node.clone() },
-            StaleIncarnation { node: node.clone(), given, known },
+            StaleIncarnation {
+                node: node.clone(),
+                given,
+                known,
+            },
             IncarnationUnknown { node, given, known },
-            RequestIdReused { id: RequestId::from_u128(10) },
+            RequestIdReused {
+                id: RequestId::from_u128(10),
+            },
             RevisionNotNew { applied: Revision(11) },
         ];
         for rejection in &all {

@@ -20,13 +20,22 @@ pub const MAX_RECORD_BYTES: usize = 4 << 20;
 /// # Errors
 /// Those of `out`; and for a record that could not be read again.
 pub fn write_state(state: &State, out: &mut dyn Write) -> Result<(), EncodeError> {
-    let mut end = SnapshotEnd { state_digest: state.digest(), ..SnapshotEnd::default() };
+    let mut end = SnapshotEnd {
+        state_digest: state.digest(),
+        ..SnapshotEnd::default()
+    };
     let mut buffer = Vec::new();
     for record in state.records() {
         if let Some(count) = count_of(&mut end, &record).1 {
             *count += 1;
         }
-        write_record(&SnapshotRecord { record: Some(to_wire(&record)) }, &mut buffer, out)?;
+        write_record(
+            &SnapshotRecord {
+                record: Some(to_wire(&record)),
+            },
+            &mut buffer,
+            out,
+        )?;
     }
     let end = tenantry_proto::internal::v1::snapshot_record::Record::End(end);
     write_record(&SnapshotRecord { record: Some(end) }, &mut buffer, out)
@@ -94,10 +103,15 @@ fn count_of<'end>(end: &'end mut SnapshotEnd, record: &Record) -> (&'static str,
 
 fn write_record(record: &SnapshotRecord, buffer: &mut Vec<u8>, out: &mut dyn Write) -> Result<(), EncodeError> {
     buffer.clear();
-    record.encode(buffer).map_err(|error| EncodeError::Io(std::io::Error::other(error)))?;
+    record
+        .encode(buffer)
+        .map_err(|error| EncodeError::Io(std::io::Error::other(error)))?;
     let bytes = buffer.len();
     let length = u32::try_from(bytes).ok().filter(|_| bytes <= MAX_RECORD_BYTES);
-    let length = length.ok_or(EncodeError::RecordTooLarge { bytes, limit: MAX_RECORD_BYTES })?;
+    let length = length.ok_or(EncodeError::RecordTooLarge {
+        bytes,
+        limit: MAX_RECORD_BYTES,
+    })?;
     out.write_all(&length.to_le_bytes())?;
     out.write_all(buffer)?;
     Ok(())
@@ -122,7 +136,10 @@ fn read_record(
     let bytes = u32::from_le_bytes(length);
     let size = usize::try_from(bytes).unwrap_or(usize::MAX);
     if size > MAX_RECORD_BYTES {
-        return Err(DecodeError::RecordTooLarge { bytes: u64::from(bytes), limit: MAX_RECORD_BYTES });
+        return Err(DecodeError::RecordTooLarge {
+            bytes: u64::from(bytes),
+            limit: MAX_RECORD_BYTES,
+        });
     }
     buffer.resize(size, 0);
     input.read_exact(buffer).map_err(DecodeError::Io)?;
@@ -130,7 +147,9 @@ fn read_record(
     if record.encoded_len() != size {
         return Err(DecodeError::UnknownField);
     }
-    record.record.map_or(Err(DecodeError::UnknownRecord), |record| Ok(Some(record)))
+    record
+        .record
+        .map_or(Err(DecodeError::UnknownRecord), |record| Ok(Some(record)))
 }
 
 #[cfg(test)]
@@ -139,8 +158,9 @@ mod tests {
     use tenantry_state::strategies::{histories, initialize, member_id, replay, tenant_of};
     use tenantry_state::{Command, Envelope, Fingerprint, Request, TierDecision};
     use tenantry_types::{
-        ByteSize, Epoch, EventDetail, Incarnation, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec, ReportSequence,
-        ReportedEvent, RequestId, Revision, Scheduling, TenantName, TenantUid, Tier, TierDefinition, TierPolicy, UnixMillis,
+        ByteSize, Epoch, EventDetail, Incarnation, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec,
+        ReportSequence, ReportedEvent, RequestId, Revision, Scheduling, TenantName, TenantUid, Tier, TierDefinition,
+        TierPolicy, UnixMillis,
     };
 
     use super::*;
@@ -171,29 +191,84 @@ mod tests {
         let id = NodeId::new("node-1").unwrap();
         let uid = TenantUid::from_u128(5);
         let spec = tenant_of(Tier::Small, TierPolicy::Auto { max_tier: Tier::Large }).spec;
-        let endpoints = NodeEndpoints { data: "h:1".into(), peer: "h:2".into(), ops: "h:3".into() };
-        let capacity = NodeCapacity { max_tenants: 9, disk: ByteSize(1 << 30) };
-        let node_spec = NodeSpec { endpoints, capacity, zone: "a".into(), labels: Labels::default() };
-        let detail =
-            EventDetail::ClassChanged { from: Tier::Small, to: Tier::Medium, database_bytes: 1, requests_last_day: 2 };
-        let event =
-            ReportedEvent { sequence: ReportSequence(1), occurred_at: UnixMillis(3), tenant: Some(uid), detail };
-        let changed = TierDefinition { weight: 77, ..TierDefinition::defaults()[0] };
+        let endpoints = NodeEndpoints {
+            data: "h:1".into(),
+            peer: "h:2".into(),
+            ops: "h:3".into(),
+        };
+        let capacity = NodeCapacity {
+            max_tenants: 9,
+            disk: ByteSize(1 << 30),
+        };
+        let node_spec = NodeSpec {
+            endpoints,
+            capacity,
+            zone: "a".into(),
+            labels: Labels::default(),
+        };
+        let detail = EventDetail::ClassChanged {
+            from: Tier::Small,
+            to: Tier::Medium,
+            database_bytes: 1,
+            requests_last_day: 2,
+        };
+        let event = ReportedEvent {
+            sequence: ReportSequence(1),
+            occurred_at: UnixMillis(3),
+            tenant: Some(uid),
+            detail,
+        };
+        let changed = TierDefinition {
+            weight: 77,
+            ..TierDefinition::defaults()[0]
+        };
         let commands = vec![
             initialize(1),
-            Command::RegisterNode { id: id.clone(), incarnation: Incarnation(1), spec: node_spec },
-            Command::SetNodeScheduling { id: id.clone(), scheduling: Scheduling::Cordoned },
-            Command::CreateTenant { uid, name: TenantName::new("acme").unwrap(), spec: spec.clone(), node: None },
-            Command::PlaceTenant { uid, node: id.clone(), expected_epoch: Epoch::ZERO },
-            Command::UpdateTenant { uid, expected: None, spec: tenantry_types::TenantSpec { tier: Tier::Small, durability: tenantry_types::Durability::Replicated, ..spec } },
+            Command::RegisterNode {
+                id: id.clone(),
+                incarnation: Incarnation(1),
+                spec: node_spec,
+            },
+            Command::SetNodeScheduling {
+                id: id.clone(),
+                scheduling: Scheduling::Cordoned,
+            },
+            Command::CreateTenant {
+                uid,
+                name: TenantName::new("acme").unwrap(),
+                spec: spec.clone(),
+                node: None,
+            },
+            Command::PlaceTenant {
+                uid,
+                node: id.clone(),
+                expected_epoch: Epoch::ZERO,
+            },
+            Command::UpdateTenant {
+                uid,
+                expected: None,
+                spec: tenantry_types::TenantSpec {
+                    tier: Tier::Small,
+                    durability: tenantry_types::Durability::Replicated,
+                    ..spec
+                },
+            },
             Command::UpdateTier { definition: changed },
             Command::RecordEvents {
                 node: id,
                 incarnation: Incarnation(1),
                 events: vec![event],
-                tier_changes: vec![TierDecision { uid, from: Tier::Small, to: Tier::Medium }],
+                tier_changes: vec![TierDecision {
+                    uid,
+                    from: Tier::Small,
+                    to: Tier::Medium,
+                }],
             },
-            Command::DeleteTenant { uid, expected: None, purge_at: UnixMillis(u64::MAX) },
+            Command::DeleteTenant {
+                uid,
+                expected: None,
+                purge_at: UnixMillis(u64::MAX),
+            },
             Command::UndeleteTenant { uid },
         ];
         for (index, command) in commands.iter().enumerate() {
@@ -204,7 +279,10 @@ mod tests {
             .map(|(number, command)| Envelope {
                 now: UnixMillis(number),
                 proposed_by: member_id(1),
-                request: Some(Request { id: RequestId::from_u128(u128::from(number)), fingerprint: Fingerprint(number) }),
+                request: Some(Request {
+                    id: RequestId::from_u128(u128::from(number)),
+                    fingerprint: Fingerprint(number),
+                }),
                 command,
             })
             .collect()

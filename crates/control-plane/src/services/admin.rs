@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tenantry_proto::convert::names::TenantRef;
 use tenantry_proto::convert::{self, Within as _, names};
-use tenantry_proto::v1::admin_service_server::AdminService;
 use tenantry_proto::v1;
+use tenantry_proto::v1::admin_service_server::AdminService;
 use tenantry_state::{Answer, Command, DeletedTenants, State, TenantFilter};
-use tenantry_types::{Revision, Tenant, TenantName, TenantSpec, TenantUid, TierDefinition};
+use tenantry_types::{Durability, Revision, Tenant, TenantName, TenantSpec, TenantUid, TierDefinition};
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
@@ -57,19 +57,31 @@ impl Admin {
         message: &v1::UpdateTenantRequest,
         request: Option<tenantry_state::Request>,
     ) -> Result<v1::Tenant, Status> {
-        let new = message.tenant.as_ref().ok_or_else(|| status::invalid_field("tenant", "must be given"))?;
+        let new = message
+            .tenant
+            .as_ref()
+            .ok_or_else(|| status::invalid_field("tenant", "must be given"))?;
         let name = names::parse_tenant_ref("tenant.name", &new.name).map_err(status::invalid)?;
         let etag = etag("tenant.etag", &new.etag)?;
         let spec = new.spec.clone().unwrap_or_default();
-        let paths = message.update_mask.as_ref().map(|mask| mask.paths.clone()).unwrap_or_default();
+        let paths = message
+            .update_mask
+            .as_ref()
+            .map(|mask| mask.paths.clone())
+            .unwrap_or_default();
         let mut attempt = 0;
         loop {
             attempt += 1;
             let published = self.control_plane.read().await?;
             let current = find(&published.state, &name)?;
             let spec = convert::apply_update_mask(&current.spec, &spec, &paths).map_err(status::invalid)?;
+            refuse_unkept(&spec)?;
             let expected = Some(etag.unwrap_or(current.revision));
-            let command = Command::UpdateTenant { uid: current.uid, expected, spec };
+            let command = Command::UpdateTenant {
+                uid: current.uid,
+                expected,
+                spec,
+            };
             let result = self.run(message.validate_only, request, command).await;
             let changed_meanwhile = matches!(&result, Err(status) if status.code() == tonic::Code::Aborted);
             // A request id remembers the rejection, too, so only a call without one can be tried again under the hood.
@@ -96,10 +108,24 @@ pub(super) fn find<'state>(state: &'state State, name: &TenantRef) -> Result<&'s
     })
 }
 
+/// What a spec may ask for and no node keeps: nothing is uploaded to an object store, so an acknowledgement that claims it
+/// would be a lie.
+fn refuse_unkept(spec: &TenantSpec) -> Result<(), Status> {
+    match spec.durability {
+        Durability::Local => Ok(()),
+        Durability::Replicated => Err(status::invalid_field(
+            "spec.durability",
+            "replicated durability is not offered by this version: use local",
+        )),
+    }
+}
+
 /// The revision that a caller has seen; `None`: it does not say.
 fn etag(field: &str, text: &str) -> Result<Option<Revision>, Status> {
     let given = Some(text).filter(|text| !text.is_empty());
-    given.map(|text| convert::parse_etag(field, text).map_err(status::invalid)).transpose()
+    given
+        .map(|text| convert::parse_etag(field, text).map_err(status::invalid))
+        .transpose()
 }
 
 fn message(state: &State, tenant: &Tenant) -> v1::Tenant {
@@ -116,11 +142,16 @@ impl AdminService for Admin {
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("CreateTenant", &id, &message)?;
         if let Some(answer) = self.control_plane.answered(request.as_ref()) {
-            return Ok(Response::new(v1::CreateTenantResponse { tenant: Some(self.tenant(answer)?) }));
+            return Ok(Response::new(v1::CreateTenantResponse {
+                tenant: Some(self.tenant(answer)?),
+            }));
         }
         let name = TenantName::new(&message.tenant_id)
             .map_err(|error| status::invalid_field("tenant_id", error.to_string()))?;
-        let spec = TenantSpec::try_from(message.spec.unwrap_or_default()).within("spec").map_err(status::invalid)?;
+        let spec = TenantSpec::try_from(message.spec.unwrap_or_default())
+            .within("spec")
+            .map_err(status::invalid)?;
+        refuse_unkept(&spec)?;
         let uid = TenantUid::from_u128(uuid::Uuid::new_v4().as_u128());
         let placing = placing::choose(&self.control_plane, spec.tier);
         let node = placing.decision.chosen.clone();
@@ -155,14 +186,29 @@ impl AdminService for Admin {
             name_prefix: request.name_prefix,
             node,
             tier: convert::tier_from_wire("tier", request.tier).map_err(status::invalid)?,
-            deleted: if request.show_deleted { DeletedTenants::Shown } else { DeletedTenants::Hidden },
+            deleted: if request.show_deleted {
+                DeletedTenants::Shown
+            } else {
+                DeletedTenants::Hidden
+            },
         };
         let published = self.control_plane.read().await?;
         let found = published.state.tenants_page(&filter, after.as_ref(), size);
-        let tenants = found.tenants.iter().map(|tenant| message(&published.state, tenant)).collect();
-        let next_page_token = found.next.map(|key| page::tenant_token(&key, query)).unwrap_or_default();
+        let tenants = found
+            .tenants
+            .iter()
+            .map(|tenant| message(&published.state, tenant))
+            .collect();
+        let next_page_token = found
+            .next
+            .map(|key| page::tenant_token(&key, query))
+            .unwrap_or_default();
         let revision = published.revision.get();
-        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token, revision }))
+        Ok(Response::new(v1::ListTenantsResponse {
+            tenants,
+            next_page_token,
+            revision,
+        }))
     }
 
     async fn update_tenant(
@@ -194,7 +240,16 @@ impl AdminService for Admin {
                 let published = self.control_plane.read().await?;
                 let uid = find(&published.state, &name)?.uid;
                 let purge_at = ControlPlane::now().plus(self.control_plane.purge_after);
-                self.run(message.validate_only, request, Command::DeleteTenant { uid, expected, purge_at }).await?
+                self.run(
+                    message.validate_only,
+                    request,
+                    Command::DeleteTenant {
+                        uid,
+                        expected,
+                        purge_at,
+                    },
+                )
+                .await?
             }
         };
         Ok(Response::new(v1::DeleteTenantResponse { tenant: Some(tenant) }))
@@ -228,10 +283,16 @@ impl AdminService for Admin {
         let tenant = find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
         let usage = placement.and_then(|placement| {
-            self.control_plane.observations(|observations| observations.usage(&placement.node, tenant.uid))
+            self.control_plane
+                .observations(|observations| observations.usage(&placement.node, tenant.uid))
         });
-        let node = placement.map(|placement| names::node(&placement.node)).unwrap_or_default();
-        Ok(Response::new(v1::GetTenantUsageResponse { usage: usage.as_ref().map(Into::into), node }))
+        let node = placement
+            .map(|placement| names::node(&placement.node))
+            .unwrap_or_default();
+        Ok(Response::new(v1::GetTenantUsageResponse {
+            usage: usage.as_ref().map(Into::into),
+            node,
+        }))
     }
 
     async fn create_tenant_token(
@@ -243,7 +304,14 @@ impl AdminService for Admin {
         let published = self.control_plane.read().await?;
         let tenant = find(&published.state, &name)?;
         let key = published.state.signing_key().ok_or_else(status::no_leader)?;
-        tokens::sign(key, tenant.uid, request.scope(), request.ttl_seconds, ControlPlane::now()).map(Response::new)
+        tokens::sign(
+            key,
+            tenant.uid,
+            request.scope(),
+            request.ttl_seconds,
+            ControlPlane::now(),
+        )
+        .map(Response::new)
     }
 
     async fn list_tiers(
@@ -262,12 +330,20 @@ impl AdminService for Admin {
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("UpdateTier", &id, &message)?;
-        let definition = message.definition.ok_or_else(|| status::invalid_field("definition", "must be given"))?;
-        let definition = TierDefinition::try_from(definition).within("definition").map_err(status::invalid)?;
-        match self.control_plane.propose(request, Command::UpdateTier { definition }).await? {
-            Answer::Tier(definition) => {
-                Ok(Response::new(v1::UpdateTierResponse { definition: Some((&*definition).into()) }))
-            }
+        let definition = message
+            .definition
+            .ok_or_else(|| status::invalid_field("definition", "must be given"))?;
+        let definition = TierDefinition::try_from(definition)
+            .within("definition")
+            .map_err(status::invalid)?;
+        match self
+            .control_plane
+            .propose(request, Command::UpdateTier { definition })
+            .await?
+        {
+            Answer::Tier(definition) => Ok(Response::new(v1::UpdateTierResponse {
+                definition: Some((&*definition).into()),
+            })),
             other => Err(status::internal(format!("a tier was expected, not {other:?}"))),
         }
     }

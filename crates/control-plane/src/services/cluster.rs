@@ -30,7 +30,10 @@ impl Cluster {
     /// `addresses` are all members', `host:port`.
     #[must_use]
     pub fn new(control_plane: Arc<ControlPlane>, addresses: BTreeMap<MemberId, String>) -> Self {
-        Self { control_plane, addresses: Arc::new(addresses) }
+        Self {
+            control_plane,
+            addresses: Arc::new(addresses),
+        }
     }
 
     fn this_member(&self, status: &RaftStatus) -> v1::MemberStatus {
@@ -52,10 +55,19 @@ impl Cluster {
     /// What another member says of itself, or only its id and address when it does not answer in time.
     async fn other_member(&self, member: MemberId, address: &str) -> v1::MemberStatus {
         let ask = async {
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?.connect_timeout(MEMBER_DEADLINE);
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                .ok()?
+                .connect_timeout(MEMBER_DEADLINE);
             let mut client = ClusterServiceClient::new(endpoint.connect().await.ok()?);
             let request = v1::GetClusterStatusRequest { local_only: true };
-            client.get_cluster_status(request).await.ok()?.into_inner().members.into_iter().next()
+            client
+                .get_cluster_status(request)
+                .await
+                .ok()?
+                .into_inner()
+                .members
+                .into_iter()
+                .next()
         };
         let answer = tokio::time::timeout(MEMBER_DEADLINE, ask).await.ok().flatten();
         answer.unwrap_or_else(|| v1::MemberStatus {
@@ -97,7 +109,11 @@ impl ClusterService for Cluster {
             members.sort_by_key(|member| member.member_id);
         }
         Ok(Response::new(v1::GetClusterStatusResponse {
-            cluster_uid: published.state.cluster().map(|cluster| cluster.uid.to_string()).unwrap_or_default(),
+            cluster_uid: published
+                .state
+                .cluster()
+                .map(|cluster| cluster.uid.to_string())
+                .unwrap_or_default(),
             leader_id: log.leader.map_or(0, MemberId::get),
             members,
             answered_by: log.member.get(),
@@ -110,7 +126,12 @@ impl ClusterService for Cluster {
         &self,
         _request: Request<v1::TakeSnapshotRequest>,
     ) -> Result<Response<v1::TakeSnapshotResponse>, Status> {
-        let index = self.control_plane.log.take_snapshot().await.map_err(status::control_failed)?;
+        let index = self
+            .control_plane
+            .log
+            .take_snapshot()
+            .await
+            .map_err(|error| status::control_failed(&error))?;
         Ok(Response::new(v1::TakeSnapshotResponse { index: index.get() }))
     }
 
@@ -123,7 +144,13 @@ impl ClusterService for Cluster {
         if !self.addresses.contains_key(&member) {
             return Err(status::not_found("Member", &member.to_string()));
         }
-        self.control_plane.log.transfer_leadership(member).await.map_err(status::control_failed)?;
-        Ok(Response::new(v1::TransferLeadershipResponse { leader_id: member.get() }))
+        self.control_plane
+            .log
+            .transfer_leadership(member)
+            .await
+            .map_err(|error| status::control_failed(&error))?;
+        Ok(Response::new(v1::TransferLeadershipResponse {
+            leader_id: member.get(),
+        }))
     }
 }

@@ -86,7 +86,12 @@ impl ControlPlane {
     }
 
     fn envelope(&self, request: Option<Request>, command: Command) -> Envelope {
-        Envelope { now: Self::now(), proposed_by: self.member, request, command }
+        Envelope {
+            now: Self::now(),
+            proposed_by: self.member,
+            request,
+            command,
+        }
     }
 
     /// Replicates a command and gives back what came of it.
@@ -96,7 +101,11 @@ impl ControlPlane {
     pub async fn propose(&self, request: Option<Request>, command: Command) -> Result<Answer, Status> {
         let envelope = self.envelope(request, command);
         let command = codec::encode_command(&envelope).map_err(|error| status::internal(error.to_string()))?;
-        let (_, outcome) = self.log.propose(command).await.map_err(status::propose_failed)?;
+        let (_, outcome) = self
+            .log
+            .propose(command)
+            .await
+            .map_err(|error| status::propose_failed(&error))?;
         outcome.map_err(|rejection| status::rejected(&rejection))
     }
 
@@ -117,7 +126,10 @@ impl ControlPlane {
     /// # Errors
     /// When the quorum cannot be asked in time.
     pub async fn read(&self) -> Result<Arc<Published>, Status> {
-        self.log.read_index(tokio::time::Instant::now() + READ_DEADLINE).await.map_err(status::read_failed)?;
+        self.log
+            .read_index(tokio::time::Instant::now() + READ_DEADLINE)
+            .await
+            .map_err(|error| status::read_failed(&error))?;
         Ok(self.published.current())
     }
 
@@ -130,8 +142,13 @@ impl ControlPlane {
         if request_id.is_empty() {
             return Ok(None);
         }
-        let id: RequestId = request_id.parse().map_err(|error: InvalidId| status::invalid_field("request_id", error.to_string()))?;
-        Ok(Some(Request { id, fingerprint: Fingerprint(digest::request(method, message)) }))
+        let id: RequestId = request_id
+            .parse()
+            .map_err(|error: InvalidId| status::invalid_field("request_id", error.to_string()))?;
+        Ok(Some(Request {
+            id,
+            fingerprint: Fingerprint(digest::request(method, message)),
+        }))
     }
 
     /// The answer that a repeated request got the first time. Asked before a request is resolved against the state, which

@@ -51,8 +51,14 @@ fn answered_by(path: &str) -> AnsweredBy {
         "/grpc.reflection.v1.ServerReflection/",
         "/grpc.reflection.v1alpha.ServerReflection/",
     ];
-    let matches = |known: &&str| if known.ends_with('/') { path.starts_with(*known) } else { path == *known };
-    if ANY_MEMBER.iter().any(|known| matches(&known)) || !path.starts_with("/tenantry.v1.") {
+    let matches = |known: &&str| {
+        if known.ends_with('/') {
+            path.starts_with(*known)
+        } else {
+            path == *known
+        }
+    };
+    if ANY_MEMBER.iter().any(matches) || !path.starts_with("/tenantry.v1.") {
         AnsweredBy::AnyMember
     } else {
         AnsweredBy::Leader
@@ -76,8 +82,19 @@ struct Shared {
 impl LeaderForwardingLayer {
     /// Forwards to the leader that `status` names, at its address in `addresses` (`host:port`).
     #[must_use]
-    pub fn new(this_member: MemberId, status: watch::Receiver<RaftStatus>, addresses: HashMap<MemberId, String>) -> Self {
-        Self { shared: Arc::new(Shared { this_member, status, addresses, channels: Mutex::default() }) }
+    pub fn new(
+        this_member: MemberId,
+        status: watch::Receiver<RaftStatus>,
+        addresses: HashMap<MemberId, String>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                this_member,
+                status,
+                addresses,
+                channels: Mutex::default(),
+            }),
+        }
     }
 }
 
@@ -85,7 +102,10 @@ impl<S> Layer<S> for LeaderForwardingLayer {
     type Service = ForwardToLeader<S>;
 
     fn layer(&self, inner: S) -> ForwardToLeader<S> {
-        ForwardToLeader { shared: Arc::clone(&self.shared), inner }
+        ForwardToLeader {
+            shared: Arc::clone(&self.shared),
+            inner,
+        }
     }
 }
 
@@ -144,8 +164,12 @@ impl Shared {
     async fn forward(&self, mut request: Request<Body>, leader: MemberId) -> Response<Body> {
         let address = self.addresses.get(&leader).map(String::as_str);
         let refuse = |reason: &str| status::leader_unreachable(leader, address, reason).into_http();
-        let Some(mut channel) = self.channel(leader) else { return refuse("its address is not known") };
-        request.headers_mut().insert(FORWARDED_BY, HeaderValue::from(self.this_member.get()));
+        let Some(mut channel) = self.channel(leader) else {
+            return refuse("its address is not known");
+        };
+        request
+            .headers_mut()
+            .insert(FORWARDED_BY, HeaderValue::from(self.this_member.get()));
         let ready = match channel.ready().await {
             Ok(ready) => ready,
             Err(error) => return refuse(&error.to_string()),
@@ -166,7 +190,10 @@ impl Shared {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy();
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .connect_lazy();
         channels.insert(member, channel.clone());
         Some(channel)
     }

@@ -41,9 +41,13 @@ impl Notification {
 
     /// Replicates one batch and says up to where the node may forget.
     async fn record(&self, request: v1::ReportRequest) -> Result<v1::ReportResponse, Status> {
-        let node = NodeId::new(&request.node_id).map_err(|error| status::invalid_field("node_id", error.to_string()))?;
+        let node =
+            NodeId::new(&request.node_id).map_err(|error| status::invalid_field("node_id", error.to_string()))?;
         if request.events.is_empty() || request.events.len() > MOST_EVENTS {
-            return Err(status::invalid_field("events", format!("must hold 1 to {MOST_EVENTS} events")));
+            return Err(status::invalid_field(
+                "events",
+                format!("must hold 1 to {MOST_EVENTS} events"),
+            ));
         }
         let mut events = Vec::with_capacity(request.events.len());
         for (index, message) in request.events.into_iter().enumerate() {
@@ -52,20 +56,30 @@ impl Notification {
         }
         let tier_changes = self.tier_changes(&events);
         let incarnation = Incarnation(request.incarnation);
-        let command = Command::RecordEvents { node, incarnation, events, tier_changes };
+        let command = Command::RecordEvents {
+            node,
+            incarnation,
+            events,
+            tier_changes,
+        };
         match self.control_plane.propose(None, command).await? {
-            Answer::Events { acknowledged, .. } => {
-                Ok(v1::ReportResponse { acknowledged_sequence: acknowledged.get() })
-            }
-            other => Err(status::internal(format!("an acknowledgement was expected, not {other:?}"))),
+            Answer::Events { acknowledged, .. } => Ok(v1::ReportResponse {
+                acknowledged_sequence: acknowledged.get(),
+            }),
+            other => Err(status::internal(format!(
+                "an acknowledgement was expected, not {other:?}"
+            ))),
         }
     }
 
-    /// What the reported classes mean for AUTO tenants. The state machine checks again that they still rest on the truth.
+    /// What the reported classes and crossed quotas mean for AUTO tenants. The state machine checks again that they still rest on the truth.
     fn tier_changes(&self, events: &[ReportedEvent]) -> Vec<TierDecision> {
         let published = self.control_plane.published.current();
         let changes = events.iter().filter_map(|event| match (event.tenant, &event.detail) {
             (Some(uid), EventDetail::ClassChanged { to, .. }) => tier_policy::decide(published.state.tenant(uid)?, *to),
+            (Some(uid), EventDetail::QuotaCrossed { quota, .. }) => {
+                tier_policy::lift(published.state.tenant(uid)?, *quota)
+            }
             _ => None,
         });
         changes.collect()
@@ -114,7 +128,10 @@ impl NotificationService for Notification {
         let (out, stream) = mpsc::channel(WATCH_QUEUE);
         let (published, stop) = (self.control_plane.published.clone(), self.stop.clone());
         // Owned by the stream: it ends when the watcher leaves or this member stops.
-        tokio::spawn(async move { stop.run_until_cancelled(event_stream(published, cursor, filter, out)).await });
+        tokio::spawn(async move {
+            stop.run_until_cancelled(event_stream(published, cursor, filter, out))
+                .await
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -123,7 +140,10 @@ fn filter(request: &v1::NotificationServiceWatchRequest) -> Result<EventFilter, 
     for kind in &request.kinds {
         if !EventDetail::KINDS.contains(&kind.as_str()) {
             let known = EventDetail::KINDS.join(", ");
-            return Err(status::invalid_field("kinds", format!("`{kind}` is not one of {known}")));
+            return Err(status::invalid_field(
+                "kinds",
+                format!("`{kind}` is not one of {known}"),
+            ));
         }
     }
     let mut tenants = HashSet::new();
@@ -131,5 +151,9 @@ fn filter(request: &v1::NotificationServiceWatchRequest) -> Result<EventFilter, 
         tenants.insert(names::parse_tenant(&format!("tenants[{index}]"), name).map_err(status::invalid)?);
     }
     let min_severity = convert::severity_from_wire("min_severity", request.min_severity).map_err(status::invalid)?;
-    Ok(EventFilter { kinds: request.kinds.iter().cloned().collect(), tenants, min_severity })
+    Ok(EventFilter {
+        kinds: request.kinds.iter().cloned().collect(),
+        tenants,
+        min_severity,
+    })
 }

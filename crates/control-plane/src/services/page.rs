@@ -57,7 +57,11 @@ fn open(token: &str, query: Query) -> Result<Option<String>, Status> {
         return Ok(None);
     }
     let invalid = || status::invalid_field("page_token", "is not a token of this list");
-    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
+    let text = URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(invalid)?;
     let (of, key) = text.split_at_checked(16).ok_or_else(invalid)?;
     if u64::from_str_radix(of, 16) != Ok(query.0) {
         return Err(invalid());
@@ -88,9 +92,15 @@ pub(super) fn tenant_after(token: &str, query: Query) -> Result<Option<TenantKey
             "d" => TenantLife::Deleted,
             _ => return None,
         };
-        Some(TenantKey { name: TenantName::new(name).ok()?, life, uid: uid.parse().ok()? })
+        Some(TenantKey {
+            name: TenantName::new(name).ok()?,
+            life,
+            uid: uid.parse().ok()?,
+        })
     };
-    open(token, query)?.map(|text| read(text).ok_or_else(invalid)).transpose()
+    open(token, query)?
+        .map(|text| read(text).ok_or_else(invalid))
+        .transpose()
 }
 
 /// The token that resumes a list of nodes after `node`.
@@ -104,7 +114,9 @@ pub(super) fn node_token(node: &NodeId) -> String {
 /// When the token is not one of this list.
 pub(super) fn node_after(token: &str) -> Result<Option<NodeId>, Status> {
     let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
-    open(token, query(&"nodes"))?.map(|text| NodeId::new(&text).map_err(invalid)).transpose()
+    open(token, query(&"nodes"))?
+        .map(|text| NodeId::new(&text).map_err(invalid))
+        .transpose()
 }
 
 #[cfg(test)]
@@ -125,7 +137,13 @@ mod tests {
         assert_eq!(node_after(&node_token(&node)).unwrap(), Some(node.clone()));
         assert_eq!(node_after("").unwrap(), None);
         let other = seal(query(&"tenants"), "node-1");
-        for bad in [other.as_str(), "x", "????", &URL_SAFE_NO_PAD.encode("short"), &URL_SAFE_NO_PAD.encode("äöüäöüäöüäöü")] {
+        for bad in [
+            other.as_str(),
+            "x",
+            "????",
+            &URL_SAFE_NO_PAD.encode("short"),
+            &URL_SAFE_NO_PAD.encode("äöüäöüäöüäöü"),
+        ] {
             assert!(node_after(bad).is_err(), "{bad}");
         }
     }

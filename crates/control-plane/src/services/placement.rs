@@ -43,8 +43,13 @@ impl Placement {
     fn node_message(&self, published: &Published, node: &Node) -> v1::Node {
         let view = NodeView {
             availability: self.control_plane.availability(&node.id),
-            load: self.control_plane.observations(|observations| observations.load(&node.id)),
-            placed_tenants: published.state.tenants_on(&node.id).map_or(0, tenantry_state::NodeTenants::count),
+            load: self
+                .control_plane
+                .observations(|observations| observations.load(&node.id)),
+            placed_tenants: published
+                .state
+                .tenants_on(&node.id)
+                .map_or(0, tenantry_state::NodeTenants::count),
         };
         convert::node_view_to_proto(node, &view)
     }
@@ -58,7 +63,11 @@ impl Placement {
     ) -> Result<v1::Node, Status> {
         let id = names::parse_node("name", name).map_err(status::invalid)?;
         let request = ControlPlane::request(method, request_id, &v1::GetNodeRequest { name: name.to_owned() })?;
-        match self.control_plane.propose(request, Command::SetNodeScheduling { id, scheduling }).await? {
+        match self
+            .control_plane
+            .propose(request, Command::SetNodeScheduling { id, scheduling })
+            .await?
+        {
             Answer::Node(node) => Ok(self.node_message(&self.control_plane.published.current(), &node)),
             other => Err(status::internal(format!("a node was expected, not {other:?}"))),
         }
@@ -77,19 +86,34 @@ impl PlacementService for Placement {
     ) -> Result<Response<v1::RegisterNodeResponse>, Status> {
         let request = request.into_inner();
         let id = node_id(&request.node_id)?;
-        let spec = request.spec.ok_or_else(|| status::invalid_field("spec", "must be given"))?;
+        let spec = request
+            .spec
+            .ok_or_else(|| status::invalid_field("spec", "must be given"))?;
         let spec = NodeSpec::try_from(spec).within("spec").map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
         let cluster = published.state.cluster().ok_or_else(status::no_leader)?.uid.to_string();
         if !request.cluster_uid.is_empty() && request.cluster_uid != cluster {
-            let message = format!("the node belongs to cluster {}, this is cluster {cluster}", request.cluster_uid);
+            let message = format!(
+                "the node belongs to cluster {}, this is cluster {cluster}",
+                request.cluster_uid
+            );
             let metadata = [("cluster_uid", cluster)];
-            return Err(status::with_reason(Code::FailedPrecondition, message, "OTHER_CLUSTER", metadata));
+            return Err(status::with_reason(
+                Code::FailedPrecondition,
+                message,
+                "OTHER_CLUSTER",
+                metadata,
+            ));
         }
         let incarnation = Incarnation(request.incarnation);
-        self.control_plane.propose(None, Command::RegisterNode { id, incarnation, spec }).await?;
+        self.control_plane
+            .propose(None, Command::RegisterNode { id, incarnation, spec })
+            .await?;
         let heartbeat_interval_ms = self.heartbeat_interval_ms();
-        Ok(Response::new(v1::RegisterNodeResponse { cluster_uid: cluster, heartbeat_interval_ms }))
+        Ok(Response::new(v1::RegisterNodeResponse {
+            cluster_uid: cluster,
+            heartbeat_interval_ms,
+        }))
     }
 
     async fn heartbeat(
@@ -100,12 +124,22 @@ impl PlacementService for Placement {
         let id = node_id(&request.node_id)?;
         let incarnation = Incarnation(request.incarnation);
         if request.usage.len() > MOST_USAGE {
-            return Err(status::invalid_field("usage", format!("must hold at most {MOST_USAGE} tenants")));
+            return Err(status::invalid_field(
+                "usage",
+                format!("must hold at most {MOST_USAGE} tenants"),
+            ));
         }
         let heartbeat_interval_ms = self.heartbeat_interval_ms();
         let published = self.control_plane.published.current();
-        if published.state.node(&id).is_none_or(|node| node.incarnation != incarnation) {
-            return Ok(Response::new(v1::HeartbeatResponse { heartbeat_interval_ms, register_again: true }));
+        if published
+            .state
+            .node(&id)
+            .is_none_or(|node| node.incarnation != incarnation)
+        {
+            return Ok(Response::new(v1::HeartbeatResponse {
+                heartbeat_interval_ms,
+                register_again: true,
+            }));
         }
         let load = request.load.map(NodeLoad::from).unwrap_or_default();
         let mut usage = Vec::with_capacity(request.usage.len());
@@ -114,8 +148,12 @@ impl PlacementService for Placement {
             usage.push(parsed.map_err(status::invalid)?);
         }
         let now = self.control_plane.uptime();
-        self.control_plane.observations(|observations| observations.hear(&id, incarnation, now, load, usage));
-        Ok(Response::new(v1::HeartbeatResponse { heartbeat_interval_ms, register_again: false }))
+        self.control_plane
+            .observations(|observations| observations.hear(&id, incarnation, now, load, usage));
+        Ok(Response::new(v1::HeartbeatResponse {
+            heartbeat_interval_ms,
+            register_again: false,
+        }))
     }
 
     type WatchStream = ReceiverStream<Result<v1::PlacementServiceWatchResponse, Status>>;
@@ -127,9 +165,16 @@ impl PlacementService for Placement {
         let request = request.into_inner();
         let cluster = match request.cluster_uid.as_str() {
             "" => None,
-            text => Some(text.parse().map_err(|error| status::invalid_field("cluster_uid", format!("{error}")))?),
+            text => Some(
+                text.parse()
+                    .map_err(|error| status::invalid_field("cluster_uid", format!("{error}")))?,
+            ),
         };
-        let cursor = RoutingCursor { revision: Revision(request.after_revision), cluster, digest: request.digest };
+        let cursor = RoutingCursor {
+            revision: Revision(request.after_revision),
+            cluster,
+            digest: request.digest,
+        };
         let (out, stream) = mpsc::channel(WATCH_QUEUE);
         let (published, stop) = (self.control_plane.published.clone(), self.stop.clone());
         // Owned by the stream: it ends when the watcher leaves or this member stops.
@@ -163,7 +208,10 @@ impl PlacementService for Placement {
         let decision = &placing.decision;
         let candidates = decision.candidates.iter().map(|candidate| v1::PlacementCandidate {
             node: names::node(&candidate.node),
-            rejection: candidate.rejection().map(|reason| reason.to_string()).unwrap_or_default(),
+            rejection: candidate
+                .rejection()
+                .map(|reason| reason.to_string())
+                .unwrap_or_default(),
             load: candidate.score.load(),
         });
         Ok(Response::new(v1::ExplainPlacementResponse {
@@ -183,8 +231,15 @@ impl PlacementService for Placement {
         let mut found = published.state.nodes_after(after.as_ref());
         let nodes: Vec<&Arc<Node>> = found.by_ref().take(size).collect();
         let more = found.next().is_some();
-        let next_page_token = nodes.last().filter(|_| more).map(|last| page::node_token(&last.id)).unwrap_or_default();
-        let nodes = nodes.into_iter().map(|node| self.node_message(&published, node)).collect();
+        let next_page_token = nodes
+            .last()
+            .filter(|_| more)
+            .map(|last| page::node_token(&last.id))
+            .unwrap_or_default();
+        let nodes = nodes
+            .into_iter()
+            .map(|node| self.node_message(&published, node))
+            .collect();
         Ok(Response::new(v1::ListNodesResponse { nodes, next_page_token }))
     }
 
@@ -192,8 +247,13 @@ impl PlacementService for Placement {
         let name = request.into_inner().name;
         let id = names::parse_node("name", &name).map_err(status::invalid)?;
         let published = self.control_plane.read().await?;
-        let node = published.state.node(&id).ok_or_else(|| status::not_found("Node", &name))?;
-        Ok(Response::new(v1::GetNodeResponse { node: Some(self.node_message(&published, node)) }))
+        let node = published
+            .state
+            .node(&id)
+            .ok_or_else(|| status::not_found("Node", &name))?;
+        Ok(Response::new(v1::GetNodeResponse {
+            node: Some(self.node_message(&published, node)),
+        }))
     }
 
     async fn cordon_node(
@@ -201,7 +261,9 @@ impl PlacementService for Placement {
         request: Request<v1::CordonNodeRequest>,
     ) -> Result<Response<v1::CordonNodeResponse>, Status> {
         let request = request.into_inner();
-        let node = self.set_scheduling("CordonNode", &request.name, &request.request_id, Scheduling::Cordoned).await?;
+        let node = self
+            .set_scheduling("CordonNode", &request.name, &request.request_id, Scheduling::Cordoned)
+            .await?;
         Ok(Response::new(v1::CordonNodeResponse { node: Some(node) }))
     }
 
@@ -210,7 +272,9 @@ impl PlacementService for Placement {
         request: Request<v1::UncordonNodeRequest>,
     ) -> Result<Response<v1::UncordonNodeResponse>, Status> {
         let request = request.into_inner();
-        let node = self.set_scheduling("UncordonNode", &request.name, &request.request_id, Scheduling::Open).await?;
+        let node = self
+            .set_scheduling("UncordonNode", &request.name, &request.request_id, Scheduling::Open)
+            .await?;
         Ok(Response::new(v1::UncordonNodeResponse { node: Some(node) }))
     }
 }

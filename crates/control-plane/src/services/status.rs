@@ -23,8 +23,10 @@ pub(crate) fn with_reason(
     reason: &str,
     metadata: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Status {
-    let metadata: HashMap<String, String> =
-        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let metadata: HashMap<String, String> = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
 }
 
@@ -47,14 +49,24 @@ pub(crate) fn invalid_field(field: impl Into<String>, description: impl Into<Str
 
 /// Nobody leads. Certain: the call was not carried out.
 pub(crate) fn no_leader() -> Status {
-    with_retry(Code::Unavailable, "the cluster has no leader at the moment", "NO_LEADER", Duration::from_millis(500))
+    with_retry(
+        Code::Unavailable,
+        "the cluster has no leader at the moment",
+        "NO_LEADER",
+        Duration::from_millis(500),
+    )
 }
 
 /// Another member leads. Certain: the call was not carried out.
 pub(crate) fn not_leader(leader: MemberId, address: Option<&str>) -> Status {
     let mut metadata = vec![("leader_id", leader.to_string())];
     metadata.extend(address.map(|address| ("leader_address", address.to_owned())));
-    with_reason(Code::Unavailable, format!("member {leader} leads"), "NOT_LEADER", metadata)
+    with_reason(
+        Code::Unavailable,
+        format!("member {leader} leads"),
+        "NOT_LEADER",
+        metadata,
+    )
 }
 
 /// The leader is known and did not answer. It may have carried the call out.
@@ -80,7 +92,12 @@ pub(crate) fn not_found(kind: &'static str, name: &str) -> Status {
 /// Something that cannot happen happened. The log keeps what; the caller learns only that.
 pub(crate) fn internal(what: impl AsRef<str>) -> Status {
     tracing::error!(what = what.as_ref(), "a call failed in a way that should be impossible");
-    with_reason(Code::Internal, "the control plane has a fault; its log says more", "INTERNAL", [])
+    with_reason(
+        Code::Internal,
+        "the control plane has a fault; its log says more",
+        "INTERNAL",
+        [],
+    )
 }
 
 /// The state machine refused a command.
@@ -108,9 +125,9 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
 }
 
 /// A command has no outcome.
-pub(crate) fn propose_failed(error: ProposeError) -> Status {
+pub(crate) fn propose_failed(error: &ProposeError) -> Status {
     match error {
-        ProposeError::NotLeader { leader: Some(leader) } => not_leader(leader, None),
+        ProposeError::NotLeader { leader: Some(leader) } => not_leader(*leader, None),
         ProposeError::NotLeader { leader: None } => no_leader(),
         ProposeError::Busy => {
             let message = "too many changes are under way";
@@ -127,21 +144,24 @@ pub(crate) fn propose_failed(error: ProposeError) -> Status {
 }
 
 /// A read was not confirmed.
-pub(crate) fn read_failed(error: ReadError) -> Status {
+pub(crate) fn read_failed(error: &ReadError) -> Status {
     match error {
         ReadError::DeadlineExceeded => no_leader(),
-        ReadError::Busy => {
-            with_retry(Code::ResourceExhausted, "too many reads wait", "BUSY", Duration::from_millis(200))
-        }
+        ReadError::Busy => with_retry(
+            Code::ResourceExhausted,
+            "too many reads wait",
+            "BUSY",
+            Duration::from_millis(200),
+        ),
         ReadError::Unavailable { .. } => storage_failed(&error.to_string()),
         ReadError::Stopped => stopping(),
     }
 }
 
 /// A snapshot or a change of leader did not happen.
-pub(crate) fn control_failed(error: ControlError) -> Status {
+pub(crate) fn control_failed(error: &ControlError) -> Status {
     match error {
-        ControlError::NotLeader { leader: Some(leader) } => not_leader(leader, None),
+        ControlError::NotLeader { leader: Some(leader) } => not_leader(*leader, None),
         ControlError::NotLeader { leader: None } => no_leader(),
         ControlError::NotVoter { .. } => with_reason(Code::FailedPrecondition, error.to_string(), "NOT_A_VOTER", []),
         ControlError::TimedOut => with_reason(Code::DeadlineExceeded, error.to_string(), "TIMED_OUT", []),

@@ -27,7 +27,11 @@ struct Claims {
 /// A fresh key pair. `seed` are 32 random bytes.
 pub(crate) fn new_key(key_id: String, seed: [u8; 32]) -> SigningKey {
     let public = Ed25519Key::from_bytes(&seed).verifying_key().to_bytes();
-    SigningKey { key_id, public, secret: SecretKey::new(seed) }
+    SigningKey {
+        key_id,
+        public,
+        secret: SecretKey::new(seed),
+    }
 }
 
 /// Signs a token for `tenant`.
@@ -48,12 +52,22 @@ pub(super) fn sign(
     };
     let ttl = match ttl_seconds {
         0 => DAY_SECONDS,
-        ttl if ttl > LONGEST_TTL_SECONDS => return Err(status::invalid_field("ttl_seconds", "must be at most 366 days")),
+        ttl if ttl > LONGEST_TTL_SECONDS => {
+            return Err(status::invalid_field("ttl_seconds", "must be at most 366 days"));
+        }
         ttl => ttl,
     };
     let issued = now.0 / 1_000;
-    let claims = Claims { sub: tenant.to_string(), scope, iat: issued, exp: issued + ttl };
-    let header = Header { kid: Some(key.key_id.clone()), ..Header::new(Algorithm::EdDSA) };
+    let claims = Claims {
+        sub: tenant.to_string(),
+        scope,
+        iat: issued,
+        exp: issued + ttl,
+    };
+    let header = Header {
+        kid: Some(key.key_id.clone()),
+        ..Header::new(Algorithm::EdDSA)
+    };
     let der = Ed25519Key::from_bytes(key.secret.reveal())
         .to_pkcs8_der()
         .map_err(|error| status::internal(format!("the signing key cannot be used: {error}")))?;

@@ -147,7 +147,11 @@ impl SnapshotFolder {
     /// # Errors
     /// When the disk refuses.
     pub fn retain(&self, marker: LogPosition) -> Result<(), SnapshotError> {
-        let old = self.list()?.into_iter().filter(|position| *position <= marker).skip(KEPT);
+        let old = self
+            .list()?
+            .into_iter()
+            .filter(|position| *position <= marker)
+            .skip(KEPT);
         for position in old {
             fs::remove_file(self.file_path(position)).map_err(io_error("remove an old snapshot"))?;
         }

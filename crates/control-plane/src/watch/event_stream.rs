@@ -51,7 +51,9 @@ pub async fn event_stream(published: PublishedState, cursor: Option<EventSequenc
         if let Some(oldest) = state.oldest_event()
             && cursor.next() < oldest
         {
-            let gap = v1::EventGap { oldest_sequence: oldest.get() };
+            let gap = v1::EventGap {
+                oldest_sequence: oldest.get(),
+            };
             if !send(&out, Part::Gap(gap)).await {
                 return;
             }
@@ -86,5 +88,7 @@ pub async fn event_stream(published: PublishedState, cursor: Option<EventSequenc
 }
 
 async fn send(out: &Sender, part: Part) -> bool {
-    out.send(Ok(NotificationServiceWatchResponse { part: Some(part) })).await.is_ok()
+    out.send(Ok(NotificationServiceWatchResponse { part: Some(part) }))
+        .await
+        .is_ok()
 }

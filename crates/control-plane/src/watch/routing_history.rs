@@ -80,7 +80,10 @@ mod tests {
     use super::*;
 
     fn delta(revision: u64) -> RoutingDelta {
-        RoutingDelta { revision, ..RoutingDelta::default() }
+        RoutingDelta {
+            revision,
+            ..RoutingDelta::default()
+        }
     }
 
     fn revisions(since: &Since) -> Option<Vec<u64>> {

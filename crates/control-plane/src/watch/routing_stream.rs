@@ -103,7 +103,9 @@ fn can_resume(published: &PublishedState, cursor: &RoutingCursor) -> bool {
 }
 
 async fn send(out: &Sender, part: Part) -> bool {
-    out.send(Ok(PlacementServiceWatchResponse { part: Some(part) })).await.is_ok()
+    out.send(Ok(PlacementServiceWatchResponse { part: Some(part) }))
+        .await
+        .is_ok()
 }
 
 /// Only when no change lies between the stream and the published state do they have the same digest.
@@ -111,7 +113,10 @@ async fn send_bookmark(published: &PublishedState, reached: Revision, out: &Send
     let current = published.current();
     match published.history().since(reached, 1) {
         Since::Deltas(deltas) if deltas.is_empty() && current.revision >= reached => {
-            let bookmark = v1::RoutingBookmark { revision: current.revision.get(), digest: current.routing_digest };
+            let bookmark = v1::RoutingBookmark {
+                revision: current.revision.get(),
+                digest: current.routing_digest,
+            };
             send(out, Part::Bookmark(bookmark)).await
         }
         _ => true,
@@ -121,10 +126,17 @@ async fn send_bookmark(published: &PublishedState, reached: Revision, out: &Send
 /// Sends the whole table at one revision; `None` when the watcher left.
 async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revision> {
     let current = published.current();
-    let Published { state, revision, routing_digest } = &*current;
+    let Published {
+        state,
+        revision,
+        routing_digest,
+    } = &*current;
     let first = v1::RoutingSnapshot {
         revision: revision.get(),
-        cluster_uid: state.cluster().map(|cluster| cluster.uid.to_string()).unwrap_or_default(),
+        cluster_uid: state
+            .cluster()
+            .map(|cluster| cluster.uid.to_string())
+            .unwrap_or_default(),
         nodes: state.node_routes().map(|node| (&node).into()).collect(),
         token_keys: state.token_keys().map(|key| (&key).into()).collect(),
         tiers: state.tiers().iter().map(Into::into).collect(),

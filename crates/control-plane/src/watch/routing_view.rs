@@ -59,7 +59,10 @@ impl RoutingView {
 
     /// Takes the changes of a revision in. `state` must be the state of that revision.
     pub fn change(&mut self, state: &State, revision: Revision, changes: &[Change]) -> RoutingChange {
-        let mut delta = v1::RoutingDelta { revision: revision.get(), ..v1::RoutingDelta::default() };
+        let mut delta = v1::RoutingDelta {
+            revision: revision.get(),
+            ..v1::RoutingDelta::default()
+        };
         let mut seen = false;
         for change in changes {
             seen |= !matches!(change, Change::EventsAppended { .. });
@@ -115,8 +118,10 @@ impl RoutingView {
 
     fn put_keys(&mut self, state: &State) -> Vec<v1::TokenKey> {
         let keys: Vec<v1::TokenKey> = state.token_keys().map(|key| v1::TokenKey::from(&key)).collect();
-        let digests: HashMap<String, u64> =
-            keys.iter().map(|key| (key.key_id.clone(), digest::token_key(key))).collect();
+        let digests: HashMap<String, u64> = keys
+            .iter()
+            .map(|key| (key.key_id.clone(), digest::token_key(key)))
+            .collect();
         self.whole ^= xor(&self.keys) ^ xor(&digests);
         self.keys = digests;
         keys

@@ -59,15 +59,7 @@ const OF_THE_CONNECTION: &[&str] = &[
     "case_sensitive_like",
 ];
 
-const VIRTUAL_TABLES: &[&str] = &[
-    "fts3",
-    "fts4",
-    "fts4aux",
-    "fts5",
-    "fts5vocab",
-    "rtree",
-    "rtree_i32",
-];
+const VIRTUAL_TABLES: &[&str] = &["fts3", "fts4", "fts4aux", "fts5", "fts5vocab", "rtree", "rtree_i32"];
 
 const FORBIDDEN_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "sqlite_log"];
 
@@ -86,9 +78,9 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
         AuthAction::Function { function_name } if contains(FORBIDDEN_FUNCTIONS, function_name) => {
             deny(&format!("the function {function_name} is not available"))
         }
-        AuthAction::CreateVtable { module_name, .. } if !contains(VIRTUAL_TABLES, module_name) => {
-            deny(&format!("virtual tables of {module_name} are not available; {VIRTUAL_TABLES:?} are"))
-        }
+        AuthAction::CreateVtable { module_name, .. } if !contains(VIRTUAL_TABLES, module_name) => deny(&format!(
+            "virtual tables of {module_name} are not available; {VIRTUAL_TABLES:?} are"
+        )),
         AuthAction::Pragma {
             pragma_name,
             pragma_value,
@@ -105,7 +97,9 @@ fn vacuum(phase: Phase) -> Verdict {
     if phase == (Phase::Running { vacuum_fits: true }) {
         Verdict::Allow
     } else {
-        deny("VACUUM needs memory for a copy of the database, more than memory_bytes allows; use PRAGMA incremental_vacuum")
+        deny(
+            "VACUUM needs memory for a copy of the database, more than memory_bytes allows; use PRAGMA incremental_vacuum",
+        )
     }
 }
 
@@ -117,7 +111,9 @@ fn pragma(name: &str, sets: bool) -> Verdict {
     } else if contains(OF_THE_CONNECTION, name) {
         if sets { Verdict::AllowAndTaint } else { Verdict::Allow }
     } else {
-        deny(&format!("PRAGMA {name} is not available: the node sets what concerns files, memory and durability"))
+        deny(&format!(
+            "PRAGMA {name} is not available: the node sets what concerns files, memory and durability"
+        ))
     }
 }
 
@@ -194,7 +190,10 @@ mod tests {
             (AuthAction::Detach { database_name: "main" }, RUNNING),
         ];
         for (action, phase) in cases {
-            assert!(matches!(decide(&action, phase), Verdict::Deny(_)), "{action:?} {phase:?}");
+            assert!(
+                matches!(decide(&action, phase), Verdict::Deny(_)),
+                "{action:?} {phase:?}"
+            );
         }
     }
 }

@@ -13,9 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::access_policy::{Phase, Verdict, decide};
 use super::figures::{DatabaseCounters, FileSizes};
+use super::raw_sqlite;
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
-use super::raw_sqlite;
 
 /// Between two looks at the clock a statement runs this many virtual-machine instructions: some tens of microseconds.
 const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
@@ -85,7 +85,12 @@ impl Fence {
 
     /// Whether the running statement has to stop.
     fn should_stop(&self) -> bool {
-        if self.cancellation.lock().as_ref().is_some_and(Cancellation::is_cancelled) {
+        if self
+            .cancellation
+            .lock()
+            .as_ref()
+            .is_some_and(Cancellation::is_cancelled)
+        {
             *self.stopped.lock() = Some(Stopped::Cancelled);
             return true;
         }
@@ -221,7 +226,10 @@ impl TenantConnection {
 
     /// The same, unless it was done a moment ago: SQLite walks all compiled statements for it.
     pub(super) fn measure_memory_now_and_then(&mut self) {
-        if self.memory_measured.is_none_or(|measured| measured.elapsed() >= MEMORY_INTERVAL) {
+        if self
+            .memory_measured
+            .is_none_or(|measured| measured.elapsed() >= MEMORY_INTERVAL)
+        {
             self.measure_memory();
         }
     }

@@ -13,8 +13,8 @@ use super::connection::TenantConnection;
 use super::figures::thread_cpu_time;
 use super::tenant::TenantDatabase;
 use super::{
-    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite, statement,
-    storage_limit,
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite,
+    statement, storage_limit,
 };
 use crate::layers::Access;
 
@@ -243,7 +243,8 @@ impl ActiveSession<'_> {
     /// # Errors
     /// When it cannot be compiled.
     pub fn describe(&mut self, sql: &str) -> Result<Description, StatementError> {
-        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        self.connection
+            .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let description = statement::describe(self.connection, sql);
         self.connection.end_statement();
         description.map_err(|error| self.completed(error))
@@ -254,7 +255,8 @@ impl ActiveSession<'_> {
         if self.cancellation.is_cancelled() {
             return Attempt::Finished(Err(StatementError::Cancelled));
         }
-        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        self.connection
+            .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let attempt = self.attempt(sql, arguments, sink);
         self.connection.end_statement();
         let Attempt::Finished(outcome) = attempt else {
@@ -266,7 +268,9 @@ impl ActiveSession<'_> {
             *self.write_permit = None;
         }
         let summary = outcome.as_ref().copied().unwrap_or_default();
-        self.tenant.counters.add_statement(summary.rows_read, summary.rows_written);
+        self.tenant
+            .counters
+            .add_statement(summary.rows_read, summary.rows_written);
         Attempt::Finished(outcome)
     }
 
@@ -308,7 +312,9 @@ impl ActiveSession<'_> {
             StatementError::QueryTime { .. } => StatementError::QueryTime {
                 limit_ms: self.limits.quota.query_time_ms,
             },
-            StatementError::Sqlite { code: "SQLITE_FULL", .. } => {
+            StatementError::Sqlite {
+                code: "SQLITE_FULL", ..
+            } => {
                 self.tenant.measure_sizes(self.connection);
                 storage_limit::full_error(
                     storage_limit::free_disk_bytes(self.tenant.database()),

@@ -58,7 +58,11 @@ pub struct PendingBatch {
 enum Request {
     Append(UnixMillis, Option<TenantUid>, EventDetail),
     Oldest(usize, oneshot::Sender<Result<Option<PendingBatch>, rusqlite::Error>>),
-    Acknowledge(Incarnation, ReportSequence, oneshot::Sender<Result<(), rusqlite::Error>>),
+    Acknowledge(
+        Incarnation,
+        ReportSequence,
+        oneshot::Sender<Result<(), rusqlite::Error>>,
+    ),
 }
 
 /// A handle on the outbox. Cheap to share behind an `Arc`.
@@ -78,7 +82,10 @@ impl Outbox {
     /// # Errors
     /// When the file or the thread cannot be had.
     pub fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<Self, OutboxError> {
-        let storage = |source| OutboxError::Storage { path: path.to_owned(), source };
+        let storage = |source| OutboxError::Storage {
+            path: path.to_owned(),
+            source,
+        };
         let table = Table::open(path, incarnation, capacity).map_err(storage)?;
         let (pending_sender, pending) = watch::channel(table.count().map_err(storage)?);
         let (requests, inbox) = mpsc::channel(INBOX);
@@ -100,7 +107,15 @@ impl Outbox {
         use std::sync::atomic::Ordering::Relaxed;
         let Some(requests) = self.sender() else { return };
         let lost = self.dropped_at_inbox.swap(0, Relaxed);
-        if lost > 0 && requests.try_send(Request::Append(occurred_at, None, EventDetail::EventsDropped { count: lost })).is_err() {
+        if lost > 0
+            && requests
+                .try_send(Request::Append(
+                    occurred_at,
+                    None,
+                    EventDetail::EventsDropped { count: lost },
+                ))
+                .is_err()
+        {
             self.dropped_at_inbox.fetch_add(lost, Relaxed);
         }
         if requests.try_send(Request::Append(occurred_at, tenant, detail)).is_err() {
@@ -122,7 +137,8 @@ impl Outbox {
     /// # Errors
     /// When the file cannot be written, or the outbox was closed.
     pub async fn acknowledge(&self, incarnation: Incarnation, sequence: ReportSequence) -> Result<(), OutboxError> {
-        self.ask(|answer| Request::Acknowledge(incarnation, sequence, answer)).await
+        self.ask(|answer| Request::Acknowledge(incarnation, sequence, answer))
+            .await
     }
 
     /// How many events wait; changes wake the reporter.
@@ -155,7 +171,10 @@ impl Outbox {
         requests.send(request(answer)).await.map_err(|_| OutboxError::Closed)?;
         drop(requests);
         let result = answered.await.map_err(|_| OutboxError::Closed)?;
-        result.map_err(|source| OutboxError::Storage { path: self.path.clone(), source })
+        result.map_err(|source| OutboxError::Storage {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -182,11 +201,20 @@ impl Table {
             ) STRICT",
         )?;
         let last: Option<i64> = connection
-            .query_row("SELECT max(sequence) FROM pending WHERE incarnation = ?", [signed(incarnation.get())], |row| row.get(0))
+            .query_row(
+                "SELECT max(sequence) FROM pending WHERE incarnation = ?",
+                [signed(incarnation.get())],
+                |row| row.get(0),
+            )
             .optional()?
             .flatten();
         let next = ReportSequence(last.map_or(0, i64::cast_unsigned)).next();
-        Ok(Self { connection, incarnation, next, capacity: capacity.max(2) })
+        Ok(Self {
+            connection,
+            incarnation,
+            next,
+            capacity: capacity.max(2),
+        })
     }
 
     fn serve(mut self, mut inbox: mpsc::Receiver<Request>, pending: &watch::Sender<u64>) {
@@ -212,7 +240,12 @@ impl Table {
         }
     }
 
-    fn append(&mut self, occurred_at: UnixMillis, tenant: Option<TenantUid>, detail: EventDetail) -> Result<(), rusqlite::Error> {
+    fn append(
+        &mut self,
+        occurred_at: UnixMillis,
+        tenant: Option<TenantUid>,
+        detail: EventDetail,
+    ) -> Result<(), rusqlite::Error> {
         let count = self.count()?;
         if count >= self.capacity {
             // Two give way: one for the event, one for the word that something was dropped.
@@ -227,14 +260,26 @@ impl Table {
         self.insert(occurred_at, tenant, detail)
     }
 
-    fn insert(&mut self, occurred_at: UnixMillis, tenant: Option<TenantUid>, detail: EventDetail) -> Result<(), rusqlite::Error> {
+    fn insert(
+        &mut self,
+        occurred_at: UnixMillis,
+        tenant: Option<TenantUid>,
+        detail: EventDetail,
+    ) -> Result<(), rusqlite::Error> {
         let sequence = self.next;
-        let event = v1::ReportedEvent::from(&ReportedEvent { sequence, occurred_at, tenant, detail });
-        self.connection.prepare_cached("INSERT INTO pending (incarnation, sequence, event) VALUES (?, ?, ?)")?.execute(params![
-            signed(self.incarnation.get()),
-            signed(sequence.get()),
-            event.encode_to_vec()
-        ])?;
+        let event = v1::ReportedEvent::from(&ReportedEvent {
+            sequence,
+            occurred_at,
+            tenant,
+            detail,
+        });
+        self.connection
+            .prepare_cached("INSERT INTO pending (incarnation, sequence, event) VALUES (?, ?, ?)")?
+            .execute(params![
+                signed(self.incarnation.get()),
+                signed(sequence.get()),
+                event.encode_to_vec()
+            ])?;
         self.next = sequence.next();
         Ok(())
     }
@@ -258,7 +303,12 @@ impl Table {
             };
             let pending = PendingEvent { sequence, event };
             match &mut batch {
-                None => batch = Some(PendingBatch { incarnation, events: vec![pending] }),
+                None => {
+                    batch = Some(PendingBatch {
+                        incarnation,
+                        events: vec![pending],
+                    })
+                }
                 Some(batch) if batch.incarnation == incarnation => batch.events.push(pending),
                 // Another incarnation's events go into a batch of their own.
                 Some(_) => break,
@@ -293,12 +343,20 @@ mod tests {
     const HOUR: UnixMillis = UnixMillis(3_600_000);
 
     fn crossed(used: u64) -> EventDetail {
-        EventDetail::QuotaCrossed { quota: tenantry_types::QuotaKind::Database, percent: 80, used, limit: 100 }
+        EventDetail::QuotaCrossed {
+            quota: tenantry_types::QuotaKind::Database,
+            percent: 80,
+            used,
+            limit: 100,
+        }
     }
 
     async fn sequences(outbox: &Outbox) -> Option<(u64, Vec<u64>)> {
         let batch = outbox.oldest(100).await.unwrap()?;
-        Some((batch.incarnation.get(), batch.events.iter().map(|event| event.sequence.get()).collect()))
+        Some((
+            batch.incarnation.get(),
+            batch.events.iter().map(|event| event.sequence.get()).collect(),
+        ))
     }
 
     #[tokio::test]
@@ -313,7 +371,11 @@ mod tests {
 
         let outbox = Outbox::open(&path, Incarnation(2), 100).unwrap();
         outbox.append(HOUR, None, crossed(4));
-        assert_eq!(sequences(&outbox).await, Some((1, vec![3])), "older incarnations go first, alone");
+        assert_eq!(
+            sequences(&outbox).await,
+            Some((1, vec![3])),
+            "older incarnations go first, alone"
+        );
         outbox.acknowledge(Incarnation(1), ReportSequence(3)).await.unwrap();
         assert_eq!(sequences(&outbox).await, Some((2, vec![1])));
         outbox.acknowledge(Incarnation(2), ReportSequence(1)).await.unwrap();
@@ -330,10 +392,13 @@ mod tests {
         (1..=4).for_each(|used| outbox.append(HOUR, None, crossed(used)));
         let batch = outbox.oldest(100).await.unwrap().unwrap();
         assert_eq!(batch.events.len(), 3);
-        let dropped = batch.events.iter().find_map(|event| match event.event.detail.as_ref()?.kind.as_ref()? {
-            v1::event_detail::Kind::EventsDropped(dropped) => Some(dropped.count),
-            _ => None,
-        });
+        let dropped = batch
+            .events
+            .iter()
+            .find_map(|event| match event.event.detail.as_ref()?.kind.as_ref()? {
+                v1::event_detail::Kind::EventsDropped(dropped) => Some(dropped.count),
+                _ => None,
+            });
         assert_eq!(dropped, Some(2));
         outbox.close();
     }

@@ -40,7 +40,14 @@ pub type Stack = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 /// Builds it. Both listeners share it: what a request is believed depends on its ingress.
 #[must_use]
 pub fn stack(parts: StackParts) -> Stack {
-    let StackParts { node, host_suffix, authentication, reader, crossings, hrana } = parts;
+    let StackParts {
+        node,
+        host_suffix,
+        authentication,
+        reader,
+        crossings,
+        hrana,
+    } = parts;
     let table = reader.table.clone();
     let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
     let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);

@@ -43,7 +43,11 @@ where
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let connections = GracefulShutdown::new();
@@ -69,7 +73,10 @@ where
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = Inbound { stack: stack.clone(), ingress: options.ingress };
+        let service = Inbound {
+            stack: stack.clone(),
+            ingress: options.ingress,
+        };
         let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
@@ -80,8 +87,14 @@ where
         });
     }
     drop(listener);
-    if tokio::time::timeout(options.drain, connections.shutdown()).await.is_err() {
-        tracing::warn!(seconds = options.drain.as_secs(), "connections were still open at the end of the drain time");
+    if tokio::time::timeout(options.drain, connections.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            seconds = options.drain.as_secs(),
+            "connections were still open at the end of the drain time"
+        );
     }
 }
 

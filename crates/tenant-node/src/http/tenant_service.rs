@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tenantry_types::{GrowthRate, TenantUsage};
@@ -57,12 +57,19 @@ impl Service<Request<Body>> for TenantService {
 
 async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
     if request.method != Method::GET {
-        return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "usage can only be read")
-            .with_header(ALLOW, HeaderValue::from_static("GET"))
-            .into_response();
+        return Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "usage can only be read",
+        )
+        .with_header(ALLOW, HeaderValue::from_static("GET"))
+        .into_response();
     }
     let table = reader.table.current();
-    let route = request.extensions.get::<TenantContext>().and_then(|context| table.tenant(context.uid));
+    let route = request
+        .extensions
+        .get::<TenantContext>()
+        .and_then(|context| table.tenant(context.uid));
     let Some(route) = route else {
         return Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant").into_response();
     };
@@ -76,9 +83,13 @@ async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
         }
         Err(error) => {
             tracing::warn!(tenant = %route.name, %error, "the use of a tenant could not be read");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-unavailable", "the quota ledger cannot be read right now")
-                .retry_after(1)
-                .into_response()
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ledger-unavailable",
+                "the quota ledger cannot be read right now",
+            )
+            .retry_after(1)
+            .into_response()
         }
     }
 }
@@ -110,7 +121,10 @@ fn json(tenant: &str, usage: &TenantUsage) -> Value {
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "response times stay far below 2^53 microseconds")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "response times stay far below 2^53 microseconds"
+)]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }

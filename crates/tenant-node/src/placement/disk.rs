@@ -59,7 +59,9 @@ impl RoutingFile {
     /// The copy in a node's data folder.
     #[must_use]
     pub fn in_data_dir(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE) }
+        Self {
+            path: data_dir.join(FILE),
+        }
     }
 
     /// Reads the copy; `None` when there is none yet. Blocks.
@@ -70,7 +72,10 @@ impl RoutingFile {
         match std::fs::read(&self.path) {
             Ok(bytes) => self.decode(bytes).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(RoutingFileError::Read { path: self.path.clone(), source }),
+            Err(source) => Err(RoutingFileError::Read {
+                path: self.path.clone(),
+                source,
+            }),
         }
     }
 
@@ -83,13 +88,21 @@ impl RoutingFile {
     }
 
     fn decode(&self, bytes: Vec<u8>) -> Result<RoutingTable, RoutingFileError> {
-        let damaged = |what| RoutingFileError::Damaged { path: self.path.clone(), what };
+        let damaged = |what| RoutingFileError::Damaged {
+            path: self.path.clone(),
+            what,
+        };
         let mut body = Bytes::from(bytes);
         if body.len() < HEADER {
             return Err(damaged("is cut short"));
         }
         let header = body.split_to(HEADER);
-        let word = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+        let word = |at: usize| {
+            header
+                .get(at..at + 4)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map(u32::from_le_bytes)
+        };
         if header.get(..8) != Some(&MAGIC[..]) {
             return Err(damaged("is not a routing table"));
         }
@@ -102,8 +115,18 @@ impl RoutingFile {
         let snapshot = v1::RoutingSnapshot::decode(body).map_err(|_| damaged("does not parse"))?;
         let cluster: ClusterUid = snapshot.cluster_uid.parse().map_err(|_| damaged("names no cluster"))?;
         let revision = Revision(snapshot.revision);
-        replace(revision, cluster, snapshot.tenants, snapshot.nodes, snapshot.token_keys, snapshot.tiers)
-            .map_err(|source| RoutingFileError::Invalid { path: self.path.clone(), source })
+        replace(
+            revision,
+            cluster,
+            snapshot.tenants,
+            snapshot.nodes,
+            snapshot.token_keys,
+            snapshot.tiers,
+        )
+        .map_err(|source| RoutingFileError::Invalid {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 

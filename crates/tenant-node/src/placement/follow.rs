@@ -40,8 +40,11 @@ pub async fn follow(
 
 async fn watch(client: ControlClient, node: NodeId, table: &SharedRoutingTable, changed: &Notify, known: &Latch) {
     let current = table.current();
-    let position =
-        RoutingPosition { cluster_uid: current.cluster, revision: current.revision, digest: current.digest() };
+    let position = RoutingPosition {
+        cluster_uid: current.cluster,
+        revision: current.revision,
+        digest: current.digest(),
+    };
     drop(current);
     let mut watch = RoutingWatch::new(client, node.to_string(), position);
     loop {
@@ -95,7 +98,15 @@ enum Taken {
 
 fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
     let next = match update {
-        RoutingUpdate::Replaced { revision, cluster_uid, tenants, nodes, keys, tiers, digest } => {
+        RoutingUpdate::Replaced {
+            revision,
+            cluster_uid,
+            tenants,
+            nodes,
+            keys,
+            tiers,
+            digest,
+        } => {
             let replaced = update::replace(revision, cluster_uid, tenants, nodes, keys, tiers);
             if let Ok(table) = &replaced
                 && table.digest() != digest
@@ -118,14 +129,20 @@ fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
             return if next.revision == current.revision {
                 Taken::Same
             } else {
-                Taken::Table { table: Box::new(next), digest }
+                Taken::Table {
+                    table: Box::new(next),
+                    digest,
+                }
             };
         }
     };
     match next {
         Ok(table) => {
             let digest = table.digest();
-            Taken::Table { table: Box::new(table), digest }
+            Taken::Table {
+                table: Box::new(table),
+                digest,
+            }
         }
         Err(error) => Taken::Refused(error),
     }
@@ -154,7 +171,10 @@ async fn write_copies(table: SharedRoutingTable, file: RoutingFile, changed: Arc
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows floats alone; revisions stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows floats alone; revisions stay far below 2^53"
+)]
 const fn precise(value: u64) -> f64 {
     value as f64
 }

@@ -112,11 +112,23 @@ impl RoutingTable {
     /// The digest that the control plane has for the same table: the XOR over all records.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let tenants = self.tenants().map(|route| digest::tenant_route(&v1::TenantRoute::from(&**route)));
+        let tenants = self
+            .tenants()
+            .map(|route| digest::tenant_route(&v1::TenantRoute::from(&**route)));
         let nodes = self.nodes().map(|node| digest::node_route(&v1::NodeRoute::from(node)));
-        let keys = self.token_keys.iter().map(|key| digest::token_key(&v1::TokenKey::from(key)));
-        let tiers = self.tiers.iter().map(|tier| digest::tier(&v1::TierDefinition::from(tier)));
-        tenants.chain(nodes).chain(keys).chain(tiers).fold(0, |all, one| all ^ one)
+        let keys = self
+            .token_keys
+            .iter()
+            .map(|key| digest::token_key(&v1::TokenKey::from(key)));
+        let tiers = self
+            .tiers
+            .iter()
+            .map(|tier| digest::tier(&v1::TierDefinition::from(tier)));
+        tenants
+            .chain(nodes)
+            .chain(keys)
+            .chain(tiers)
+            .fold(0, |all, one| all ^ one)
     }
 
     /// Adds a tenant or replaces what was known of it.

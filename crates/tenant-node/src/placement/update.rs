@@ -26,7 +26,11 @@ fn read<M, T>(kind: &'static str, name: impl Into<String>, message: M) -> Result
 where
     T: TryFrom<M, Error = InvalidField>,
 {
-    T::try_from(message).map_err(|reason| InvalidRecord { kind, name: name.into(), reason })
+    T::try_from(message).map_err(|reason| InvalidRecord {
+        kind,
+        name: name.into(),
+        reason,
+    })
 }
 
 /// A whole table.
@@ -43,8 +47,20 @@ pub(super) fn replace(
 ) -> Result<RoutingTable, InvalidRecord> {
     let mut table = RoutingTable::default();
     table.cluster = Some(cluster);
-    let rest = v1::RoutingDelta { nodes, token_keys: keys, tiers, ..v1::RoutingDelta::default() };
-    change(&mut table, v1::RoutingDelta { revision: revision.get(), tenants, ..rest })?;
+    let rest = v1::RoutingDelta {
+        nodes,
+        token_keys: keys,
+        tiers,
+        ..v1::RoutingDelta::default()
+    };
+    change(
+        &mut table,
+        v1::RoutingDelta {
+            revision: revision.get(),
+            tenants,
+            ..rest
+        },
+    )?;
     Ok(table)
 }
 
@@ -69,12 +85,16 @@ pub(super) fn change(table: &mut RoutingTable, delta: v1::RoutingDelta) -> Resul
     }
     if !delta.token_keys.is_empty() {
         let keys = delta.token_keys.into_iter();
-        let keys: Result<Vec<TokenKey>, _> = keys.map(|message| read("token key", message.key_id.clone(), message)).collect();
+        let keys: Result<Vec<TokenKey>, _> = keys
+            .map(|message| read("token key", message.key_id.clone(), message))
+            .collect();
         table.set_token_keys(keys?);
     }
     if !delta.tiers.is_empty() {
         let tiers = delta.tiers.into_iter();
-        let tiers: Result<Vec<TierDefinition>, _> = tiers.map(|message| read("tier", message.tier.to_string(), message)).collect();
+        let tiers: Result<Vec<TierDefinition>, _> = tiers
+            .map(|message| read("tier", message.tier.to_string(), message))
+            .collect();
         table.set_tiers(tiers?);
     }
     table.revision = Revision(delta.revision);

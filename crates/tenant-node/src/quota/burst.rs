@@ -65,6 +65,7 @@ struct Bucket {
     limiter: RateLimiter<NotKeyed, CellStore, CellClock, StateInformationMiddleware>,
 }
 
+#[derive(Debug, Clone, Copy)]
 enum Asking {
     Charge,
     Peek,
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn take(limit: &BurstLimit, now: Duration, tries: u32) -> u32 {
-        (0..tries)
+        let taken = (0..tries)
             .filter(|_| {
                 let room = limit.room(now).unwrap();
                 if room.remaining > 0 {
@@ -179,7 +180,8 @@ mod tests {
                 }
                 room.remaining > 0
             })
-            .count() as u32
+            .count();
+        u32::try_from(taken).unwrap()
     }
 
     #[test]

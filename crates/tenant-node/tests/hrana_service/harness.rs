@@ -97,7 +97,8 @@ impl Harness {
 
     /// Runs one statement on a stream of its own. The whole answer.
     pub async fn try_sql(&self, tenant: &Tenant, sql: &str) -> Answer {
-        self.pipeline(tenant, Value::Null, json!([execute(sql), {"type": "close"}])).await
+        self.pipeline(tenant, Value::Null, json!([execute(sql), {"type": "close"}]))
+            .await
     }
 
     /// Runs one statement that has to succeed. Its rows as plain values.

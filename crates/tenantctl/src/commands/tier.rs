@@ -78,7 +78,7 @@ mod tests {
             requests_per_day: Some(11),
             ..QuotaArguments::default()
         };
-        let after = changed(definition.clone(), &quota, None).unwrap();
+        let after = changed(definition, &quota, None).unwrap();
         let limits = after.quota.unwrap();
         assert_eq!(
             (limits.requests_per_day, limits.database_bytes, after.weight),
