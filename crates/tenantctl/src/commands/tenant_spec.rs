@@ -147,9 +147,10 @@ impl UpdateArguments {
             // A pinned tier has no largest one: what an earlier --max-tier set must go.
             paths.extend(["spec.tier_mode", "spec.max_tier"]);
         }
+        let given = paths.clone();
         for unset in &self.unset {
             let path = unset.path();
-            if paths.contains(&path) && !(self.pinned && *unset == Unset::MaxTier) {
+            if given.contains(&path) && !(self.pinned && *unset == Unset::MaxTier) {
                 return Err(Failure::usage(format!("{path} is both given and --unset")));
             }
             if !paths.contains(&path) {
