@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tenantry_proto::convert::{InvalidField, Within, node_to_proto, stored_to_proto};
+use tenantry_proto::convert::{Within, node_to_proto, stored_to_proto};
 use tenantry_proto::internal::v1 as wire;
 use tenantry_proto::internal::v1::snapshot_record::Record as Wire;
 use tenantry_state::{Record, ReportCursor};
 use tenantry_types::{EventSequence, Incarnation, NodeId, ReportSequence, Revision, UnixMillis};
 
+use super::DecodeError;
 use super::command::{key_from_wire, key_to_wire, read, tiers_from_wire, tiers_to_wire};
 use super::outcome::{cluster_from_wire, cluster_to_wire, stored_request_from_wire, stored_request_to_wire};
 use super::snapshot::SNAPSHOT_VERSION;
@@ -41,11 +42,18 @@ pub(super) fn to_wire(record: &Record) -> Wire {
     }
 }
 
-/// The record of a message, or the end of the stream.
-pub(super) fn from_wire(record: Wire) -> Result<Result<Record, wire::SnapshotEnd>, InvalidField> {
-    Ok(Ok(match record {
-        Wire::End(end) => return Ok(Err(end)),
-        Wire::Head(head) => head_from_wire(head).within("head")?,
+/// A part of the stream.
+pub(super) enum Part {
+    /// The head, or a row of a table.
+    Record(Record),
+    /// The end.
+    End(wire::SnapshotEnd),
+}
+
+pub(super) fn from_wire(record: Wire) -> Result<Part, DecodeError> {
+    let record = match record {
+        Wire::End(end) => return Ok(Part::End(end)),
+        Wire::Head(head) => head_from_wire(head)?,
         Wire::Tenant(tenant) => Record::Tenant(Arc::new(tenant.try_into().within("tenant")?)),
         Wire::Node(node) => Record::Node(Arc::new(node.try_into().within("node")?)),
         Wire::Event(event) => Record::Event(Arc::new(event.try_into().within("event")?)),
@@ -58,16 +66,23 @@ pub(super) fn from_wire(record: Wire) -> Result<Result<Record, wire::SnapshotEnd
         ),
         Wire::Request(stored) => Record::Request(Arc::new(stored_request_from_wire(stored).within("request")?)),
         Wire::SigningKey(key) => Record::Key(Arc::new(key_from_wire(key).within("signing_key")?)),
-    }))
+    };
+    Ok(Part::Record(record))
 }
 
-fn head_from_wire(head: wire::SnapshotHead) -> Result<Record, InvalidField> {
+fn head_from_wire(head: wire::SnapshotHead) -> Result<Record, DecodeError> {
+    if head.version != SNAPSHOT_VERSION {
+        return Err(DecodeError::UnknownVersion {
+            found: head.version,
+            known: SNAPSHOT_VERSION,
+        });
+    }
     let cluster = head.cluster.as_ref().map(cluster_from_wire).transpose();
     Ok(Record::Head {
         revision: Revision(head.revision),
         clock: UnixMillis(head.clock_ms),
         last_event: EventSequence(head.last_event_sequence),
-        cluster: cluster.within("cluster")?,
-        tiers: Box::new(tiers_from_wire("tiers", head.tiers)?),
+        cluster: cluster.within("head.cluster")?,
+        tiers: Box::new(tiers_from_wire("head.tiers", head.tiers)?),
     })
 }
