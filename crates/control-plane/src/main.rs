@@ -1,5 +1,7 @@
 //! The control plane's daemon.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use control_plane::config::Options;
@@ -23,7 +25,21 @@ struct Cli {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, with the whole chain of causes.
+            #[expect(clippy::print_stderr, reason = "logging may not be set up yet")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> anyhow::Result<()> {
     let cli = Cli::parse();
     telemetry::init(cli.log_format).context("cannot set up logging")?;
     let options = config::load(&Cli::command(), cli.file.config.as_deref(), cli.options)?;

@@ -29,7 +29,7 @@ pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes
     } = batch;
     let before = state.last_event();
     let (mut appended, mut duplicates, mut unknown_tenants) = (0, 0, 0);
-    let mut reclassified = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for event in events {
         if event.sequence <= cursor.sequence {
             duplicates += 1;
@@ -42,16 +42,22 @@ pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes
             continue;
         }
         let tenant = tenant.flatten();
-        if let (Some(tenant), EventDetail::ClassChanged { to, .. }) = (&tenant, &event.detail)
-            && serves(&node, tenant)
-        {
-            reclassified.insert(tenant.uid);
-            if tenant.observed_class != Some(*to) {
-                let observed = Tenant {
-                    observed_class: Some(*to),
-                    ..Tenant::clone(tenant)
-                };
-                tenants::store(state, tenants::stamped(observed, context), changes);
+        if let Some(tenant) = tenant.as_deref().filter(|tenant| serves(&node, tenant)) {
+            match &event.detail {
+                EventDetail::ClassChanged { to, .. } => {
+                    reported.insert(tenant.uid);
+                    if tenant.observed_class != Some(*to) {
+                        let observed = Tenant {
+                            observed_class: Some(*to),
+                            ..tenant.clone()
+                        };
+                        tenants::store(state, tenants::stamped(observed, context), changes);
+                    }
+                }
+                EventDetail::QuotaCrossed { .. } => {
+                    reported.insert(tenant.uid);
+                }
+                _ => {}
             }
         }
         let origin = EventOrigin::Node {
@@ -69,7 +75,7 @@ pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes
         appended += 1;
     }
     for decision in tier_changes {
-        change_tier(state, context, &decision, &reclassified, changes);
+        change_tier(state, context, &decision, &reported, changes);
     }
     if state.report_cursor(&node) != Some(cursor) {
         state.put_cursor(&node, cursor);
@@ -113,12 +119,12 @@ fn change_tier(
     state: &mut State,
     context: &Context,
     decision: &TierDecision,
-    reclassified: &BTreeSet<TenantUid>,
+    reported: &BTreeSet<TenantUid>,
     changes: &mut Vec<Change>,
 ) {
     let TierDecision { uid, from, to } = *decision;
     let Some(tenant) = state.tenant(uid) else { return };
-    if !reclassified.contains(&uid) || !tier_policy::still_fits(decision, tenant) {
+    if !reported.contains(&uid) || !tier_policy::still_fits(decision, tenant) {
         return;
     }
     let mut changed = Tenant::clone(tenant);
@@ -150,5 +156,54 @@ fn note_appended(state: &State, before: EventSequence, changes: &mut Vec<Change>
             first: before.next(),
             last,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_types::{QuotaKind, ReportedEvent, Revision, Tier, TierPolicy, UnixMillis};
+
+    use super::*;
+    use crate::strategies::{every_command_once, tenant_of};
+    use crate::{Command, Envelope, apply};
+
+    /// The tier that a micro AUTO tenant has after `detail` was reported with the decision to make it small.
+    fn tier_after(detail: EventDetail) -> Tier {
+        let mut state = State::new();
+        let mut revision = Revision::ZERO;
+        let mut run = |state: &mut State, envelope: Envelope| {
+            revision = revision.next();
+            apply(state, revision, envelope).outcome.unwrap()
+        };
+        for mut envelope in every_command_once() {
+            match &mut envelope.command {
+                Command::RecordEvents { .. } => break,
+                Command::CreateTenant { spec, .. } | Command::UpdateTenant { spec, .. } => {
+                    *spec = tenant_of(Tier::Micro, TierPolicy::Auto { max_tier: Tier::Large }).spec;
+                }
+                _ => {}
+            }
+            run(&mut state, envelope);
+        }
+        let tenant = state.tenant_routes().next().unwrap();
+        let node = tenant.placement.unwrap().node;
+        let incarnation = state.node(&node).unwrap().incarnation;
+        let sequence = ReportSequence(1_000);
+        let event = ReportedEvent { sequence, occurred_at: UnixMillis(1), tenant: Some(tenant.uid), detail };
+        let tier_changes = vec![TierDecision { uid: tenant.uid, from: Tier::Micro, to: Tier::Small }];
+        let command = Command::RecordEvents { node, incarnation, events: vec![event], tier_changes };
+        let proposed_by = crate::strategies::member_id(1);
+        run(&mut state, Envelope { now: UnixMillis(9_000), proposed_by, request: None, command });
+        state.tenant(tenant.uid).unwrap().spec.tier
+    }
+
+    #[test]
+    fn a_tier_changes_only_on_a_report_that_it_can_rest_on() {
+        let crossed = EventDetail::QuotaCrossed { quota: QuotaKind::RequestsPerDay, percent: 80, used: 800, limit: 1_000 };
+        assert_eq!(tier_after(crossed), Tier::Small);
+        let (from, to) = (Tier::Micro, Tier::Small);
+        let classified = EventDetail::ClassChanged { from, to, database_bytes: 0, requests_last_day: 1_001 };
+        assert_eq!(tier_after(classified), Tier::Small);
+        assert_eq!(tier_after(EventDetail::EventsDropped { count: 1 }), Tier::Micro);
     }
 }
