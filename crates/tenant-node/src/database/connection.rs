@@ -120,11 +120,15 @@ impl TenantConnection {
         let mut sqlite = Connection::open_with_flags(path, flags)?;
         sqlite.busy_timeout(Duration::from_secs(5))?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        // page_size and auto_vacuum count for a new file only, and only before journal_mode writes its first page.
+        // Both count for a new file only; on any other, auto_vacuum would wait for the writer.
+        if sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? == 0 {
+            sqlite.execute_batch(&format!(
+                "PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL"
+            ))?;
+        }
         sqlite.execute_batch(&format!(
-            "PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; \
-             PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA foreign_keys=ON; \
-             PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON"
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; \
+             PRAGMA foreign_keys=ON; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON"
         ))?;
         // Reads the header and the schema, so that a damaged file is found here.
         sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;

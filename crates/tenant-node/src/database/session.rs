@@ -286,7 +286,8 @@ impl ActiveSession<'_> {
             self.write_permit,
             &self.limits,
             self.turn,
-            compiled.readonly(),
+            // EXPLAIN only tells how a write would be done.
+            compiled.readonly() || compiled.is_explain() != 0,
         ) {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,

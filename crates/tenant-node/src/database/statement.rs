@@ -185,7 +185,7 @@ pub(super) fn step(
     sink: &mut dyn RowSink,
 ) -> Result<StatementSummary, StatementError> {
     let too_large = StatementError::ResultTooLarge { limit_bytes };
-    let writes = !statement.readonly();
+    let writes = !statement.readonly() && statement.is_explain() == 0;
     let changes_before = connection.sqlite().total_changes();
     {
         let described: Vec<_> = statement.columns().collect();

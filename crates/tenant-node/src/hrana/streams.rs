@@ -56,13 +56,11 @@ struct Entry {
     state: State,
 }
 
-// A stream waits most of its life, so a box would cost an allocation and save nothing.
-#[expect(clippy::large_enum_variant, reason = "most streams are of the large variant")]
 enum State {
     /// A request of it is being served.
     Busy,
     Waiting {
-        parked: Parked,
+        parked: Box<Parked>,
         since: Instant,
     },
 }
@@ -147,7 +145,7 @@ impl Streams {
                 if now.saturating_duration_since(since) >= self.idle_expiry {
                     return Err(StreamError::SpentBaton);
                 }
-                Ok((slot, parked))
+                Ok((slot, *parked))
             }
         }
     }
@@ -212,7 +210,10 @@ impl StreamSlot {
             .get_mut(&self.tenant)
             .and_then(|streams| streams.get_mut(&self.id))?;
         entry.sequence = self.sequence;
-        entry.state = State::Waiting { parked, since: now };
+        entry.state = State::Waiting {
+            parked: Box::new(parked),
+            since: now,
+        };
         drop(table);
         Some(self.streams.key.sign(
             self.tenant,
@@ -255,7 +256,7 @@ impl Table {
         self.tenants.iter().flat_map(|(tenant, streams)| {
             streams.iter().filter_map(|(id, entry)| match &entry.state {
                 State::Busy => None,
-                State::Waiting { parked, since } => Some((*tenant, *id, *since, parked)),
+                State::Waiting { parked, since } => Some((*tenant, *id, *since, &**parked)),
             })
         })
     }

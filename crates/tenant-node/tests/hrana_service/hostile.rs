@@ -40,7 +40,7 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ("pragma wal_checkpoint(truncate)", "SQLITE_AUTH"),
     ("pragma threads = 8", "SQLITE_AUTH"),
     ("select * from pragma_database_list", "not available"),
-    ("select * from pragma_journal_mode", "no such table"),
+    ("select * from pragma_journal_mode", "SQLITE_AUTH"),
     ("select zeroblob(1000000000)", "SQLITE_TOOBIG"),
     ("select length(randomblob(1000000000))", "SQLITE_TOOBIG"),
     ("select printf('%.*c', 1000000000, 'x')", "SQLITE_TOOBIG"),
@@ -51,7 +51,7 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ),
     ("delete from sqlite_schema", "may not be modified"),
     ("commit", "no transaction"),
-    ("select 1 from nothing", "no such table"),
+    ("select 1 from missing_table", "no such table"),
     (
         "with recursive c(x) as (select 1 union all select x + 1 from c) select x from c order by x",
         "SQLITE_INTERRUPT",

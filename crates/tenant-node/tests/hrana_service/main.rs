@@ -1,12 +1,10 @@
 //! The Hrana service over real database files, driven by requests without sockets.
-
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what went wrong by panicking"
+    reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
-
 mod differential;
 mod harness;
 mod hostile;

@@ -161,6 +161,7 @@ async fn read_only_access_reads_and_nothing_else() {
     let harness = Harness::new();
     let mut tenant = tenant(1);
     harness.sql(&tenant, "create table t (x)").await;
+    harness.sql(&tenant, "create index i on t (x)").await;
     harness.sql(&tenant, "insert into t values (1)").await;
     tenant.access = Access::ReadOnly;
     for sql in [
@@ -195,7 +196,7 @@ async fn read_only_access_reads_and_nothing_else() {
         harness
             .sql(&tenant, "select count(*), (select count(*) from sqlite_schema) from t")
             .await,
-        [[json!("1"), json!("1")]]
+        [[json!("1"), json!("2")]]
     );
 }
 

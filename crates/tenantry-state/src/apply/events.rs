@@ -189,20 +189,52 @@ mod tests {
         let node = tenant.placement.unwrap().node;
         let incarnation = state.node(&node).unwrap().incarnation;
         let sequence = ReportSequence(1_000);
-        let event = ReportedEvent { sequence, occurred_at: UnixMillis(1), tenant: Some(tenant.uid), detail };
-        let tier_changes = vec![TierDecision { uid: tenant.uid, from: Tier::Micro, to: Tier::Small }];
-        let command = Command::RecordEvents { node, incarnation, events: vec![event], tier_changes };
+        let event = ReportedEvent {
+            sequence,
+            occurred_at: UnixMillis(1),
+            tenant: Some(tenant.uid),
+            detail,
+        };
+        let tier_changes = vec![TierDecision {
+            uid: tenant.uid,
+            from: Tier::Micro,
+            to: Tier::Small,
+        }];
+        let command = Command::RecordEvents {
+            node,
+            incarnation,
+            events: vec![event],
+            tier_changes,
+        };
         let proposed_by = crate::strategies::member_id(1);
-        run(&mut state, Envelope { now: UnixMillis(9_000), proposed_by, request: None, command });
+        run(
+            &mut state,
+            Envelope {
+                now: UnixMillis(9_000),
+                proposed_by,
+                request: None,
+                command,
+            },
+        );
         state.tenant(tenant.uid).unwrap().spec.tier
     }
 
     #[test]
     fn a_tier_changes_only_on_a_report_that_it_can_rest_on() {
-        let crossed = EventDetail::QuotaCrossed { quota: QuotaKind::RequestsPerDay, percent: 80, used: 800, limit: 1_000 };
+        let crossed = EventDetail::QuotaCrossed {
+            quota: QuotaKind::RequestsPerDay,
+            percent: 80,
+            used: 800,
+            limit: 1_000,
+        };
         assert_eq!(tier_after(crossed), Tier::Small);
         let (from, to) = (Tier::Micro, Tier::Small);
-        let classified = EventDetail::ClassChanged { from, to, database_bytes: 0, requests_last_day: 1_001 };
+        let classified = EventDetail::ClassChanged {
+            from,
+            to,
+            database_bytes: 0,
+            requests_last_day: 1_001,
+        };
         assert_eq!(tier_after(classified), Tier::Small);
         assert_eq!(tier_after(EventDetail::EventsDropped { count: 1 }), Tier::Micro);
     }
