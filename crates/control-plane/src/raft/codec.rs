@@ -83,11 +83,12 @@ pub(super) fn hard_state_to_log(state: &RaftHardState) -> HardState {
 }
 
 pub(super) fn hard_state_from_log(state: HardState) -> RaftHardState {
-    let mut raft = RaftHardState::default();
-    raft.term = state.term;
-    raft.vote = state.vote;
-    raft.commit = state.commit;
-    raft
+    RaftHardState {
+        term: state.term,
+        vote: state.vote,
+        commit: state.commit,
+        ..RaftHardState::default()
+    }
 }
 
 pub(super) fn conf_state(members: &Members) -> ConfState {
@@ -117,8 +118,14 @@ pub(super) fn decode_message(bytes: &Bytes) -> Result<Message, protobuf::Protobu
 /// Whether members send each other messages of this kind, each with what raft-rs takes for granted in it.
 pub(super) fn is_peer_message(message: &Message) -> bool {
     match message.get_msg_type() {
-        MessageType::MsgAppend
-        | MessageType::MsgAppendResponse
+        MessageType::MsgAppend => {
+            let mut index = message.index;
+            message.entries.iter().all(|entry| {
+                index = index.saturating_add(1);
+                entry.index == index && entry.term <= message.term
+            })
+        }
+        MessageType::MsgAppendResponse
         | MessageType::MsgRequestVote
         | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVote

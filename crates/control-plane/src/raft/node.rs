@@ -16,7 +16,7 @@ use tonic::transport::Endpoint;
 use super::driver::{Driver, DriverConfig, Peers};
 use super::handle::{ControlSender, Input, RaftHandle};
 use super::outlet::Outlet;
-use super::transport::{ConnectPeer, GrpcPeers, Link, RaftTransport, serve};
+use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, RaftTransport, serve};
 use super::{Health, InitialMembers, RaftStatus, Replica, ReplicaConfig, ReplicaError, Role, StateMachine};
 use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
 
@@ -39,7 +39,7 @@ pub struct RaftConfig {
     pub storage_retry: Duration,
     /// Messages and calls that may wait for the raft thread; further ones are dropped or refused as busy.
     pub inbox: usize,
-    /// No command is larger, in bytes.
+    /// No command is larger, in bytes; 4 MiB at most.
     pub max_command_bytes: usize,
     /// How to reach other members: plain HTTP/2 unless set.
     pub connect: ConnectPeer,
@@ -209,7 +209,7 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         thread: Arc::new(Mutex::new(Some(thread))),
         connections,
         tasks,
-        max_command_bytes: config.max_command_bytes,
+        max_command_bytes: config.max_command_bytes.min(MAX_FRAME_BYTES / 2),
     })
 }
 

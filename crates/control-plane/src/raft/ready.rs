@@ -1,6 +1,6 @@
 //! The order in which a member writes, sends and applies. Nothing else in the project decides that order.
 
-use raft::eraftpb::{Entry, EntryType, Message};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{ReadState, Ready};
 use tenantry_types::{MemberId, Revision};
 
@@ -138,14 +138,10 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     }
 
     fn send(&mut self, messages: Vec<Message>, out: &mut dyn FnMut(Output<M>)) {
-        for mut message in messages {
+        for message in messages {
             let Ok(to) = MemberId::new(message.to) else { continue };
-            let snapshot = message
-                .has_snapshot()
+            let snapshot = (message.get_msg_type() == MessageType::MsgSnapshot)
                 .then(|| message.get_snapshot().get_metadata().clone());
-            if snapshot.is_some() {
-                message.from = self.config.member.get();
-            }
             let Ok(bytes) = encode_message(&message) else { continue };
             match snapshot {
                 None => out(Output::Message { to, bytes }),

@@ -1,7 +1,7 @@
 //! The folder of snapshot files, `<index>-<term>.snap`.
 //!
-//! A file appears under its final name only when complete and durable. The two newest stay, and the one that the log
-//! builds on; a file that cannot be read is refused and left alone.
+//! A file appears under its final name only when complete and durable. The one that the log builds on stays, and the
+//! one before it; a file that cannot be read is refused and left alone.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
@@ -142,15 +142,18 @@ impl SnapshotFolder {
             .map_err(io_error("install a snapshot"))
     }
 
-    /// Removes all but the two newest and the one at `marker`.
+    /// Removes what lies before `marker` and the snapshot before it. A newer one may just be on its way in.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn retain(&self, marker: LogPosition) -> Result<(), SnapshotError> {
-        for position in self.list()?.into_iter().skip(KEPT) {
-            if position != marker {
-                fs::remove_file(self.file_path(position)).map_err(io_error("remove an old snapshot"))?;
-            }
+        let old = self
+            .list()?
+            .into_iter()
+            .filter(|position| *position <= marker)
+            .skip(KEPT);
+        for position in old {
+            fs::remove_file(self.file_path(position)).map_err(io_error("remove an old snapshot"))?;
         }
         Ok(())
     }

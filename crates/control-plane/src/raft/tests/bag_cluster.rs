@@ -285,9 +285,10 @@ fn suffer(bag: &mut Bag, fault: &Fault, written: &mut Vec<(u64, u64, String)>) {
             }
         }
     }
-    // A member whose disk failed continues from what the disk holds.
+    // A member whose disk failed continues from what the disk holds, and that is only what was synced.
     for (member, error) in std::mem::take(&mut bag.errors) {
         assert!(error.is_transient(), "member {member}: {error}");
+        bag.disks[&member].crash();
         bag.members.get_mut(&member).unwrap().rebuild().unwrap();
     }
     let mut terms: Vec<u64> = bag.leaders().iter().map(|leader| bag.members[leader].term()).collect();

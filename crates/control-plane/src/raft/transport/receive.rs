@@ -48,7 +48,6 @@ pub(in crate::raft) fn serve(
 }
 
 impl Inbound {
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn check(&self, fingerprint: u64, to: u64) -> Result<(), Status> {
         if fingerprint != self.link.fingerprint {
             return Err(Status::failed_precondition(format!(
