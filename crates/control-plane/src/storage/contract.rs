@@ -344,3 +344,18 @@ fn what_was_not_synced_is_lost_in_a_crash() {
     store.reopen().unwrap();
     assert_eq!(store.load().unwrap().last(), at(2, 1));
 }
+
+#[test]
+fn sled_is_not_written_to_on_an_almost_full_disk_and_resumes_once_it_is_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SledLogStore::open(folder.path(), identity(1)).unwrap();
+    store.append(&entries(1..=2, 1)).unwrap();
+    store.set_reserve_bytes(u64::MAX);
+    let error = store.append(&entries([3], 1)).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(store.reopen().unwrap_err().is_transient());
+    store.set_reserve_bytes(0);
+    assert_eq!(reopened(&mut store).last(), at(2, 1));
+    store.append(&entries([3], 1)).unwrap();
+    assert_eq!(reopened(&mut store).last(), at(3, 1));
+}

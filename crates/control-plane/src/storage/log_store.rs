@@ -173,6 +173,9 @@ pub enum StoreError {
     /// An earlier failure has not been followed by a reopen.
     #[error("the log store failed before and has not been reopened")]
     NeedsReopen,
+    /// A write failed in a way that the store does not recover from within this process.
+    #[error("the log store hangs after a failed write; what was acknowledged is on disk. Restart this process")]
+    Stuck,
     /// The store cannot be opened or read. Nothing was changed.
     #[error(
         "the log store is damaged ({what}); nothing was changed. Keep the folder for examination, and let this member \

@@ -26,6 +26,11 @@ const BACKGROUND_FLUSH_MS: u64 = 500;
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// Free space below which nothing is written.
+const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+/// Closing takes milliseconds unless it hangs.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 const IDENTITY: &[u8] = b"identity";
 const HARD_STATE: &[u8] = b"hard-state";
 const MEMBERS: &[u8] = b"members";
@@ -36,6 +41,7 @@ const COMPACTED: &[u8] = b"compacted";
 pub struct SledLogStore {
     folder: PathBuf,
     identity: Identity,
+    reserve_bytes: u64,
     open: Option<Open>,
 }
 
@@ -73,8 +79,29 @@ impl SledLogStore {
         Self {
             folder: folder.to_owned(),
             identity,
+            reserve_bytes: RESERVE_BYTES,
             open: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_reserve_bytes(&mut self, reserve_bytes: u64) {
+        self.reserve_bytes = reserve_bytes;
+    }
+
+    /// Keeps sled from ever meeting a full disk: it does not survive that in working order.
+    fn check_space(&self, doing: &'static str) -> Result<(), StoreError> {
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|error| StoreError::Io {
+            doing,
+            source: error.into(),
+        })?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes {
+            return Err(StoreError::Io {
+                doing,
+                source: io::ErrorKind::StorageFull.into(),
+            });
+        }
+        Ok(())
     }
 
     fn opened(&self) -> Result<&Open, StoreError> {
@@ -83,15 +110,12 @@ impl SledLogStore {
 
     /// Writes durably; after a failure the store is closed, since sled's errors stick and its state is unknown.
     fn commit(&mut self, doing: &'static str, batch: sled::Batch) -> Result<&mut Open, StoreError> {
+        self.check_space(doing)?;
         let open = self.open.take().ok_or(StoreError::NeedsReopen)?;
-        guarded(doing, || {
-            open.db.apply_batch(batch).map_err(|error| sled_error(doing, error))?;
-            open.db.flush().map_err(|error| sled_error(doing, error))?;
-            rustix::fs::fdatasync(&open.file).map_err(|error| StoreError::Io {
-                doing,
-                source: error.into(),
-            })
-        })?;
+        if let Err(error) = guarded(doing, || open.write(doing, batch)) {
+            close(open)?;
+            return Err(error);
+        }
         Ok(self.open.insert(open))
     }
 }
@@ -199,7 +223,8 @@ impl LogStore for SledLogStore {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        self.open = None;
+        self.check_space("open the log")?;
+        self.open.take().map_or(Ok(()), close)?;
         self.open = Some(Open::new(&self.folder, self.identity, Absent::Refuse)?);
         Ok(())
     }
@@ -251,10 +276,15 @@ impl Open {
         const DOING: &str = "begin a log";
         let mut write = sled::Batch::default();
         put(&mut write, IDENTITY, identity.to_text().as_bytes());
-        self.db.apply_batch(write).map_err(|error| sled_error(DOING, error))?;
-        self.db.flush().map_err(|error| sled_error(DOING, error))?;
+        self.write(DOING, write)
+    }
+
+    /// Returns when the batch is durable.
+    fn write(&self, doing: &'static str, batch: sled::Batch) -> Result<(), StoreError> {
+        self.db.apply_batch(batch).map_err(|error| sled_error(doing, error))?;
+        self.db.flush().map_err(|error| sled_error(doing, error))?;
         rustix::fs::fdatasync(&self.file).map_err(|error| StoreError::Io {
-            doing: DOING,
+            doing,
             source: error.into(),
         })
     }
@@ -363,6 +393,23 @@ pub(super) fn open_sled(folder: &Path) -> sled::Result<sled::Db> {
             outcome => return outcome,
         }
     }
+}
+
+/// Closes on a thread of its own, because after some failed writes closing never ends.
+fn close(open: Open) -> Result<(), StoreError> {
+    let (closed, wait) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        // A panic of sled's while closing leaves nothing to save.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+        // Nobody may be waiting any more.
+        let _ = closed.send(());
+    };
+    let spawned = std::thread::Builder::new().name("raft-log-close".into()).spawn(work);
+    spawned.map_err(|source| StoreError::Io {
+        doing: "close the log",
+        source,
+    })?;
+    wait.recv_timeout(CLOSE_LIMIT).map_err(|_| StoreError::Stuck)
 }
 
 fn put(write: &mut sled::Batch, key: &[u8], value: &[u8]) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::bag::{Bag, id};
-use crate::raft::{ProposeRefusal, ReplicaError};
+use crate::raft::{ProposeRefusal, ReplicaError, Role};
 use crate::storage::{DiskFault, StoreError};
 
 fn frequent_snapshots(config: &mut crate::raft::ReplicaConfig) {
@@ -30,6 +30,26 @@ fn three_members_elect_one_leader_and_apply_the_same() {
         leader: Some(id(leader)),
     };
     assert_eq!(bag.propose(follower, "a", "3"), Err(refusal));
+}
+
+#[test]
+fn a_vote_that_was_given_is_remembered_after_a_crash() {
+    let mut bag = Bag::of_three(|_| {});
+    let before = bag.members[&1].term();
+    let voter = (0..1000).find_map(|_| {
+        if bag.messages.is_empty() {
+            suffer(&mut bag, &Fault::Tick(1), &mut Vec::new());
+        }
+        bag.deliver_one();
+        let voted = |(_, m): &(&u64, &crate::raft::Replica<_, _>)| m.term() > before && m.role() == Role::Follower;
+        bag.members.iter().find(voted).map(|(member, _)| *member)
+    });
+    let voter = voter.expect("an election");
+    let term = bag.members[&voter].term();
+    bag.restart(voter);
+    assert_eq!(bag.members[&voter].term(), term);
+    bag.elect();
+    bag.assert_equal();
 }
 
 #[test]
@@ -285,9 +305,10 @@ fn suffer(bag: &mut Bag, fault: &Fault, written: &mut Vec<(u64, u64, String)>) {
             }
         }
     }
-    // A member whose disk failed continues from what the disk holds.
+    // A member whose disk failed continues from what the disk holds, and that is only what was synced.
     for (member, error) in std::mem::take(&mut bag.errors) {
         assert!(error.is_transient(), "member {member}: {error}");
+        bag.disks[&member].crash();
         bag.members.get_mut(&member).unwrap().rebuild().unwrap();
     }
     let mut terms: Vec<u64> = bag.leaders().iter().map(|leader| bag.members[leader].term()).collect();

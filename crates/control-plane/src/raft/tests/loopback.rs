@@ -6,10 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tenantry_proto::internal::v1::raft_transport_service_client::RaftTransportServiceClient;
+use tenantry_proto::internal::v1::send_snapshot_request::Part;
+use tenantry_proto::internal::v1::{DeliverRequest, SendSnapshotRequest, SnapshotData, SnapshotHeader};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::transport::Server;
 
 use super::bag::id;
@@ -258,4 +262,79 @@ async fn a_folder_that_is_not_this_members_or_not_whole_is_refused() {
     let text = format!("{:#}", anyhow::Error::from(error));
     assert!(text.contains("Raft log is gone"), "{text}");
     assert!(!folder.path().join("log").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_meant_for_this_member_of_this_cluster_is_refused() {
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let to = leader % 3 + 1;
+    let fingerprint = cluster.config(to).initial_members.fingerprint();
+    let address = format!("http://{}", cluster.addresses[&to]);
+    let mut client = RaftTransportServiceClient::connect(address).await.unwrap();
+    let frame = |cluster_fingerprint, to| DeliverRequest {
+        cluster_fingerprint,
+        from: leader,
+        to,
+        messages: vec![bytes::Bytes::from_static(b"junk")],
+    };
+    for (frame, expected) in [
+        (frame(fingerprint + 1, to), Err(Code::FailedPrecondition)),
+        (frame(fingerprint, leader), Err(Code::FailedPrecondition)),
+        (frame(fingerprint, to), Ok(())),
+    ] {
+        let outcome = client.deliver(tokio_stream::iter([frame])).await;
+        assert_eq!(outcome.map(drop).map_err(|status| status.code()), expected);
+    }
+
+    let announcement = snapshot_message(leader, to);
+    let header = |cluster_fingerprint, message: &bytes::Bytes| {
+        Part::Header(SnapshotHeader {
+            cluster_fingerprint,
+            from: leader,
+            to,
+            message: message.clone(),
+            size_bytes: 4,
+            crc32: crc32fast::hash(b"junk"),
+        })
+    };
+    let data = |offset, bytes: &'static [u8]| {
+        let bytes = bytes::Bytes::from_static(bytes);
+        Part::Data(SnapshotData { offset, bytes })
+    };
+    let good = || header(fingerprint, &announcement);
+    for (parts, expected) in [
+        (vec![data(0, b"junk")], Code::InvalidArgument),
+        (vec![header(fingerprint, &bytes::Bytes::new())], Code::InvalidArgument),
+        (vec![header(fingerprint + 1, &announcement)], Code::FailedPrecondition),
+        (vec![good(), good()], Code::InvalidArgument),
+        (vec![good(), data(1, b"junk")], Code::DataLoss),
+        (vec![good(), data(0, b"more than announced")], Code::DataLoss),
+        (vec![good(), data(0, b"ju")], Code::DataLoss),
+        (vec![good(), data(0, b"knuj")], Code::DataLoss),
+        (vec![good(), data(0, b"junk")], Code::DataLoss),
+    ] {
+        let parts = parts.into_iter().map(|part| SendSnapshotRequest { part: Some(part) });
+        let outcome = client
+            .send_snapshot(tokio_stream::iter(parts.collect::<Vec<_>>()))
+            .await;
+        assert_eq!(outcome.unwrap_err().code(), expected);
+    }
+    let left: Vec<_> = std::fs::read_dir(cluster.folder(to).join("snapshots"))
+        .unwrap()
+        .collect();
+    assert_eq!(left.len(), 1, "only the first snapshot is there: {left:?}");
+    cluster.write("k", "1").await;
+    cluster.assert_equal().await;
+}
+
+fn snapshot_message(from: u64, to: u64) -> bytes::Bytes {
+    let mut message = raft::eraftpb::Message::default();
+    message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (from, to, 9);
+    (
+        message.mut_snapshot().mut_metadata().index,
+        message.mut_snapshot().mut_metadata().term,
+    ) = (77, 9);
+    crate::raft::codec::encode_message(&message).unwrap()
 }
