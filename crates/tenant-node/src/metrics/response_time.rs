@@ -145,6 +145,7 @@ mod tests {
 
             // The answer of that rank lies in the bucket that the quantile lies in.
             seen.sort_unstable();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 80")]
             let rank = ((q * seen.len() as f64).ceil() as usize).clamp(1, seen.len());
             let exact = seen[rank - 1] as f64 / 1e6;
             let bucket = bucket_of(exact);

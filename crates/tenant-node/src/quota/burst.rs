@@ -65,6 +65,7 @@ struct Bucket {
     limiter: RateLimiter<NotKeyed, CellStore, CellClock, StateInformationMiddleware>,
 }
 
+#[derive(Clone, Copy)]
 enum Asking {
     Charge,
     Peek,
@@ -179,7 +180,7 @@ mod tests {
                 }
                 room.remaining > 0
             })
-            .count() as u32
+            .fold(0, |count, _| count + 1)
     }
 
     #[test]

@@ -252,12 +252,12 @@ impl TenantQuota {
     /// Reports what `LedgerWork::Read` found. A corrupt ledger makes another piece of work: to write a good one.
     pub(super) fn loaded(
         &self,
-        found: FoundLedger,
+        found: &FoundLedger,
         now: Now,
         boot: Boot,
         limits: &EffectiveQuota,
     ) -> Option<LedgerWork> {
-        let mut account = Account::new(&found, now, boot, limits);
+        let mut account = Account::new(found, now, boot, limits);
         let follow_up = matches!(found, FoundLedger::Corrupt).then(|| {
             account.work = Work::Reserving(0);
             LedgerWork::Write(account.record(self.uid, now, boot, 0))

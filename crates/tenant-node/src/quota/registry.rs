@@ -226,7 +226,7 @@ impl QuotaRegistry {
                 let Ok(found) = self.read(tenant.uid()).await else {
                     return tenant.load_failed();
                 };
-                match tenant.loaded(found, self.clock.now(), self.clock.boot(), limits) {
+                match tenant.loaded(&found, self.clock.now(), self.clock.boot(), limits) {
                     Some(LedgerWork::Write(record)) => record,
                     Some(LedgerWork::Read) | None => return,
                 }
