@@ -10,10 +10,12 @@ use tenantry_types::TenantUid;
 
 const SHARDS: usize = 64;
 
+type Shard<V> = RwLock<HashMap<TenantUid, Arc<V>>>;
+
 /// Shared values by tenant.
 #[derive(Debug)]
 pub(crate) struct TenantMap<V> {
-    shards: Box<[RwLock<HashMap<TenantUid, Arc<V>>>]>,
+    shards: Box<[Shard<V>]>,
 }
 
 impl<V> Default for TenantMap<V> {
@@ -60,7 +62,7 @@ impl<V> TenantMap<V> {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose the shard")]
-    fn shard(&self, uid: TenantUid) -> &RwLock<HashMap<TenantUid, Arc<V>>> {
+    fn shard(&self, uid: TenantUid) -> &Shard<V> {
         // Both halves, so that time-ordered uids spread as well as random ones.
         let bits = uid.as_u128();
         let mixed = ((bits >> 64) as u64 ^ bits as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -2,13 +2,6 @@
 //!
 //! `REWRITE_GOLDEN=1 cargo test -p tenant-node --test exposition` writes the golden file anew; read the difference.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    unreachable_pub,
-    reason = "a test says what went wrong by panicking"
-)]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,13 +22,18 @@ fn answers(successes: u64) -> ClassCounts {
     counts
 }
 
+#[expect(clippy::unwrap_used, reason = "digits make a valid name")]
+fn name_of(number: u64) -> TenantName {
+    TenantName::new(&format!("tenant-{number}")).unwrap()
+}
+
 /// A sample of tenant number `number`, all figures derived from it.
 fn sample(number: u64, requests: u64) -> Sample {
     let mut response_times = ResponseHistogram::default();
     response_times.buckets[4] = (requests, requests as f64 * 0.0075);
     response_times.buckets[14] = (1, 45.0);
     Sample {
-        name: TenantName::new(&format!("tenant-{number}")).unwrap(),
+        name: name_of(number),
         usage: TenantUsage {
             tenant: TenantUid::from_u128(u128::from(number)),
             epoch: Epoch(1),

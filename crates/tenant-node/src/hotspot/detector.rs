@@ -293,6 +293,7 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn a_class_rises_after_three_samples_and_falls_after_a_quiet_day() {
         use Tier::{Large, Medium, Micro, Small};
         let cases: [(Option<Tier>, &[(u64, u64)], &[(usize, Tier, Tier)]); 8] = [

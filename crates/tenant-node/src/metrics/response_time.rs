@@ -145,7 +145,8 @@ mod tests {
 
             // The answer of that rank lies in the bucket that the quantile lies in.
             seen.sort_unstable();
-            let rank = (1..=seen.len()).find(|rank| *rank as f64 >= q * seen.len() as f64).unwrap_or(seen.len());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 80")]
+            let rank = ((q * seen.len() as f64).ceil() as usize).clamp(1, seen.len());
             let exact = seen[rank - 1] as f64 / 1e6;
             let bucket = bucket_of(exact);
             let lower = if bucket == 0 { 0.0 } else { UPPER_BOUNDS_SECONDS[bucket - 1] };
