@@ -1,0 +1,39 @@
+//! `tenantctl cluster`.
+
+use clap::Subcommand;
+use control_client::ControlClient;
+use tenantry_proto::v1;
+use tenantry_types::MemberId;
+
+use crate::failure::Failure;
+use crate::output::{Printer, json, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show the members, the leader and how far each is
+    Status,
+    /// Make the answering member write a snapshot and compact its log behind it
+    Snapshot,
+    /// Ask the leader to hand over to another member
+    TransferLeadership { id: MemberId },
+}
+
+pub(crate) async fn run(command: ClusterCommand, client: &ControlClient, printer: &Printer) -> Result<(), Failure> {
+    let cluster = client.cluster();
+    match command {
+        ClusterCommand::Status => {
+            let request = v1::GetClusterStatusRequest { local_only: false };
+            let status = cluster.get_cluster_status(request).await?;
+            printer.print(&json::ClusterStatus::from(&status), || table::cluster(&status))
+        }
+        ClusterCommand::Snapshot => {
+            let v1::TakeSnapshotResponse { index } = cluster.take_snapshot(v1::TakeSnapshotRequest {}).await?;
+            printer.print(&json::Snapshot { index }, || format!("snapshot up to index {index}"))
+        }
+        ClusterCommand::TransferLeadership { id } => {
+            let request = v1::TransferLeadershipRequest { member_id: id.get() };
+            let v1::TransferLeadershipResponse { leader_id } = cluster.transfer_leadership(request).await?;
+            printer.print(&json::Leadership { leader_id }, || format!("member {leader_id} leads"))
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `tenantctl tenant`.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use control_client::ControlClient;
+use tenantry_proto::v1;
+use tenantry_types::{NodeId, TenantName, TenantUid, Tier};
+
+use super::advance_page;
+use super::tenant_spec::{SpecArguments, UpdateArguments};
+use crate::arguments::duration;
+use crate::failure::Failure;
+use crate::output::protocol_names::tier_message;
+use crate::output::{Printer, json, table};
+use crate::resource_name;
+
+/// How many tenants to ask for at once.
+const PAGE: i32 = 500;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Create a tenant and place it on a node
+    Create {
+        /// A DNS label: a-z, 0-9 and -
+        name: TenantName,
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+    /// Show one tenant
+    Get { name: TenantName },
+    /// List tenants by name
+    List(ListArguments),
+    /// Change what is given, leave the rest
+    Update(UpdateArguments),
+    /// Stop serving a tenant; its data is kept until the purge time
+    Delete {
+        name: TenantName,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Only if the tenant still has this etag
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
+    },
+    /// Serve a deleted tenant again
+    Undelete {
+        /// Its uid, as `tenant list --show-deleted` shows it
+        uid: TenantUid,
+    },
+    /// Show what a tenant was measured to use
+    Usage { name: TenantName },
+    /// Sign a bearer token for a tenant's HTTP endpoint
+    Token {
+        name: TenantName,
+        /// Read only, or everything that a tenant may do
+        #[arg(long, value_enum)]
+        scope: Scope,
+        /// How long it is good for, such as 24h or 7d
+        #[arg(long, default_value = "24h", value_parser = duration)]
+        ttl: Duration,
+    },
+}
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ListArguments {
+    /// Only names that start with this
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Only tenants on this node
+    #[arg(long)]
+    node: Option<NodeId>,
+    /// Only tenants of this tier
+    #[arg(long)]
+    tier: Option<Tier>,
+    /// Deleted ones, too
+    #[arg(long)]
+    show_deleted: bool,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Scope {
+    Ro,
+    Full,
+}
+
+pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer: &Printer) -> Result<(), Failure> {
+    let admin = client.admin();
+    match command {
+        TenantCommand::Create { name, spec } => {
+            let request = create_request(&name, &spec)?;
+            print(printer, admin.create_tenant(request).await?.tenant)
+        }
+        TenantCommand::Get { name } => {
+            let name = resource_name::tenant(&name);
+            print(printer, admin.get_tenant(v1::GetTenantRequest { name }).await?.tenant)
+        }
+        TenantCommand::List(arguments) => {
+            let tenants = list(&arguments, client).await?;
+            let rows: Vec<_> = tenants.iter().map(json::Tenant::from).collect();
+            printer.print(&rows, || table::tenants(&tenants, arguments.show_deleted))
+        }
+        TenantCommand::Update(arguments) => print(printer, admin.update_tenant(arguments.request()?).await?.tenant),
+        TenantCommand::Delete { name, yes, etag } => {
+            if !yes {
+                confirm(&name)?;
+            }
+            let request = v1::DeleteTenantRequest {
+                name: resource_name::tenant(&name),
+                etag,
+                ..v1::DeleteTenantRequest::default()
+            };
+            print(printer, admin.delete_tenant(request).await?.tenant)
+        }
+        TenantCommand::Undelete { uid } => {
+            let request = v1::UndeleteTenantRequest {
+                name: resource_name::tenant_by_uid(uid),
+                ..v1::UndeleteTenantRequest::default()
+            };
+            print(printer, admin.undelete_tenant(request).await?.tenant)
+        }
+        TenantCommand::Usage { name } => {
+            let name = resource_name::tenant(&name);
+            let answer = admin.get_tenant_usage(v1::GetTenantUsageRequest { name }).await?;
+            printer.print(&json::Usage::from(&answer), || table::usage(&answer))
+        }
+        TenantCommand::Token { name, scope, ttl } => {
+            let scope = match scope {
+                Scope::Ro => v1::TokenScope::ReadOnly,
+                Scope::Full => v1::TokenScope::Full,
+            };
+            let request = v1::CreateTenantTokenRequest {
+                name: resource_name::tenant(&name),
+                scope: scope.into(),
+                ttl_seconds: ttl.as_secs().max(1),
+            };
+            let answer = admin.create_tenant_token(request).await?;
+            // The bare token, so that a shell can take it: TOKEN=$(tenantctl tenant token …).
+            printer.print(&json::Token::from(&answer), || answer.token.clone())
+        }
+    }
+}
+
+fn print(printer: &Printer, tenant: Option<v1::Tenant>) -> Result<(), Failure> {
+    let tenant = tenant.ok_or(Failure::Answer("without a tenant"))?;
+    printer.print(&json::Tenant::from(&tenant), || table::tenant(&tenant))
+}
+
+fn create_request(name: &TenantName, spec: &SpecArguments) -> Result<v1::CreateTenantRequest, Failure> {
+    if spec.max_tier.is_some() && !spec.auto {
+        return Err(Failure::usage("--max-tier needs --auto"));
+    }
+    Ok(v1::CreateTenantRequest {
+        tenant_id: name.to_string(),
+        spec: Some(spec.message()?),
+        ..v1::CreateTenantRequest::default()
+    })
+}
+
+async fn list(arguments: &ListArguments, client: &ControlClient) -> Result<Vec<v1::Tenant>, Failure> {
+    let mut request = v1::ListTenantsRequest {
+        page_size: PAGE,
+        page_token: String::new(),
+        name_prefix: arguments.prefix.clone(),
+        node: arguments.node.as_ref().map_or_else(String::new, resource_name::node),
+        tier: tier_message(arguments.tier).into(),
+        show_deleted: arguments.show_deleted,
+    };
+    let mut tenants = Vec::new();
+    loop {
+        let page = client.admin().list_tenants(request.clone()).await?;
+        tenants.extend(page.tenants);
+        if !advance_page(&mut request.page_token, page.next_page_token)? {
+            return Ok(tenants);
+        }
+    }
+}
+
+/// Asks on a terminal. A script that does not say `--yes` meant what it says, too.
+fn confirm(name: &TenantName) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "Stop serving tenant {name}? Type its name to confirm: ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == name.as_str() {
+        Ok(())
+    } else {
+        Err(Failure::Declined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_created_tenant_leaves_to_the_server_what_is_not_given() {
+        let name = TenantName::new("acme").unwrap();
+        let request = create_request(&name, &SpecArguments::default()).unwrap();
+        let spec = v1::TenantSpec {
+            quota: Some(v1::QuotaOverrides::default()),
+            ..v1::TenantSpec::default()
+        };
+        assert_eq!((request.tenant_id.as_str(), request.spec), ("acme", Some(spec)));
+    }
+
+    #[test]
+    fn a_largest_tier_needs_auto() {
+        let name = TenantName::new("acme").unwrap();
+        let mut spec = SpecArguments {
+            max_tier: Some(Tier::Large),
+            ..SpecArguments::default()
+        };
+        assert!(create_request(&name, &spec).is_err());
+        spec.auto = true;
+        let message = create_request(&name, &spec).unwrap().spec.unwrap();
+        assert_eq!(
+            (message.tier_mode(), message.max_tier()),
+            (v1::TierMode::Auto, v1::Tier::Large)
+        );
+    }
+}
