@@ -293,3 +293,21 @@ async fn a_dropped_report_never_lends_its_answer_to_the_next_batch() {
     assert_eq!(reporter.report(batch(5)).await.unwrap().acknowledged_sequence, 6);
     assert_eq!(member.reported.lock().unwrap().last(), Some(&(2, 5)));
 }
+
+#[tokio::test]
+async fn calls_watches_and_reports_run_in_tasks_of_their_own() {
+    let member = Member::start([Reply::Answer]).await;
+    *member.routing.lock().unwrap() = [(vec![snapshot(CLUSTER, 5)], End::Silent)].into();
+    *member.events.lock().unwrap() = [(vec![event(1)], End::Silent)].into();
+    let client = client(&[&member.endpoint], options());
+    let mut routing = RoutingWatch::new(client.clone(), String::new(), RoutingPosition::default());
+    let mut events = EventWatch::new(client.clone(), EventFilter::default(), EventStart::OnlyNew);
+    let mut reporter = EventReporter::new(client.clone());
+    let routing = tokio::spawn(async move { routing.next().await.is_ok() });
+    let events = tokio::spawn(async move { events.next().await.is_ok() });
+    let reported = tokio::spawn(async move { reporter.report(batch(1)).await.is_ok() });
+    let created = tokio::spawn(async move { client.admin().create_tenant(Default::default()).await.is_ok() });
+    for task in [routing, events, reported, created] {
+        assert!(timeout(BOUND, task).await.unwrap().unwrap());
+    }
+}

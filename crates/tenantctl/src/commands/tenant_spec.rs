@@ -149,7 +149,7 @@ impl UpdateArguments {
         }
         for unset in &self.unset {
             let path = unset.path();
-            if paths.contains(&path) && !(self.pinned && *unset == Unset::MaxTier) {
+            if self.spec.paths().any(|given| given == path) {
                 return Err(Failure::usage(format!("{path} is both given and --unset")));
             }
             if !paths.contains(&path) {
