@@ -8,7 +8,7 @@ use crate::failure::Failure;
 const KNOWN: [&str; 3] = ["TENANTRY_ENDPOINT", "TENANTRY_CTL_TIMEOUT", "TENANTRY_CTL_OUTPUT"];
 
 /// Misspellings that nothing else in the system reads.
-const MISSPELT: [&str; 2] = ["TENANTRY_ENDPOINTS", "TENANTRY_CONTROL_ENDPOINT"];
+const MISSPELT: [&str; 1] = ["TENANTRY_ENDPOINTS"];
 
 /// # Errors
 /// Names the first key that was probably meant for this program.

@@ -147,10 +147,9 @@ impl UpdateArguments {
             // A pinned tier has no largest one: what an earlier --max-tier set must go.
             paths.extend(["spec.tier_mode", "spec.max_tier"]);
         }
-        let given = paths.clone();
         for unset in &self.unset {
             let path = unset.path();
-            if given.contains(&path) && !(self.pinned && *unset == Unset::MaxTier) {
+            if self.spec.paths().any(|given| given == path) {
                 return Err(Failure::usage(format!("{path} is both given and --unset")));
             }
             if !paths.contains(&path) {

@@ -26,6 +26,13 @@ pub(crate) enum TierCommand {
 }
 
 pub(crate) async fn run(command: TierCommand, client: &ControlClient, printer: &Printer) -> Result<(), Failure> {
+    if let TierCommand::Update {
+        quota, weight: None, ..
+    } = &command
+        && *quota == QuotaArguments::default()
+    {
+        return Err(Failure::usage("nothing to change").with_hint("`tenantctl tier update --help` lists what can be"));
+    }
     let tiers = client.admin().list_tiers(v1::ListTiersRequest {}).await?.tiers;
     let shown = match command {
         TierCommand::List => tiers,
@@ -35,7 +42,7 @@ pub(crate) async fn run(command: TierCommand, client: &ControlClient, printer: &
                 .find(|definition| definition.tier() == tier_message(Some(tier)))
                 .ok_or(Failure::Answer("without that tier"))?;
             let request = v1::UpdateTierRequest {
-                definition: Some(changed(definition, &quota, weight)?),
+                definition: Some(changed(definition, &quota, weight)),
                 request_id: String::new(),
             };
             let answer = client.admin().update_tier(request).await?;
@@ -46,17 +53,10 @@ pub(crate) async fn run(command: TierCommand, client: &ControlClient, printer: &
     printer.print(&rows, || table::tiers(&shown))
 }
 
-fn changed(
-    mut definition: v1::TierDefinition,
-    quota: &QuotaArguments,
-    weight: Option<u32>,
-) -> Result<v1::TierDefinition, Failure> {
-    if *quota == QuotaArguments::default() && weight.is_none() {
-        return Err(Failure::usage("nothing to change").with_hint("`tenantctl tier update --help` lists what can be"));
-    }
+fn changed(mut definition: v1::TierDefinition, quota: &QuotaArguments, weight: Option<u32>) -> v1::TierDefinition {
     quota.apply_to(definition.quota.get_or_insert_default());
     definition.weight = weight.unwrap_or(definition.weight);
-    Ok(definition)
+    definition
 }
 
 #[cfg(test)]
@@ -78,12 +78,11 @@ mod tests {
             requests_per_day: Some(11),
             ..QuotaArguments::default()
         };
-        let after = changed(definition, &quota, None).unwrap();
+        let after = changed(definition, &quota, None);
         let limits = after.quota.unwrap();
         assert_eq!(
             (limits.requests_per_day, limits.database_bytes, after.weight),
             (11, 20, 3)
         );
-        assert!(changed(definition, &QuotaArguments::default(), None).is_err());
     }
 }

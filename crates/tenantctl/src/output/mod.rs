@@ -5,6 +5,9 @@ pub(crate) mod protocol_names;
 pub(crate) mod table;
 mod units;
 
+#[cfg(test)]
+mod golden;
+
 use std::io::{self, Write as _};
 
 use serde::Serialize;

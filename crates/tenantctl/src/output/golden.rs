@@ -1,0 +1,346 @@
+//! The whole output for fixed messages, against the files in `golden/`. `TENANTRY_GOLDEN=write cargo test -p tenantctl`
+//! rewrites them; read the difference before you keep it.
+
+use std::path::Path;
+
+use serde::Serialize;
+use tenantry_proto::v1::{self, event_detail::Kind, event_origin::Origin};
+
+use super::{json, table};
+
+fn check(file: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/output/golden")
+        .join(file);
+    if std::env::var_os("TENANTRY_GOLDEN").is_some_and(|mode| mode == "write") {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(actual, expected, "{file}");
+}
+
+fn check_json(file: &str, value: &impl Serialize) {
+    check(file, &(serde_json::to_string_pretty(value).unwrap() + "\n"));
+}
+
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+fn quota() -> v1::Quota {
+    v1::Quota {
+        database_bytes: 1 << 20,
+        requests_per_day: 10_000,
+        burst: Some(v1::Burst {
+            requests_per_second: 5,
+            size: 10,
+        }),
+        concurrent_requests: 20,
+        query_time_ms: 5_000,
+        memory_bytes: 200 << 20,
+        cpu_millicores: 100,
+        result_bytes: 64 << 20,
+        request_bytes: 16 << 20,
+    }
+}
+
+fn acme() -> v1::Tenant {
+    v1::Tenant {
+        name: "tenants/acme".into(),
+        uid: "0123456789abcdef0123456789abcdef".into(),
+        spec: Some(v1::TenantSpec {
+            tier: v1::Tier::Small.into(),
+            tier_mode: v1::TierMode::Auto.into(),
+            max_tier: v1::Tier::Large.into(),
+            quota: Some(v1::QuotaOverrides {
+                database_bytes: Some(1 << 20),
+                ..Default::default()
+            }),
+            durability: v1::Durability::Local.into(),
+            labels: [("team".to_owned(), "blue".to_owned())].into(),
+            domains: vec!["db.acme.example".into()],
+        }),
+        status: Some(v1::TenantStatus {
+            state: v1::TenantState::Active.into(),
+            placement: Some(v1::Placement {
+                node: "nodes/node-1".into(),
+                epoch: 3,
+            }),
+            observed_class: v1::Tier::Micro.into(),
+            effective_quota: Some(quota()),
+        }),
+        etag: "42".into(),
+        create_time: at(1_700_000_000),
+        update_time: at(1_700_000_060),
+        delete_time: None,
+        purge_time: None,
+    }
+}
+
+/// Deleted, never placed, of a tier that this program does not know, and with a name that would colour a terminal.
+fn odd() -> v1::Tenant {
+    v1::Tenant {
+        name: "tenants/odd\u{1b}[31m".into(),
+        uid: "f".repeat(32),
+        spec: Some(v1::TenantSpec {
+            tier: 99,
+            ..Default::default()
+        }),
+        status: Some(v1::TenantStatus {
+            state: v1::TenantState::Deleted.into(),
+            ..Default::default()
+        }),
+        delete_time: at(1_700_000_100),
+        purge_time: at(1_700_086_500),
+        ..Default::default()
+    }
+}
+
+fn usage(full: bool) -> v1::GetTenantUsageResponse {
+    let later = |value| full.then_some(value);
+    v1::GetTenantUsageResponse {
+        usage: Some(v1::TenantUsage {
+            tenant_uid: "0123456789abcdef0123456789abcdef".into(),
+            epoch: 3,
+            measure_time: at(1_700_000_200),
+            quota: Some(quota()),
+            requests_last_day: 1_234,
+            concurrent_requests: 3,
+            database_bytes: 786_432,
+            wal_bytes: 32_768,
+            free_bytes: 4_096,
+            growth_bytes_per_hour: later(-1_536.0),
+            peak_requests_per_minute: 77,
+            average_response_seconds: later(0.0021),
+            error_ratio: later(0.015),
+            cpu_millicores: 12,
+            memory_bytes: 3 << 20,
+            rows_read: 1_000_000,
+            rows_written: 5,
+            observed_class: v1::Tier::Small.into(),
+            hotspot_score: 0.42,
+        }),
+        node: "nodes/node-1".into(),
+    }
+}
+
+fn node() -> v1::Node {
+    v1::Node {
+        name: "nodes/node-1".into(),
+        spec: Some(v1::NodeSpec {
+            data_address: "127.0.0.1:8401".into(),
+            peer_address: "127.0.0.1:8421".into(),
+            ops_address: "127.0.0.1:8411".into(),
+            max_tenants: 1_000,
+            disk_bytes: 10 << 30,
+            zone: "a".into(),
+            labels: Default::default(),
+        }),
+        scheduling: v1::NodeScheduling::Cordoned.into(),
+        incarnation: 1_700_000_000_000,
+        etag: "7".into(),
+        register_time: at(1_700_000_000),
+        availability: v1::NodeAvailability::Up.into(),
+        load: Some(v1::NodeLoad {
+            open_tenants: 12,
+            requests_per_minute: 3_400,
+            cpu_millicores: 250,
+            disk_used_bytes: 1 << 30,
+            disk_free_bytes: 9 << 30,
+        }),
+        placed_tenants: 57,
+    }
+}
+
+fn cluster() -> v1::GetClusterStatusResponse {
+    let member = |member_id, role: v1::MemberRole| v1::MemberStatus {
+        member_id,
+        address: format!("127.0.0.1:740{member_id}"),
+        role: role.into(),
+        term: 4,
+        commit_index: 120,
+        applied_index: 119,
+        first_log_index: 90,
+        last_log_index: 121,
+        snapshot_index: 89,
+        state_digest: 0xdead_beef,
+        storage_error: String::new(),
+    };
+    v1::GetClusterStatusResponse {
+        cluster_uid: "00000000000000000000000000000007".into(),
+        leader_id: 2,
+        members: vec![
+            member(1, v1::MemberRole::Follower),
+            member(2, v1::MemberRole::Leader),
+            member(3, v1::MemberRole::Unspecified),
+        ],
+        answered_by: 1,
+        tenants: 1_500,
+        nodes: 2,
+    }
+}
+
+fn events() -> Vec<v1::Event> {
+    let terms = Some(v1::ScoreTerms {
+        database: 1.0,
+        requests: 0.5,
+        cpu: 0.75,
+        memory: 0.1,
+    });
+    let (small, medium) = (v1::Tier::Small.into(), v1::Tier::Medium.into());
+    let kinds = [
+        (
+            "hotspot-raised",
+            Kind::HotspotRaised(v1::HotspotRaised { score: 0.81, terms }),
+        ),
+        (
+            "hotspot-cleared",
+            Kind::HotspotCleared(v1::HotspotCleared { score: 0.3, terms }),
+        ),
+        (
+            "class-changed",
+            Kind::ClassChanged(v1::ClassChanged {
+                from: small,
+                to: medium,
+                database_bytes: 200 << 20,
+                requests_last_day: 12_000,
+            }),
+        ),
+        (
+            "tier-changed",
+            Kind::TierChanged(v1::TierChanged {
+                from: small,
+                to: medium,
+            }),
+        ),
+        (
+            "quota-crossed",
+            Kind::QuotaCrossed(v1::QuotaCrossed {
+                quota: v1::QuotaKind::Database.into(),
+                percent: 95,
+                used: 1_000_000,
+                limit: 1 << 20,
+            }),
+        ),
+        (
+            "node-registered",
+            Kind::NodeRegistered(v1::NodeRegistered { incarnation: 9 }),
+        ),
+        (
+            "events-dropped",
+            Kind::EventsDropped(v1::EventsDropped { count: 1_234 }),
+        ),
+    ];
+    let about_node = |kind: &str| matches!(kind, "node-registered" | "events-dropped");
+    let event = |(index, (kind, detail)): (u64, (&str, Kind))| v1::Event {
+        sequence: index + 1,
+        occur_time: at(1_700_000_000),
+        severity: v1::EventSeverity::Warning.into(),
+        origin: Some(v1::EventOrigin {
+            origin: Some(if kind == "tier-changed" {
+                Origin::ControlPlane(v1::ControlPlaneOrigin { member_id: 2 })
+            } else {
+                Origin::Node(v1::NodeOrigin {
+                    node: "nodes/node-1".into(),
+                    incarnation: 9,
+                    sequence: 5,
+                })
+            }),
+        }),
+        tenant: if about_node(kind) {
+            String::new()
+        } else {
+            "tenants/acme".into()
+        },
+        tenant_uid: String::new(),
+        kind: kind.into(),
+        detail: Some(v1::EventDetail { kind: Some(detail) }),
+    };
+    (0_u64..).zip(kinds).map(event).collect()
+}
+
+#[test]
+fn tenants_print_as_agreed() {
+    check("tenant.txt", &table::tenant(&acme()));
+    check("tenants.txt", &table::tenants(&[acme(), odd()], true));
+    let rows = [json::Tenant::from(&acme()), json::Tenant::from(&odd())];
+    check_json("tenants.json", &rows);
+}
+
+#[test]
+fn usage_prints_as_agreed_with_and_without_enough_data() {
+    check("usage.txt", &table::usage(&usage(true)));
+    check("usage_early.txt", &table::usage(&usage(false)));
+    check_json("usage.json", &json::Usage::from(&usage(true)));
+    let none = v1::GetTenantUsageResponse {
+        usage: None,
+        node: "nodes/node-1".into(),
+    };
+    assert_eq!(
+        table::usage(&none),
+        "not enough data yet: node-1 has not reported the tenant"
+    );
+    check_json("usage_none.json", &json::Usage::from(&none));
+}
+
+#[test]
+fn tiers_and_nodes_print_as_agreed() {
+    let tier = v1::TierDefinition {
+        tier: v1::Tier::Small.into(),
+        quota: Some(quota()),
+        weight: 2,
+        observed_above_bytes: 10 << 20,
+        observed_above_requests: 1_000,
+    };
+    check("tiers.txt", &table::tiers(&[tier]));
+    check_json("tiers.json", &[json::Tier::from(&tier)]);
+    let silent = v1::Node {
+        name: "nodes/node-2".into(),
+        availability: v1::NodeAvailability::Unknown.into(),
+        ..Default::default()
+    };
+    check("nodes.txt", &table::nodes(&[node(), silent.clone()]));
+    check("node.txt", &table::node(&node()));
+    check_json("nodes.json", &[json::Node::from(&node()), json::Node::from(&silent)]);
+}
+
+#[test]
+fn the_cluster_prints_as_agreed() {
+    check("cluster.txt", &table::cluster(&cluster()));
+    check_json("cluster.json", &json::ClusterStatus::from(&cluster()));
+}
+
+#[test]
+fn an_explanation_prints_as_agreed() {
+    let candidate = |node: &str, rejection: &str, load| v1::PlacementCandidate {
+        node: node.into(),
+        rejection: rejection.into(),
+        load,
+    };
+    let answer = v1::ExplainPlacementResponse {
+        node: "nodes/node-1".into(),
+        candidates: vec![
+            candidate("nodes/node-1", "", 0.25),
+            candidate("nodes/node-2", "", 0.5),
+            candidate("nodes/node-3", "cordoned", 0.0),
+        ],
+    };
+    check("explanation.txt", &table::explanation(&answer));
+    check_json("explanation.json", &json::Explanation::from(&answer));
+}
+
+#[test]
+fn every_kind_of_event_prints_as_agreed() {
+    let events = events();
+    check(
+        "events.txt",
+        &events
+            .iter()
+            .map(|event| table::event_line(event) + "\n")
+            .collect::<String>(),
+    );
+    let line = |value: json::EventLine| serde_json::to_string(&value).unwrap() + "\n";
+    let mut lines: String = events.iter().map(|event| line(json::EventLine::event(event))).collect();
+    lines += &line(json::EventLine::gap(20));
+    check("events.jsonl", &lines);
+}
