@@ -43,7 +43,17 @@ type Sender = mpsc::Sender<Result<NotificationServiceWatchResponse, Status>>;
 /// Feeds `out` with events after `cursor` until the watcher leaves. `cursor` of `None` starts with what happens next.
 pub async fn event_stream(published: PublishedState, cursor: Option<EventSequence>, filter: EventFilter, out: Sender) {
     let mut applied = published.revision();
-    let mut cursor = cursor.unwrap_or_else(|| published.current().state.last_event());
+    let mut cursor = match cursor {
+        Some(cursor) => cursor,
+        None => {
+            let newest = published.current().state.last_event();
+            // At once, so that a watcher which is cut off before the first event can resume where it began.
+            if !send(&out, Part::Bookmark(v1::EventBookmark { sequence: newest.get() })).await {
+                return;
+            }
+            newest
+        }
+    };
     loop {
         applied.borrow_and_update();
         let state = published.current().state.clone();

@@ -286,8 +286,8 @@ impl ActiveSession<'_> {
             self.write_permit,
             &self.limits,
             self.turn,
-            // EXPLAIN only tells how a write would be done.
-            compiled.readonly() || compiled.is_explain() != 0,
+            // EXPLAIN only tells how a write would be done. PRAGMA optimize says that it reads, and runs ANALYZE.
+            (compiled.readonly() && !(is_pragma && statement::mentions_optimize(sql))) || compiled.is_explain() != 0,
         ) {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,

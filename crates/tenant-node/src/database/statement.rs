@@ -177,6 +177,11 @@ fn parameter_index(statement: &Statement<'_>, name: &str) -> Option<usize> {
 
 /// Steps through a bound statement.
 ///
+/// Whether a statement that runs a pragma could be `PRAGMA optimize`, under any spelling.
+pub(super) fn mentions_optimize(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains("optimize")
+}
+
 /// A result that is too large undoes a writing statement; SQLite then also undoes the transaction around it.
 pub(super) fn step(
     connection: &TenantConnection,
@@ -270,7 +275,13 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), int(*value)))
                 .collect()
         };
-        let cases: [(&str, &[i64], Vec<(String, Value)>, Result<i64, &str>); 9] = [
+        type Case = (
+            &'static str,
+            &'static [i64],
+            Vec<(String, Value)>,
+            Result<i64, &'static str>,
+        );
+        let cases: [Case; 9] = [
             ("select ?", &[7], named(&[]), Ok(7)),
             (
                 "select :a + @b + $c",
