@@ -319,3 +319,120 @@ pub fn replay(history: &[Envelope]) -> State {
     }
     state
 }
+
+/// Commands that all change something, at least one of every kind, each under a request id of its own. A new kind of
+/// command does not compile until it is listed here.
+#[must_use]
+#[expect(clippy::expect_used, reason = "the texts are fixed")]
+pub fn every_command_once() -> Vec<Envelope> {
+    let tenant = tenant_of(Tier::Small, TierPolicy::Auto { max_tier: Tier::Large });
+    let uid = tenant.uid;
+    let node = node_id("n1");
+    let node_spec = |port: u16| NodeSpec {
+        endpoints: NodeEndpoints {
+            data: format!("127.0.0.1:{port}"),
+            peer: "127.0.0.1:8421".to_owned(),
+            ops: "127.0.0.1:8411".to_owned(),
+        },
+        capacity: NodeCapacity {
+            max_tenants: 100,
+            disk: ByteSize(1 << 40),
+        },
+        zone: "a".to_owned(),
+        labels: Labels::new([("disk".to_owned(), "nvme".to_owned())].into()).expect("short pairs"),
+    };
+    let spec = TenantSpec {
+        labels: Labels::new([("plan".to_owned(), "gold".to_owned())].into()).expect("short pairs"),
+        domains: vec![DomainName::new("db.acme.example").expect("a domain")],
+        durability: Durability::Replicated,
+        ..tenant.spec
+    };
+    let register = |name: &str, port| Command::RegisterNode {
+        id: node_id(name),
+        incarnation: Incarnation(1),
+        spec: node_spec(port),
+    };
+    let commands = vec![
+        initialize(1),
+        register("n1", 8401),
+        register("n2", 8402),
+        Command::SetNodeScheduling {
+            id: node_id("n2"),
+            scheduling: Scheduling::Cordoned,
+        },
+        Command::UpdateTier {
+            definition: TierDefinition {
+                weight: 3,
+                ..*Tiers::default().get(Tier::Small)
+            },
+        },
+        Command::CreateTenant {
+            uid,
+            name: tenant.name,
+            spec: tenant.spec,
+            node: Some(node.clone()),
+        },
+        Command::UpdateTenant {
+            uid,
+            expected: Some(Revision(6)),
+            spec,
+        },
+        Command::RecordEvents {
+            node,
+            incarnation: Incarnation(1),
+            events: vec![ReportedEvent {
+                sequence: ReportSequence(1),
+                occurred_at: UnixMillis(99),
+                tenant: Some(uid),
+                detail: EventDetail::ClassChanged {
+                    from: Tier::Small,
+                    to: Tier::Medium,
+                    database_bytes: 1 << 30,
+                    requests_last_day: 5,
+                },
+            }],
+            tier_changes: vec![TierDecision {
+                uid,
+                from: Tier::Small,
+                to: Tier::Medium,
+            }],
+        },
+        Command::PlaceTenant {
+            uid,
+            node: node_id("n2"),
+            expected_epoch: Epoch(1),
+        },
+        Command::DeleteTenant {
+            uid,
+            expected: None,
+            purge_at: UnixMillis(1_000_000),
+        },
+        Command::UndeleteTenant { uid },
+    ];
+    for command in &commands {
+        match command {
+            Command::InitializeCluster { .. }
+            | Command::CreateTenant { .. }
+            | Command::UpdateTenant { .. }
+            | Command::DeleteTenant { .. }
+            | Command::UndeleteTenant { .. }
+            | Command::PlaceTenant { .. }
+            | Command::UpdateTier { .. }
+            | Command::RegisterNode { .. }
+            | Command::SetNodeScheduling { .. }
+            | Command::RecordEvents { .. } => {}
+        }
+    }
+    (1_u64..)
+        .zip(commands)
+        .map(|(number, command)| Envelope {
+            now: UnixMillis(100 + number),
+            proposed_by: member_id(1),
+            request: Some(Request {
+                id: RequestId::from_u128(number.into()),
+                fingerprint: Fingerprint(number),
+            }),
+            command,
+        })
+        .collect()
+}
