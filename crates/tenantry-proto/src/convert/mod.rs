@@ -12,6 +12,8 @@ mod notification_service;
 mod placement_service;
 mod quota;
 pub mod tenant;
+#[cfg(test)]
+mod tests;
 pub mod tier;
 mod time;
 pub mod update_mask;

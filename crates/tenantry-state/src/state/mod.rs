@@ -8,6 +8,8 @@ mod check;
 mod read;
 mod records;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod tiers;
 
 use std::sync::Arc;

@@ -109,10 +109,7 @@ impl State {
 
     /// All tenants in the order of [`TenantKey`], from behind `after` on.
     pub fn tenants_after(&self, after: Option<&TenantKey>) -> impl Iterator<Item = &Arc<Tenant>> {
-        let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
-        self.by_name
-            .range((start, Bound::Unbounded))
-            .filter_map(|key| self.tenants.get(&key.uid))
+        self.tenants_from("", after)
     }
 
     /// At most `limit` tenants from behind `after` on. A tenant that is there before the first page and after the last
@@ -132,7 +129,7 @@ impl State {
         TenantPage { tenants, next }
     }
 
-    /// Like `tenants_after`, but skips ahead to a prefix that is itself a valid name.
+    /// Tenants behind `after`, without those before the prefix if that is itself a valid name.
     fn tenants_from(&self, prefix: &str, after: Option<&TenantKey>) -> impl Iterator<Item = &Arc<Tenant>> {
         let prefix_key = TenantName::new(prefix).ok().map(|name| TenantKey {
             name,
