@@ -1,11 +1,12 @@
 //! Hrana over HTTP, versions 2 and 3 with JSON: the protocol of the libSQL SDKs.
 //!
-//! [`HranaService`] answers version probes and pipelines. It reads the body (only here, and bounded), takes the stream that
+//! [`HranaService`] answers version probes, pipelines and cursors. It reads the body (only here, and bounded), takes the stream that
 //! the baton names, runs the pipeline on a database thread and writes rows straight into the answer. It must not decide who
 //! may call or how often: layers did that before.
 
 mod batch;
 mod baton;
+mod cursor;
 mod json;
 mod pipeline;
 mod problems;

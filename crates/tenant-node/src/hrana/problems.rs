@@ -32,6 +32,16 @@ pub(super) fn unread_body(reason: &str) -> Problem {
     )
 }
 
+/// The answer that we wrote ourselves could not be put into lines: a fault of ours.
+pub(super) fn unwritten(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "a cursor's answer could not be written");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the answer could not be written; the batch has run",
+    )
+}
+
 pub(super) fn large_body(limit_bytes: u64) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,

@@ -74,6 +74,14 @@ struct RawPipeline<'a> {
 }
 
 #[derive(Deserialize)]
+struct RawCursor<'a> {
+    #[serde(default)]
+    baton: Option<String>,
+    #[serde(borrow)]
+    batch: RawBatch<'a>,
+}
+
+#[derive(Deserialize)]
 struct RawRequest<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
@@ -152,15 +160,24 @@ struct RawCondition<'a> {
     conds: Option<Vec<RawCondition<'a>>>,
 }
 
+/// Reads the body of a cursor, as the pipeline of its one batch.
+///
+/// # Errors
+/// Names the first field that is wrong.
+pub(super) fn read_cursor(body: &[u8]) -> Result<Pipeline, Malformed> {
+    let raw: RawCursor<'_> = whole(body)?;
+    Ok(Pipeline {
+        baton: raw.baton,
+        requests: vec![StreamRequest::Batch(steps(raw.batch, "batch")?)],
+    })
+}
+
+/// Reads the body of a pipeline.
+///
 /// # Errors
 /// Names the first field that is wrong.
 pub(super) fn read(body: &[u8]) -> Result<Pipeline, Malformed> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let raw: RawPipeline<'_> = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Malformed {
-        field: error.path().to_string(),
-        reason: error.inner().to_string(),
-    })?;
-    deserializer.end().map_err(|error| malformed(".", error.to_string()))?;
+    let raw: RawPipeline<'_> = whole(body)?;
     let requests = raw
         .requests
         .into_iter()
@@ -171,6 +188,16 @@ pub(super) fn read(body: &[u8]) -> Result<Pipeline, Malformed> {
         baton: raw.baton,
         requests,
     })
+}
+
+fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Malformed {
+        field: error.path().to_string(),
+        reason: error.inner().to_string(),
+    })?;
+    deserializer.end().map_err(|error| malformed(".", error.to_string()))?;
+    Ok(raw)
 }
 
 fn malformed(field: impl Into<String>, reason: impl Into<String>) -> Malformed {

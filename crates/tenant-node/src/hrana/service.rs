@@ -19,9 +19,9 @@ use tower::Service;
 
 use super::baton::BatonKey;
 use super::pipeline::{Finished, PipelineRun, Progress};
-use super::request::{self, Pipeline, StreamRequest};
+use super::request::{self, Malformed, Pipeline, StreamRequest};
 use super::streams::{Parked, StreamSlot, Streams};
-use super::{json, problems};
+use super::{cursor, json, problems};
 use crate::database::{Cancellation, DatabaseError, Databases, Session, StatementLimits, WriteTurn};
 use crate::http::body::{Body, full};
 use crate::http::problem::Problem;
@@ -32,6 +32,17 @@ const PARSED_IN_PLACE_BYTES: usize = 64 << 10;
 
 /// What stands before the results in an answer.
 const RESULTS: &[u8] = b"{\"results\":[";
+
+/// Reads a body as a pipeline.
+type ReadPipeline = fn(&[u8]) -> Result<Pipeline, Malformed>;
+
+/// What a request was answered.
+struct Answered {
+    /// [`RESULTS`] and the results, with commas between.
+    body: Vec<u8>,
+    /// The baton to go on with, unless the stream has ended.
+    baton: Option<String>,
+}
 
 /// Settings of [`HranaService`].
 #[derive(Debug, Clone)]
@@ -120,13 +131,33 @@ impl HranaService {
             )),
             ("/v2" | "/v3", _) => Err(problems::wrong_method("GET")),
             ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline(request).await,
-            ("/v2/pipeline" | "/v3/pipeline", _) => Err(problems::wrong_method("POST")),
+            ("/v3/cursor", &Method::POST) => self.cursor(request).await,
+            ("/v2/pipeline" | "/v3/pipeline" | "/v3/cursor", _) => Err(problems::wrong_method("POST")),
             _ => Err(problems::unknown_path(path)),
         };
         outcome.unwrap_or_else(Problem::into_response)
     }
 
     async fn pipeline(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let Answered { mut body, baton } = self.run(request, request::read).await?;
+        body.extend_from_slice(b"],\"baton\":");
+        match baton {
+            Some(baton) => json::string(&mut body, &baton),
+            None => body.extend_from_slice(b"null"),
+        }
+        body.extend_from_slice(b",\"base_url\":null}");
+        Ok(json_response(body))
+    }
+
+    async fn cursor(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let Answered { body, baton } = self.run(request, request::read_cursor).await?;
+        let element = body.get(RESULTS.len()..).unwrap_or_default();
+        let body = cursor::body(element, baton.as_deref()).map_err(|error| problems::unwritten(&error))?;
+        Ok(json_response(body))
+    }
+
+    /// Reads a request's body and runs what it asks for.
+    async fn run(&self, request: Request<Body>, read: ReadPipeline) -> Result<Answered, Problem> {
         let context = request
             .extensions()
             .get::<TenantContext>()
@@ -137,7 +168,7 @@ impl HranaService {
             quota: context.quota,
         };
         let body = read_body(request.into_body(), limits.quota.request_bytes).await?;
-        let pipeline = self.parse(tenant, body).await?;
+        let pipeline = self.parse(tenant, body, read).await?;
         let (slot, session, sqls) = self.stream(tenant, &pipeline).await?;
         let run = PipelineRun::new(pipeline.requests, sqls, RESULTS, limits.quota.result_bytes);
         let (session, finished) = run_to_end(session, run, limits)
@@ -155,28 +186,21 @@ impl HranaService {
             _ => None,
         };
         let mut body = finished.results;
-        body.push(b']');
         if let Some(failure) = finished.refusal {
             tracing::info!(%tenant, %failure, "a pipeline was refused");
-            body.push(b'}');
+            body.extend_from_slice(b"]}");
             let results =
                 serde_json::from_slice::<Value>(&body).map_or(Value::Null, |mut value| value["results"].take());
             return Err(problems::of_pipeline(&failure, baton, results));
         }
-        body.extend_from_slice(b",\"baton\":");
-        match baton {
-            Some(baton) => json::string(&mut body, &baton),
-            None => body.extend_from_slice(b"null"),
-        }
-        body.extend_from_slice(b",\"base_url\":null}");
-        Ok(json_response(body))
+        Ok(Answered { body, baton })
     }
 
-    async fn parse(&self, tenant: TenantUid, body: Bytes) -> Result<Pipeline, Problem> {
+    async fn parse(&self, tenant: TenantUid, body: Bytes, read: ReadPipeline) -> Result<Pipeline, Problem> {
         let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
-            request::read(&body)
+            read(&body)
         } else {
-            let parsing = self.databases.run_blocking(move || request::read(&body));
+            let parsing = self.databases.run_blocking(move || read(&body));
             parsing.await.map_err(|error| database_problem(tenant, &error))?
         };
         parsed.map_err(|malformed| problems::of_body(&malformed))
