@@ -1,10 +1,12 @@
 //! Members are killed while tenants work: nothing is lost, and no tenant waits for the control plane.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use process_tests::{Cluster, MEMBERS, NODES, first_error, pipeline, skip};
+use process_tests::{Cluster, MEMBERS, NODES, first_error, pipeline, skip, until};
 use serde_json::json;
 
+const PATIENCE: Duration = Duration::from_secs(10);
 const TRACKS: usize = 3_503;
 /// Pieces are a few statements each, so that the load takes long enough to kill somebody meanwhile.
 const PIECE_BYTES: usize = 8 << 10;
@@ -87,7 +89,7 @@ fn a_database_is_loaded_whole_while_the_leader_is_killed_and_the_member_catches_
 fn tenants_are_served_without_any_control_plane_and_nothing_is_lost_when_it_returns() {
     let mut cluster = Cluster::start();
     // Enough of them that each node owns one.
-    let tenants = ["one", "two", "three", "four", "five", "six"];
+    let tenants = ["first", "second", "third", "fourth", "fifth", "sixth"];
     let owners = tenants.map(|tenant| cluster.create_tenant(tenant, &[]));
     assert!(
         (0..NODES).all(|node| owners.contains(&node)),
@@ -97,6 +99,14 @@ fn tenants_are_served_without_any_control_plane_and_nothing_is_lost_when_it_retu
         cluster.run(0, tenant, &["create table t (x)", "insert into t values (1)"]);
     }
     cluster.wait_until_members_agree();
+    // A node writes its copy of the routing table a moment after it began to route by it.
+    for node in ["node-1", "node-2"] {
+        until("the routing table's copy on disk", PATIENCE, || {
+            let copy = std::fs::read(cluster.folder().join(node).join("routing.table")).unwrap_or_default();
+            let holds = |tenant: &&str| copy.windows(tenant.len()).any(|window| window == tenant.as_bytes());
+            tenants.iter().all(holds)
+        });
+    }
     cluster.members.iter_mut().for_each(|member| member.kill());
 
     for tenant in tenants {
