@@ -245,8 +245,8 @@ impl Cluster {
     /// # Errors
     /// When there is no whole answer.
     pub fn sql(&self, node: usize, tenant: &str, statements: &[&str]) -> io::Result<Answer> {
-        let requests = statements.iter().map(|sql| execute(sql)).collect();
-        self.pipeline(node, tenant, &pipeline(requests))
+        let requests: Vec<Value> = statements.iter().map(|sql| execute(sql)).collect();
+        self.pipeline(node, tenant, &pipeline(&requests))
     }
 
     /// Sends a body to a tenant's `/v3/pipeline` through a node.
@@ -344,7 +344,7 @@ pub fn execute(sql: &str) -> Value {
 
 /// A pipeline's body.
 #[must_use]
-pub fn pipeline(requests: Vec<Value>) -> String {
+pub fn pipeline(requests: &[Value]) -> String {
     json!({"baton": null, "requests": requests}).to_string()
 }
 

@@ -1,4 +1,10 @@
 //! What no program of ours may fall over: malformed requests, and options that cannot be used.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
 
 use std::net::TcpListener;
 use std::process::Stdio;

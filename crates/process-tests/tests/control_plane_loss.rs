@@ -1,4 +1,10 @@
 //! Members are killed while tenants work: nothing is lost, and no tenant waits for the control plane.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +67,7 @@ fn a_database_is_loaded_whole_while_the_leader_is_killed_and_the_member_catches_
             cluster.members[leader].kill();
             killed = Some(leader);
         }
-        let body = pipeline(vec![json!({"type": "sequence", "sql": piece})]);
+        let body = pipeline(&[json!({"type": "sequence", "sql": piece})]);
         let answer = cluster.pipeline(0, "acme", &body).unwrap();
         assert_eq!(
             (answer.status, first_error(&answer)),

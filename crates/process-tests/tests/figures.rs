@@ -1,4 +1,10 @@
 //! What load leaves behind: series, `tenant usage`, and events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -119,7 +125,7 @@ fn load_raises_a_hotspot_changes_the_class_and_crosses_a_quota_and_all_can_be_wa
         }
     });
     // The CPU, with what is left of the requests, until the events are there.
-    let busy = pipeline(vec![execute(
+    let busy = pipeline(&[execute(
         "with recursive n(i) as (select 1 union all select i + 1 from n where i < 400000) select sum(i) from n",
     )]);
     let wanted = ["hotspot-raised", "class-changed", "quota-crossed"];

@@ -1,4 +1,10 @@
 //! Limits of a tenant, met by clients of both nodes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
 
 use std::thread;
 

@@ -1,4 +1,10 @@
 //! SIGTERM, as a service manager sends it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
 
 use std::time::Duration;
 
