@@ -132,6 +132,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &[],
     },
     Layer {
+        name: "process-tests",
+        purpose: "the programs are tested as their users meet them, from outside",
+        may_use: MayUse::Only(&[]),
+        must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
+    },
+    Layer {
         name: "xtask",
         purpose: "tasks have to run while the crates do not compile, and to build fast",
         may_use: MayUse::Only(&[]),

@@ -193,11 +193,21 @@ pub(super) fn read(body: &[u8]) -> Result<Pipeline, Malformed> {
 fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Malformed {
-        field: error.path().to_string(),
+        field: field_of(error.path()),
         reason: error.inner().to_string(),
     })?;
     deserializer.end().map_err(|error| malformed(".", error.to_string()))?;
     Ok(raw)
+}
+
+/// A body that ends inside an object has no next field to name: the one around it is wrong.
+fn field_of(path: &serde_path_to_error::Path) -> String {
+    let path = path.to_string();
+    match path.strip_suffix('?') {
+        None => path,
+        Some("") => ".".to_owned(),
+        Some(around) => around.trim_end_matches('.').to_owned(),
+    }
 }
 
 fn malformed(field: impl Into<String>, reason: impl Into<String>) -> Malformed {
@@ -374,6 +384,8 @@ mod tests {
     fn a_refusal_names_the_field() {
         let cases = [
             ("", "."),
+            ("{", "."),
+            (r#"{"requests":[{"#, "requests[0]"),
             ("[]", "."),
             ("{}", "."),
             (r#"{"requests":1}"#, "requests"),

@@ -85,7 +85,7 @@ async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
             tracing::warn!(tenant = %route.name, %error, "the use of a tenant could not be read");
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "ledger-unavailable",
+                "quota-unavailable",
                 "the quota ledger cannot be read right now",
             )
             .retry_after(1)

@@ -1,7 +1,7 @@
 //! The routing table's copy on disk: what a node serves by when it starts and no control plane answers.
 //!
-//! One file, framed with a magic word, a version and a checksum, replaced as a whole. A file that does not check is put
-//! aside and reported; the node then waits for the control plane, which is safe.
+//! One file, framed with a magic word, a version and a checksum, replaced as a whole. A file that does not check is
+//! reported and stays until the next table replaces it; the node waits for the control plane, which is safe.
 
 use std::path::{Path, PathBuf};
 

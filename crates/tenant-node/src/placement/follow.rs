@@ -1,6 +1,8 @@
-//! Keeps the routing table fresh from the placement watch, and its copy on disk behind it.
+//! Keeps the routing table fresh from the placement watch, and its copy on disk ahead of it.
 //!
-//! Whatever goes wrong here, the last good table stays in force.
+//! A table is put in force only after its copy is on disk: whatever this node has served, it can serve again after a crash
+//! without a control plane. While one copy is written, further changes gather for the next. Whatever goes wrong here, the
+//! last good table stays in force.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +10,13 @@ use std::time::Duration;
 use control_client::{ControlClient, RoutingPosition, RoutingUpdate, RoutingWatch, WatchError};
 use service_runtime::readiness::Latch;
 use tenantry_types::NodeId;
-use tokio::sync::Notify;
+use tokio::sync::watch as latest;
 use tokio_util::sync::CancellationToken;
 
 use super::disk::RoutingFile;
 use super::table::{RoutingTable, SharedRoutingTable};
 use super::update;
 
-/// The copy on disk is written at most this often; what it lacks after a crash comes with the next watch.
-const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after an error that another attempt will hardly mend.
 const ERROR_PAUSE: Duration = Duration::from_secs(5);
 
@@ -29,17 +29,41 @@ pub async fn follow(
     known: Latch,
     stop: CancellationToken,
 ) {
-    let changed = Arc::new(Notify::new());
-    let writing = tokio::spawn(write_copies(table.clone(), file, Arc::clone(&changed), stop.clone()));
-    let watching = watch(client, node, &table, &changed, &known);
-    stop.run_until_cancelled(watching).await;
-    if let Err(error) = writing.await {
-        tracing::error!(%error, "writing the routing table panicked");
+    let (received, next) = latest::channel(table.current());
+    let putting = put_in_force(table, file, next, known);
+    let watching = watch(client, node, received);
+    stop.run_until_cancelled(async { tokio::join!(putting, watching) })
+        .await;
+}
+
+/// Writes each received table, then routes by it. A table that cannot be written is put in force all the same: serving
+/// goes before surviving a crash that may never come.
+async fn put_in_force(
+    table: SharedRoutingTable,
+    file: RoutingFile,
+    mut next: latest::Receiver<Arc<RoutingTable>>,
+    known: Latch,
+) {
+    while next.changed().await.is_ok() {
+        let received = Arc::clone(&next.borrow_and_update());
+        let (file, copy) = (file.clone(), Arc::clone(&received));
+        match tokio::task::spawn_blocking(move || file.write(&copy)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                metrics::counter!("tenantry_node_routing_write_failures_total").increment(1);
+                tracing::error!(%error, "the routing table's copy on disk could not be written");
+            }
+            Err(error) => tracing::error!(%error, "writing the routing table panicked"),
+        }
+        metrics::gauge!("tenantry_node_routing_revision").set(precise(received.revision.get()));
+        table.replace(received);
+        known.release();
     }
 }
 
-async fn watch(client: ControlClient, node: NodeId, table: &SharedRoutingTable, changed: &Notify, known: &Latch) {
-    let current = table.current();
+/// Hands every new table to `received`.
+async fn watch(client: ControlClient, node: NodeId, received: latest::Sender<Arc<RoutingTable>>) {
+    let current = Arc::clone(&received.borrow());
     let position = RoutingPosition {
         cluster_uid: current.cluster,
         revision: current.revision,
@@ -61,15 +85,13 @@ async fn watch(client: ControlClient, node: NodeId, table: &SharedRoutingTable, 
                 continue;
             }
         };
-        match take_in(&table.current(), update) {
+        let current = Arc::clone(&received.borrow());
+        match take_in(&current, update) {
             Taken::Table { table: next, digest } => {
                 watch.confirm(digest);
-                metrics::gauge!("tenantry_node_routing_revision").set(precise(next.revision.get()));
-                table.replace(*next);
-                known.release();
-                changed.notify_one();
+                received.send_replace(Arc::new(*next));
             }
-            Taken::Same => known.release(),
+            Taken::Same => {}
             Taken::Diverged => {
                 tracing::warn!("the routing table differs from the control plane's and is fetched anew");
                 watch.start_over();
@@ -145,29 +167,6 @@ fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
             }
         }
         Err(error) => Taken::Refused(error),
-    }
-}
-
-async fn write_copies(table: SharedRoutingTable, file: RoutingFile, changed: Arc<Notify>, stop: CancellationToken) {
-    let mut written = table.current().revision;
-    loop {
-        let stopping = stop.run_until_cancelled(changed.notified()).await.is_none();
-        let current = table.current();
-        if current.revision != written {
-            let (file, revision) = (file.clone(), current.revision);
-            match tokio::task::spawn_blocking(move || file.write(&current)).await {
-                Ok(Ok(())) => written = revision,
-                Ok(Err(error)) => {
-                    metrics::counter!("tenantry_node_routing_write_failures_total").increment(1);
-                    tracing::error!(%error, "the routing table's copy on disk could not be written");
-                }
-                Err(error) => tracing::error!(%error, "writing the routing table panicked"),
-            }
-        }
-        if stopping {
-            return;
-        }
-        stop.run_until_cancelled(tokio::time::sleep(WRITE_INTERVAL)).await;
     }
 }
 

@@ -188,8 +188,8 @@ impl SharedRoutingTable {
     }
 
     /// Puts another table in force.
-    pub fn replace(&self, table: RoutingTable) {
-        self.0.store(Arc::new(table));
+    pub fn replace(&self, table: Arc<RoutingTable>) {
+        self.0.store(table);
     }
 }
 

@@ -1,0 +1,369 @@
+//! Three members and two nodes, and how tests talk to them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::daemon::Daemon;
+use crate::http::{Answer, get, post};
+use crate::ports::free_ports;
+use crate::programs::command;
+use crate::wait::value_of;
+
+/// Members of the control plane.
+pub const MEMBERS: usize = 3;
+/// Tenant-nodes.
+pub const NODES: usize = 2;
+
+const STARTS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster in a folder of its own. Ends with the value.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Index 0 is member 1.
+    pub members: Vec<Daemon>,
+    /// Index 0 is `node-1`.
+    pub nodes: Vec<Daemon>,
+    grpc: Vec<SocketAddr>,
+    data: Vec<SocketAddr>,
+    // Last, so that the folder goes after the processes.
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts all and waits until all are ready.
+    ///
+    /// # Panics
+    /// When one does not become ready.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder can be made"))
+    }
+
+    /// As [`Cluster::start`], with what is in `folder` already: `control-plane-N` and `node-N` are the data folders.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_in(folder: TempDir) -> Self {
+        let mut folder = folder;
+        for _ in 1..STARTS {
+            let mut cluster = Self::with_ports(folder);
+            cluster.start_processes();
+            match cluster.lost_a_port() {
+                false => {
+                    cluster.wait_until_ready();
+                    return cluster;
+                }
+                true => folder = cluster.give_up(),
+            }
+        }
+        let mut cluster = Self::with_ports(folder);
+        cluster.start_processes();
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    fn with_ports(folder: TempDir) -> Self {
+        let ports = free_ports(2 * MEMBERS + 3 * NODES);
+        let (member_ports, node_ports) = ports.split_at(2 * MEMBERS);
+        let (grpc, member_ops) = member_ports.split_at(MEMBERS);
+        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let numbered: Vec<String> = (1..)
+            .zip(list(grpc))
+            .map(|(id, address)| format!("{id}={address}"))
+            .collect();
+        let data_dir = |name: &str| folder.path().join(name).display().to_string();
+        let members = (1..).zip(grpc.iter().zip(member_ops)).map(|(id, (listen, ops))| {
+            let name = format!("control-plane-{id}");
+            let arguments = [
+                ("member-id", id.to_string()),
+                ("initial-members", numbered.join(",")),
+                ("listen", listen.to_string()),
+                ("ops-listen", ops.to_string()),
+                ("data-dir", data_dir(&name)),
+                ("heartbeat-ms", "300".to_owned()),
+                ("suspect-ms", "1500".to_owned()),
+                ("down-ms", "5000".to_owned()),
+            ];
+            Daemon::new(name, "control-plane", flags(&arguments), *ops, folder.path())
+        });
+        let members = members.collect();
+        let mut data = Vec::new();
+        let nodes = (1..).zip(node_ports.chunks(3)).map(|(id, ports)| {
+            let name = format!("node-{id}");
+            let address = |index: usize| *ports.get(index).expect("each node has three ports");
+            data.push(address(0));
+            let arguments = [
+                ("node-id", name.clone()),
+                ("control-plane", list(grpc).join(",")),
+                ("listen", address(0).to_string()),
+                ("peer-listen", address(1).to_string()),
+                ("ops-listen", address(2).to_string()),
+                ("data-dir", data_dir(&name)),
+                ("sample-interval-ms", "300".to_owned()),
+                ("growth-interval-ms", "1000".to_owned()),
+            ];
+            Daemon::new(name, "tenant-node", flags(&arguments), address(2), folder.path())
+        });
+        let nodes = nodes.collect();
+        Self {
+            members,
+            nodes,
+            grpc: grpc.to_vec(),
+            data,
+            folder,
+        }
+    }
+
+    fn start_processes(&mut self) {
+        self.members.iter_mut().chain(&mut self.nodes).for_each(Daemon::start);
+    }
+
+    fn wait_until_ready(&mut self) {
+        self.members
+            .iter_mut()
+            .chain(&mut self.nodes)
+            .for_each(Daemon::wait_until_ready);
+        value_of("the nodes to be up", PATIENCE, || {
+            let nodes = self.try_ctl(&["node", "list"])?;
+            let up = |node: &&Value| node["availability"] == "up";
+            let count = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(up).count());
+            if count == NODES { Ok(()) } else { Err(nodes.to_string()) }
+        });
+    }
+
+    /// Whether another process took one of the ports between our look and the start.
+    fn lost_a_port(&mut self) -> bool {
+        let mut daemons = self.members.iter_mut().chain(&mut self.nodes);
+        daemons.any(|daemon| {
+            value_of("a process to start", PATIENCE, || match daemon.ended() {
+                Some(_) => Ok(daemon.log().contains("cannot listen on")),
+                None => get(daemon.ops, "localhost", "/livez")
+                    .map(|_| false)
+                    .map_err(|error| error.to_string()),
+            })
+        })
+    }
+
+    fn give_up(self) -> TempDir {
+        let Self {
+            members, nodes, folder, ..
+        } = self;
+        drop((members, nodes));
+        folder
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Members' addresses as `tenantctl` and nodes take them.
+    #[must_use]
+    pub fn endpoints(&self) -> String {
+        self.grpc.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where node `index` (from 0) serves tenants.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn data(&self, index: usize) -> SocketAddr {
+        *self.data.get(index).expect("there is such a node")
+    }
+
+    /// Runs `tenantctl -o json`; the error is what it wrote to stderr.
+    ///
+    /// # Errors
+    /// When it fails or prints no JSON.
+    pub fn try_ctl(&self, arguments: &[&str]) -> Result<Value, String> {
+        let mut command = command("tenantctl");
+        command
+            .args(["--endpoint", &self.endpoints(), "--timeout", "5s", "-o", "json"])
+            .args(arguments);
+        let output = command.output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("not JSON: {error}"))
+    }
+
+    /// As [`Cluster::try_ctl`], for what has to work.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn ctl(&self, arguments: &[&str]) -> Value {
+        self.try_ctl(arguments)
+            .unwrap_or_else(|error| panic!("tenantctl {arguments:?}: {error}"))
+    }
+
+    /// Creates a tenant and waits until both nodes serve it; answers with the index of its owner.
+    ///
+    /// # Panics
+    /// When it cannot be created or is not served in time.
+    pub fn create_tenant(&self, name: &str, flags: &[&str]) -> usize {
+        let _ = self.ctl(&[&["tenant", "create", name], flags].concat());
+        for node in 0..NODES {
+            self.wait_until_served(node, name);
+        }
+        // It may have been placed only after it was created.
+        match self.ctl(&["tenant", "get", name])["node"].as_str() {
+            Some("node-1") => 0,
+            Some("node-2") => 1,
+            other => panic!("the tenant was placed on {other:?}"),
+        }
+    }
+
+    /// Waits until a node answers for a tenant. Charges nothing.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn wait_until_served(&self, node: usize, tenant: &str) {
+        let host = format!("{tenant}.localhost");
+        value_of(
+            &format!("{tenant} to be served by node {node}"),
+            PATIENCE,
+            || match get(self.data(node), &host, "/v1/usage") {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.body),
+                Err(error) => Err(error.to_string()),
+            },
+        );
+    }
+
+    /// Sends statements to a tenant through a node as one pipeline.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub fn sql(&self, node: usize, tenant: &str, statements: &[&str]) -> io::Result<Answer> {
+        let requests: Vec<Value> = statements.iter().map(|sql| execute(sql)).collect();
+        self.pipeline(node, tenant, &pipeline(&requests))
+    }
+
+    /// Sends a body to a tenant's `/v3/pipeline` through a node.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub fn pipeline(&self, node: usize, tenant: &str, body: &str) -> io::Result<Answer> {
+        let host = format!("{tenant}.localhost");
+        post(
+            self.data(node),
+            "/v3/pipeline",
+            &[("host", &host), ("content-type", "application/json")],
+            body,
+        )
+    }
+
+    /// The only value of a query's first row.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn query(&self, node: usize, tenant: &str, sql: &str) -> String {
+        let answer = self
+            .sql(node, tenant, &[sql])
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        scalar(&answer).unwrap_or_else(|| panic!("{sql}: {answer:?}"))
+    }
+
+    /// Runs statements that all have to work.
+    ///
+    /// # Panics
+    /// When one does not.
+    pub fn run(&self, node: usize, tenant: &str, statements: &[&str]) {
+        let answer = self
+            .sql(node, tenant, statements)
+            .unwrap_or_else(|error| panic!("{statements:?}: {error}"));
+        assert_eq!(
+            (answer.status, first_error(&answer)),
+            (200, None),
+            "{statements:?}: {}",
+            answer.body
+        );
+    }
+
+    /// Index of the leader that a majority of the members knows, waiting for one that is not `other_than`.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    #[must_use]
+    pub fn leader(&self, other_than: Option<usize>) -> usize {
+        value_of("a leader", PATIENCE, || {
+            let status = self.try_ctl(&["cluster", "status"])?;
+            let leader = status["leader_id"]
+                .as_u64()
+                .and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
+            leader
+                .filter(|leader| Some(*leader) != other_than)
+                .ok_or_else(|| status.to_string())
+        })
+    }
+
+    /// Waits until all members have applied the same and come to the same digest.
+    ///
+    /// # Panics
+    /// When they do not in time.
+    pub fn wait_until_members_agree(&self) {
+        value_of("the members to agree", PATIENCE, || {
+            let status = self.try_ctl(&["cluster", "status"])?;
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let standings: Vec<_> = members
+                .iter()
+                .map(|member| (&member["applied_index"], &member["state_digest"]))
+                .collect();
+            let all_answer = members.iter().all(|member| member["role"].is_string());
+            let agree =
+                members.len() == MEMBERS && all_answer && standings.windows(2).all(|pair| pair.first() == pair.last());
+            if agree { Ok(()) } else { Err(status.to_string()) }
+        });
+    }
+}
+
+fn flags(arguments: &[(&str, String)]) -> Vec<String> {
+    let mut flags = vec!["--insecure-dev".to_owned()];
+    for (name, value) in arguments {
+        flags.extend([format!("--{name}"), value.clone()]);
+    }
+    flags
+}
+
+/// An `execute` request.
+#[must_use]
+pub fn execute(sql: &str) -> Value {
+    json!({"type": "execute", "stmt": {"sql": sql}})
+}
+
+/// A pipeline's body.
+#[must_use]
+pub fn pipeline(requests: &[Value]) -> String {
+    json!({"baton": null, "requests": requests}).to_string()
+}
+
+/// The first value of the first row of the first result.
+#[must_use]
+pub fn scalar(answer: &Answer) -> Option<String> {
+    let cell = &answer.json()["results"][0]["response"]["result"]["rows"][0][0];
+    match &cell["value"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The message of the first statement that failed.
+#[must_use]
+pub fn first_error(answer: &Answer) -> Option<String> {
+    let answer = answer.json();
+    let results = answer["results"].as_array()?;
+    let message = |result: &Value| result["error"]["message"].as_str().map(ToOwned::to_owned);
+    results.iter().find_map(message)
+}

@@ -1,0 +1,28 @@
+//! Real clusters for tests: three members and two nodes as processes on loopback, in a folder of their own.
+//!
+//! Nothing here links a crate of ours: the programs are met as their users meet them, by flags, signals, HTTP and
+//! `tenantctl`. A [`Cluster`] ends only the processes that it started, when it is dropped, on a panic too, and then shows
+//! the ends of their logs. Everything blocks, and every wait has a bound.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness: what goes wrong here is a failed test, told on stderr"
+)]
+
+mod cluster;
+mod daemon;
+mod http;
+mod ports;
+mod programs;
+mod skip;
+mod wait;
+
+pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
+pub use daemon::Daemon;
+pub use http::{Answer, get, post, send_raw};
+pub use ports::free_ports;
+pub use programs::{command, program};
+pub use skip::skip;
+pub use wait::{until, value_of};
