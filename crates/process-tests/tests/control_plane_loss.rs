@@ -7,12 +7,10 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use process_tests::{Cluster, MEMBERS, NODES, first_error, pipeline, skip, until};
+use process_tests::{Cluster, MEMBERS, NODES, first_error, pipeline, skip};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const TRACKS: usize = 3_503;
 /// Pieces are a few statements each, so that the load takes long enough to kill somebody meanwhile.
 const PIECE_BYTES: usize = 8 << 10;
