@@ -21,5 +21,4 @@ pub use log_store::{
 pub use memory_log::{DiskFault, MemoryDisk, MemoryLogStore};
 pub use sled_log::SledLogStore;
 pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
-pub(crate) use snapshots::measure;
-pub use snapshots::{IncomingSnapshot, SnapshotFolder};
+pub use snapshots::{IncomingSnapshot, SnapshotFolder, measure};

@@ -237,8 +237,11 @@ impl IncomingSnapshot {
     }
 }
 
-/// Size and CRC-32 of a whole file, as announced to a receiver.
-pub(crate) fn measure(file: &mut File) -> io::Result<(u64, u32)> {
+/// Size in bytes and CRC-32 of a whole file, as announced to a receiver.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn measure(file: &mut File) -> io::Result<(u64, u32)> {
     let mut crc = crc32fast::Hasher::new();
     let mut size = 0;
     let mut buffer = vec![0; 256 * 1024];

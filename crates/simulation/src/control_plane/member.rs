@@ -1,0 +1,128 @@
+//! One simulated machine: a disk that outlives crashes, and the replica that runs on it while the power is on.
+
+use std::path::PathBuf;
+
+use ::control_plane::machine::PublishedState;
+use ::control_plane::raft::{
+    InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine,
+};
+use ::control_plane::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
+use tenantry_state::Outcome;
+use tenantry_types::{MemberId, Revision};
+
+use super::recorded::{Observations, Recorded};
+
+pub(super) type SimulatedReplica<M> = Replica<MemoryLogStore, Recorded<M>>;
+
+/// What survives a crash.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) id: MemberId,
+    pub(super) disk: MemoryDisk,
+    pub(super) snapshots: PathBuf,
+    pub(super) initial: InitialMembers,
+    /// Distinct among members, so that no two of them split every vote.
+    pub(super) election_ticks: usize,
+    /// How far its wall clock is ahead.
+    pub(super) clock_ahead_ms: u64,
+    pub(super) snapshot_every: u64,
+    pub(super) log_keep: u64,
+}
+
+impl Machine {
+    pub(super) fn snapshot_folder(&self) -> Result<SnapshotFolder, ReplicaError> {
+        Ok(SnapshotFolder::open(&self.snapshots, self.initial.fingerprint())?)
+    }
+
+    /// Starts a replica from what the disk holds.
+    pub(super) fn start<M: StateMachine<Answer = Outcome>>(
+        &self,
+        (machine, readers): (M, PublishedState),
+        origin: u64,
+    ) -> Result<Running<M>, ReplicaError> {
+        let fingerprint = self.initial.fingerprint();
+        let config = ReplicaConfig {
+            election_range: Some((self.election_ticks, self.election_ticks + 1)),
+            snapshot_every: self.snapshot_every,
+            log_keep: self.log_keep,
+            ..ReplicaConfig::new(self.id, fingerprint)
+        };
+        let identity = Identity { member: self.id, fingerprint };
+        let mut store = MemoryLogStore::open(self.disk.clone(), identity)?;
+        let folder = self.snapshot_folder()?;
+        let observations = Observations::default();
+        let machine = Recorded::new(machine, observations.clone());
+        Replica::bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        Ok(Running {
+            replica: Replica::open(config, store, folder.clone(), machine)?,
+            folder,
+            readers,
+            observations,
+            origin,
+            sequence: 0,
+            checked: Revision::ZERO,
+            job: None,
+            disk: Disk::Works,
+        })
+    }
+}
+
+/// What a crash ends.
+pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
+    pub(super) replica: SimulatedReplica<M>,
+    pub(super) folder: SnapshotFolder,
+    pub(super) readers: PublishedState,
+    pub(super) observations: Observations,
+    /// Names the proposals of this start.
+    pub(super) origin: u64,
+    pub(super) sequence: u64,
+    /// The last published revision that was checked.
+    pub(super) checked: Revision,
+    /// A snapshot to be written, and when.
+    pub(super) job: Option<(u64, SnapshotJob<Recorded<M>>)>,
+    pub(super) disk: Disk,
+}
+
+impl<M: StateMachine<Answer = Outcome>> Running<M> {
+    pub(super) fn works(&self) -> bool {
+        self.disk != Disk::Failed
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.works() && self.replica.role() == Role::Leader
+    }
+}
+
+/// What a running member knows of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disk {
+    Works,
+    /// The replica has met an error and waits to be rebuilt.
+    Failed,
+}
+
+pub(super) enum Life<M: StateMachine<Answer = Outcome>> {
+    Running(Box<Running<M>>),
+    Crashed { until: u64 },
+}
+
+pub(super) struct Member<M: StateMachine<Answer = Outcome>> {
+    pub(super) machine: Machine,
+    pub(super) life: Life<M>,
+    /// What the disk does wrong, and until when.
+    pub(super) disk_fault: Option<(DiskFault, u64)>,
+}
+
+impl<M: StateMachine<Answer = Outcome>> Member<M> {
+    pub(super) fn running(&mut self) -> Option<&mut Running<M>> {
+        match &mut self.life {
+            Life::Running(running) => Some(running),
+            Life::Crashed { .. } => None,
+        }
+    }
+
+    /// Running, and not waiting for its disk.
+    pub(super) fn working(&mut self) -> Option<&mut Running<M>> {
+        self.running().filter(|running| running.works())
+    }
+}

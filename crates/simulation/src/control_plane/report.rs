@@ -1,0 +1,86 @@
+//! What happened in a run.
+
+use std::fmt;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How often things really happened, not how often they were planned.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Report {
+            /// Hash over everything that happened, in order.
+            pub trace: u64,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Report {
+            /// The counters by name.
+            #[must_use]
+            pub fn counters(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// Adds the counters of another run.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Ticks until the members were equal again.
+    ticks,
+    /// Messages that arrived.
+    delivered,
+    /// Messages lost by chance.
+    drops,
+    /// Messages that came twice.
+    duplicates,
+    /// Messages that came late.
+    delays,
+    /// Messages that overtook an earlier one between the same two members.
+    reorders,
+    /// Partitions between groups that cost at least one message.
+    partitions,
+    /// One-way partitions that cost at least one message.
+    one_way_partitions,
+    /// Crashes between two steps.
+    crashes,
+    /// Crashes after a write that was not synced, which was lost.
+    unsynced_losses,
+    /// Crashes after a synced write, before anything that it promised was sent.
+    unsent_promises,
+    /// Crashed members that came back.
+    restarts,
+    /// Disk failures that a member noticed.
+    disk_failures,
+    /// Members that went on after a disk failure without a restart.
+    rebuilds,
+    /// Terms that got a leader.
+    elections,
+    /// Snapshots that a lagging member took over.
+    snapshots_installed,
+    /// Snapshots that did not arrive.
+    snapshots_lost,
+    /// Requests that were answered.
+    acknowledged,
+    /// Requests that never were.
+    unknown,
+    /// Requests sent again, answered or not.
+    retries,
+    /// Repeated requests that reached the log again.
+    repeats_applied,
+    /// Commands that changed something.
+    accepted,
+    /// Commands that the state machine rejected.
+    rejected,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in self.counters() {
+            writeln!(f, "{name:>22} {count}")?;
+        }
+        Ok(())
+    }
+}
