@@ -13,6 +13,8 @@ pub(super) enum Phase {
     Running {
         /// Whether VACUUM, which builds its copy in memory, fits into the tenant's memory.
         vacuum_fits: bool,
+        /// Whether it was let through as a writing statement.
+        writes: bool,
     },
 }
 
@@ -59,15 +61,7 @@ const OF_THE_CONNECTION: &[&str] = &[
     "case_sensitive_like",
 ];
 
-const VIRTUAL_TABLES: &[&str] = &[
-    "fts3",
-    "fts4",
-    "fts4aux",
-    "fts5",
-    "fts5vocab",
-    "rtree",
-    "rtree_i32",
-];
+const VIRTUAL_TABLES: &[&str] = &["fts3", "fts4", "fts4aux", "fts5", "fts5vocab", "rtree", "rtree_i32"];
 
 const FORBIDDEN_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "sqlite_log"];
 
@@ -76,6 +70,9 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
         return Verdict::Allow;
     }
     match action {
+        _ if matches!(phase, Phase::Running { writes: false, .. }) && analyzes(action) => {
+            deny("PRAGMA optimize and ANALYZE write: they cannot be part of a reading statement")
+        }
         AuthAction::Attach { filename: "" } if matches!(phase, Phase::Running { .. }) => vacuum(phase),
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
             deny("ATTACH, DETACH and VACUUM INTO are not available: a tenant has one database")
@@ -86,9 +83,9 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
         AuthAction::Function { function_name } if contains(FORBIDDEN_FUNCTIONS, function_name) => {
             deny(&format!("the function {function_name} is not available"))
         }
-        AuthAction::CreateVtable { module_name, .. } if !contains(VIRTUAL_TABLES, module_name) => {
-            deny(&format!("virtual tables of {module_name} are not available; {VIRTUAL_TABLES:?} are"))
-        }
+        AuthAction::CreateVtable { module_name, .. } if !contains(VIRTUAL_TABLES, module_name) => deny(&format!(
+            "virtual tables of {module_name} are not available; {VIRTUAL_TABLES:?} are"
+        )),
         AuthAction::Pragma {
             pragma_name,
             pragma_value,
@@ -101,11 +98,28 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
     }
 }
 
+/// `PRAGMA optimize` runs ANALYZE, and yet SQLite calls it a statement that only reads.
+pub(super) fn analyzes(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Analyze { .. } => true,
+        AuthAction::Pragma { pragma_name, .. } => pragma_name.eq_ignore_ascii_case("optimize"),
+        _ => false,
+    }
+}
+
 fn vacuum(phase: Phase) -> Verdict {
-    if phase == (Phase::Running { vacuum_fits: true }) {
+    if matches!(
+        phase,
+        Phase::Running {
+            vacuum_fits: true,
+            writes: true
+        }
+    ) {
         Verdict::Allow
     } else {
-        deny("VACUUM needs memory for a copy of the database, more than memory_bytes allows; use PRAGMA incremental_vacuum")
+        deny(
+            "VACUUM needs memory for a copy of the database, more than memory_bytes allows; use PRAGMA incremental_vacuum",
+        )
     }
 }
 
@@ -117,7 +131,9 @@ fn pragma(name: &str, sets: bool) -> Verdict {
     } else if contains(OF_THE_CONNECTION, name) {
         if sets { Verdict::AllowAndTaint } else { Verdict::Allow }
     } else {
-        deny(&format!("PRAGMA {name} is not available: the node sets what concerns files, memory and durability"))
+        deny(&format!(
+            "PRAGMA {name} is not available: the node sets what concerns files, memory and durability"
+        ))
     }
 }
 
@@ -133,7 +149,10 @@ fn deny(words: &str) -> Verdict {
 mod tests {
     use super::*;
 
-    const RUNNING: Phase = Phase::Running { vacuum_fits: true };
+    const RUNNING: Phase = Phase::Running {
+        vacuum_fits: true,
+        writes: true,
+    };
 
     fn set(name: &str) -> AuthAction<'_> {
         AuthAction::Pragma {
@@ -188,13 +207,22 @@ mod tests {
         assert_eq!(decide(&inside_vacuum, RUNNING), Verdict::Allow);
         let cases = [
             (inside_vacuum, Phase::Preparing),
-            (inside_vacuum, Phase::Running { vacuum_fits: false }),
+            (
+                inside_vacuum,
+                Phase::Running {
+                    vacuum_fits: false,
+                    writes: true,
+                },
+            ),
             (AuthAction::Attach { filename: "/tmp/x" }, RUNNING),
             (AuthAction::Attach { filename: ":memory:" }, RUNNING),
             (AuthAction::Detach { database_name: "main" }, RUNNING),
         ];
         for (action, phase) in cases {
-            assert!(matches!(decide(&action, phase), Verdict::Deny(_)), "{action:?} {phase:?}");
+            assert!(
+                matches!(decide(&action, phase), Verdict::Deny(_)),
+                "{action:?} {phase:?}"
+            );
         }
     }
 }

@@ -58,7 +58,12 @@ impl Databases {
         })?;
         rusqlite::Connection::open_in_memory()
             .and_then(|connection| {
-                connection.pragma_update_and_check(None, "hard_heap_limit", config.sqlite_heap_bytes.to_string(), |_| Ok(()))
+                connection.pragma_update_and_check(
+                    None,
+                    "hard_heap_limit",
+                    config.sqlite_heap_bytes.to_string(),
+                    |_| Ok(()),
+                )
             })
             .map_err(StartError::Settings)?;
         let threads = DatabaseThreads::start(config.threads, config.queued_jobs)?;
@@ -228,7 +233,11 @@ impl Shared {
     }
 
     fn is_leased(&self) -> bool {
-        self.open.lock().tenants.values().any(|tenant| tenant.leases.load(SeqCst) > 0)
+        self.open
+            .lock()
+            .tenants
+            .values()
+            .any(|tenant| tenant.leases.load(SeqCst) > 0)
     }
 }
 

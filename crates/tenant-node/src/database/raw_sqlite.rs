@@ -43,7 +43,9 @@ mod tests {
     #[test]
     fn memory_grows_with_use_and_the_rowid_can_be_set() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("create table t(x); insert into t values (zeroblob(100000))").unwrap();
+        connection
+            .execute_batch("create table t(x); insert into t values (zeroblob(100000))")
+            .unwrap();
         assert!(memory_bytes(&connection) > 100_000);
         set_last_insert_rowid(&connection, 42);
         assert_eq!(connection.last_insert_rowid(), 42);

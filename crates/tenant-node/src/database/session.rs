@@ -13,8 +13,8 @@ use super::connection::TenantConnection;
 use super::figures::thread_cpu_time;
 use super::tenant::TenantDatabase;
 use super::{
-    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite, statement,
-    storage_limit,
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite,
+    statement, storage_limit,
 };
 use crate::layers::Access;
 
@@ -243,7 +243,8 @@ impl ActiveSession<'_> {
     /// # Errors
     /// When it cannot be compiled.
     pub fn describe(&mut self, sql: &str) -> Result<Description, StatementError> {
-        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        self.connection
+            .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let description = statement::describe(self.connection, sql);
         self.connection.end_statement();
         description.map_err(|error| self.completed(error))
@@ -254,7 +255,8 @@ impl ActiveSession<'_> {
         if self.cancellation.is_cancelled() {
             return Attempt::Finished(Err(StatementError::Cancelled));
         }
-        self.connection.begin_statement(self.limits.quota.query_time(), self.cancellation);
+        self.connection
+            .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let attempt = self.attempt(sql, arguments, sink);
         self.connection.end_statement();
         let Attempt::Finished(outcome) = attempt else {
@@ -266,7 +268,9 @@ impl ActiveSession<'_> {
             *self.write_permit = None;
         }
         let summary = outcome.as_ref().copied().unwrap_or_default();
-        self.tenant.counters.add_statement(summary.rows_read, summary.rows_written);
+        self.tenant
+            .counters
+            .add_statement(summary.rows_read, summary.rows_written);
         Attempt::Finished(outcome)
     }
 
@@ -276,13 +280,15 @@ impl ActiveSession<'_> {
             Err(error) => return Attempt::Finished(Err(error)),
         };
         let is_pragma = self.connection.saw_pragma();
+        // EXPLAIN only tells how a write would be done.
+        let reads_only = compiled.is_explain() != 0 || (compiled.readonly() && !self.connection.saw_analysis());
         let attempt = match admit_write(
             self.tenant,
             self.connection,
             self.write_permit,
             &self.limits,
             self.turn,
-            compiled.readonly(),
+            reads_only,
         ) {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,
@@ -290,6 +296,7 @@ impl ActiveSession<'_> {
                 let database_bytes = self.tenant.counters.figures().database_bytes;
                 self.connection.enter(Phase::Running {
                     vacuum_fits: database_bytes <= self.limits.quota.memory_bytes,
+                    writes: !reads_only,
                 });
                 Attempt::Finished(statement::bind(&mut compiled, arguments).and_then(|()| {
                     statement::step(self.connection, &mut compiled, self.limits.quota.result_bytes, sink)
@@ -308,7 +315,9 @@ impl ActiveSession<'_> {
             StatementError::QueryTime { .. } => StatementError::QueryTime {
                 limit_ms: self.limits.quota.query_time_ms,
             },
-            StatementError::Sqlite { code: "SQLITE_FULL", .. } => {
+            StatementError::Sqlite {
+                code: "SQLITE_FULL", ..
+            } => {
                 self.tenant.measure_sizes(self.connection);
                 storage_limit::full_error(
                     storage_limit::free_disk_bytes(self.tenant.database()),

@@ -76,13 +76,18 @@ const DATABASE_LIST: &str = "SELECT 0 AS seq, 'main' AS name, '' AS file";
 pub(super) fn replaced(sql: &str) -> &str {
     let mut words = sql.trim().trim_end_matches(';').split_ascii_whitespace();
     let is_list = words.next().is_some_and(|word| word.eq_ignore_ascii_case("pragma"))
-        && words.next().is_some_and(|word| word.eq_ignore_ascii_case("database_list"))
+        && words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("database_list"))
         && words.next().is_none();
     if is_list { DATABASE_LIST } else { sql }
 }
 
 pub(super) fn compile<'c>(connection: &'c TenantConnection, sql: &str) -> Result<CachedStatement<'c>, StatementError> {
-    let statement = connection.sqlite().prepare_cached(replaced(sql)).map_err(|error| tenant_error(connection, &error))?;
+    let statement = connection
+        .sqlite()
+        .prepare_cached(replaced(sql))
+        .map_err(|error| tenant_error(connection, &error))?;
     if is_empty(&statement) {
         return Err(StatementError::NoStatement);
     }
@@ -98,7 +103,10 @@ fn is_empty(statement: &Statement<'_>) -> bool {
 }
 
 pub(super) fn describe(connection: &TenantConnection, sql: &str) -> Result<Description, StatementError> {
-    let statement = connection.sqlite().prepare(replaced(sql)).map_err(|error| tenant_error(connection, &error))?;
+    let statement = connection
+        .sqlite()
+        .prepare(replaced(sql))
+        .map_err(|error| tenant_error(connection, &error))?;
     if is_empty(&statement) {
         return Err(StatementError::NoStatement);
     }
@@ -135,7 +143,11 @@ pub(super) fn bind(statement: &mut Statement<'_>, arguments: &Arguments) -> Resu
             Some(value);
     }
     // `?5` alone makes five parameters of which four are used nowhere.
-    let has_gaps = (1..=count).any(|index| statement.parameter_name(index).is_some_and(|name| name.starts_with('?')));
+    let has_gaps = (1..=count).any(|index| {
+        statement
+            .parameter_name(index)
+            .is_some_and(|name| name.starts_with('?'))
+    });
     for (index, value) in (1..).zip(values) {
         match value {
             Some(value) => statement
@@ -143,7 +155,9 @@ pub(super) fn bind(statement: &mut Statement<'_>, arguments: &Arguments) -> Resu
                 .map_err(|error| StatementError::from_sqlite(&error))?,
             None if has_gaps && statement.parameter_name(index).is_none() => {}
             None => {
-                let name = statement.parameter_name(index).map_or_else(|| index.to_string(), str::to_owned);
+                let name = statement
+                    .parameter_name(index)
+                    .map_or_else(|| index.to_string(), str::to_owned);
                 return Err(StatementError::Arguments(format!("parameter {name} has no argument")));
             }
         }
@@ -156,7 +170,9 @@ fn parameter_index(statement: &Statement<'_>, name: &str) -> Option<usize> {
     if name.starts_with([':', '@', '$', '?']) {
         return find(name);
     }
-    [':', '@', '$'].into_iter().find_map(|sign| find(&format!("{sign}{name}")))
+    [':', '@', '$']
+        .into_iter()
+        .find_map(|sign| find(&format!("{sign}{name}")))
 }
 
 /// Steps through a bound statement.
@@ -169,7 +185,7 @@ pub(super) fn step(
     sink: &mut dyn RowSink,
 ) -> Result<StatementSummary, StatementError> {
     let too_large = StatementError::ResultTooLarge { limit_bytes };
-    let writes = !statement.readonly();
+    let writes = !statement.readonly() && statement.is_explain() == 0;
     let changes_before = connection.sqlite().total_changes();
     {
         let described: Vec<_> = statement.columns().collect();
@@ -206,7 +222,11 @@ pub(super) fn step(
     outcome?;
     let rows_written = connection.sqlite().total_changes() - changes_before;
     Ok(StatementSummary {
-        affected_rows: if rows_written > 0 { connection.sqlite().changes() } else { 0 },
+        affected_rows: if rows_written > 0 {
+            connection.sqlite().changes()
+        } else {
+            0
+        },
         last_insert_rowid: writes.then(|| connection.sqlite().last_insert_rowid()),
         rows_read: returned.max(scanned),
         rows_written,
@@ -244,17 +264,43 @@ mod tests {
     fn arguments_meet_their_parameters() {
         let connection = Connection::open_in_memory().unwrap();
         let int = Value::Integer;
-        let named = |pairs: &[(&str, i64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), int(*value))).collect();
-        let cases: [(&str, &[i64], Vec<(String, Value)>, Result<i64, &str>); 9] = [
+        let named = |pairs: &[(&str, i64)]| {
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), int(*value)))
+                .collect()
+        };
+        type Case = (
+            &'static str,
+            &'static [i64],
+            Vec<(String, Value)>,
+            Result<i64, &'static str>,
+        );
+        let cases: [Case; 9] = [
             ("select ?", &[7], named(&[]), Ok(7)),
-            ("select :a + @b + $c", &[], named(&[("a", 1), ("b", 2), ("$c", 4)]), Ok(7)),
+            (
+                "select :a + @b + $c",
+                &[],
+                named(&[("a", 1), ("b", 2), ("$c", 4)]),
+                Ok(7),
+            ),
             ("select ?3", &[1, 2, 7], named(&[]), Ok(7)),
             ("select ?2", &[], named(&[("?2", 7)]), Ok(7)),
             ("select :a", &[1], named(&[("a", 7)]), Ok(7)),
             ("select ?", &[], named(&[]), Err("parameter 1 has no argument")),
             ("select :a", &[], named(&[]), Err("parameter :a has no argument")),
-            ("select 1", &[1], named(&[]), Err("1 positional arguments for 0 parameters")),
-            ("select 1", &[], named(&[("x", 1)]), Err("the statement has no parameter named `x`")),
+            (
+                "select 1",
+                &[1],
+                named(&[]),
+                Err("1 positional arguments for 0 parameters"),
+            ),
+            (
+                "select 1",
+                &[],
+                named(&[("x", 1)]),
+                Err("the statement has no parameter named `x`"),
+            ),
         ];
         for (sql, positional, named, expected) in cases {
             let mut statement = connection.prepare(sql).unwrap();
@@ -278,6 +324,9 @@ mod tests {
     fn only_the_bare_database_list_is_replaced() {
         assert_eq!(replaced("  pragma DATABASE_LIST ; "), DATABASE_LIST);
         assert_eq!(replaced("pragma table_list"), "pragma table_list");
-        assert_eq!(replaced("pragma database_list; select 1"), "pragma database_list; select 1");
+        assert_eq!(
+            replaced("pragma database_list; select 1"),
+            "pragma database_list; select 1"
+        );
     }
 }

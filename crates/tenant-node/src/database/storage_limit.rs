@@ -29,7 +29,10 @@ pub(super) fn full_error(free_disk_bytes: Option<u64>, used_bytes: u64, limit_by
         Some(free) if free < DISK_FULL_BELOW_BYTES => StatementError::Disk {
             message: "no space left on the device".to_owned(),
         },
-        _ => StatementError::StorageQuotaExceeded { used_bytes, limit_bytes },
+        _ => StatementError::StorageQuotaExceeded {
+            used_bytes,
+            limit_bytes,
+        },
     }
 }
 

@@ -164,7 +164,9 @@ mod tests {
                 threads.run(work).await
             }
         });
-        tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || has_started.recv().unwrap())
+            .await
+            .unwrap();
         let mut second = Box::pin(threads.run(|| 2));
         assert!(futures_util::poll!(&mut second).is_pending());
         assert!(matches!(threads.run(|| 3).await, Err(DatabaseError::Overloaded { .. })));

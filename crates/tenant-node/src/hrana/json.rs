@@ -130,7 +130,11 @@ impl<'a> ResultWriter<'a> {
     }
 
     const fn check(&self) -> Result<(), ResultTooLarge> {
-        if self.out.len() > self.limit { Err(ResultTooLarge) } else { Ok(()) }
+        if self.out.len() > self.limit {
+            Err(ResultTooLarge)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -139,7 +143,8 @@ impl RowSink for ResultWriter<'_> {
         self.columns = columns.len();
         self.out.extend_from_slice(b"{\"cols\":[");
         for (index, column) in columns.iter().enumerate() {
-            self.out.extend_from_slice(if index > 0 { b",{\"name\":" } else { b"{\"name\":" });
+            self.out
+                .extend_from_slice(if index > 0 { b",{\"name\":" } else { b"{\"name\":" });
             string(self.out, column.name);
             self.out.extend_from_slice(b",\"decltype\":");
             optional_string(self.out, column.declared_type);
@@ -221,7 +226,10 @@ mod tests {
             (ValueRef::Real(1.5), r#"{"type":"float","value":1.5}"#),
             (ValueRef::Real(2.0), r#"{"type":"float","value":2.0}"#),
             (ValueRef::Real(f64::NEG_INFINITY), r#"{"type":"float","value":-1e999}"#),
-            (ValueRef::Text("a\"\n\0é".as_bytes()), r#"{"type":"text","value":"a\"\n\u0000é"}"#),
+            (
+                ValueRef::Text("a\"\n\0é".as_bytes()),
+                r#"{"type":"text","value":"a\"\n\u0000é"}"#,
+            ),
             (ValueRef::Text(b"\xff"), "{\"type\":\"text\",\"value\":\"\u{fffd}\"}"),
             (ValueRef::Blob(b""), r#"{"type":"blob","base64":""}"#),
             (ValueRef::Blob(b"\x00\xff"), r#"{"type":"blob","base64":"AP8="}"#),

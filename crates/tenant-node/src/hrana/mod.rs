@@ -4,8 +4,8 @@
 //! the baton names, runs the pipeline on a database thread and writes rows straight into the answer. It must not decide who
 //! may call or how often: layers did that before.
 
-mod baton;
 mod batch;
+mod baton;
 mod json;
 mod pipeline;
 mod problems;

@@ -93,9 +93,18 @@ impl PipelineRun {
                 self.answer.json.push(b',');
             }
             if self.closed {
-                self.answer.error("the stream was closed by an earlier request of this pipeline", "STREAM_CLOSED");
-            } else if run(request, &mut self.within, &mut self.closed, &mut self.sqls, &mut self.answer, session)
-                == Progress::NeedsWriter
+                self.answer.error(
+                    "the stream was closed by an earlier request of this pipeline",
+                    "STREAM_CLOSED",
+                );
+            } else if run(
+                request,
+                &mut self.within,
+                &mut self.closed,
+                &mut self.sqls,
+                &mut self.answer,
+                session,
+            ) == Progress::NeedsWriter
             {
                 // The request is begun anew, or gone on with, when its turn has come.
                 self.answer.json.truncate(before);
@@ -131,7 +140,9 @@ fn run(
         StreamRequest::Sequence(sql) => return sequence(sql, &mut within.offset, sqls, answer, session),
         StreamRequest::Describe(sql) => match stored(sql, sqls).and_then(|sql| session.describe(sql)) {
             Ok(description) => {
-                answer.json.extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"describe\",\"result\":");
+                answer
+                    .json
+                    .extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"describe\",\"result\":");
                 json::description(&mut answer.json, &description);
                 answer.json.extend_from_slice(b"}}");
             }
@@ -139,9 +150,15 @@ fn run(
         },
         StreamRequest::StoreSql { id, sql } => {
             if sqls.contains_key(id) {
-                answer.error(&format!("the stream already has an SQL text with sql_id {id}"), "SQL_ID_IN_USE");
+                answer.error(
+                    &format!("the stream already has an SQL text with sql_id {id}"),
+                    "SQL_ID_IN_USE",
+                );
             } else if sqls.len() >= MOST_STORED_TEXTS {
-                answer.error(&format!("a stream stores at most {MOST_STORED_TEXTS} SQL texts"), "SQL_STORE_FULL");
+                answer.error(
+                    &format!("a stream stores at most {MOST_STORED_TEXTS} SQL texts"),
+                    "SQL_STORE_FULL",
+                );
             } else {
                 sqls.insert(*id, sql.clone());
                 answer.ok("store_sql");
@@ -171,7 +188,9 @@ fn run(
 
 fn execute(stmt: &Stmt, sqls: &StoredSql, answer: &mut Answer, session: &mut ActiveSession<'_>) -> Progress {
     let before = answer.json.len();
-    answer.json.extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"execute\",\"result\":");
+    answer
+        .json
+        .extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"execute\",\"result\":");
     match statement(stmt, sqls, &mut answer.json, answer.limit, session) {
         Attempt::NeedsWriter => return Progress::NeedsWriter,
         Attempt::Finished(Ok(())) => answer.json.extend_from_slice(b"}}"),

@@ -16,7 +16,10 @@ pub(super) fn of_body(malformed: &Malformed) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "malformed-request",
-        format!("the request body is not a Hrana pipeline: `{}` {}", malformed.field, malformed.reason),
+        format!(
+            "the request body is not a Hrana pipeline: `{}` {}",
+            malformed.field, malformed.reason
+        ),
     )
     .with("field", malformed.field.as_str())
 }
@@ -113,7 +116,10 @@ pub(super) fn of_database(error: &DatabaseError) -> Problem {
 /// carried along: `baton`, `base_url` and `results` are as in an ordinary answer.
 pub(super) fn of_pipeline(failure: &StatementError, baton: Option<String>, results: Value) -> Problem {
     let problem = match failure {
-        StatementError::StorageQuotaExceeded { used_bytes, limit_bytes } => Problem::new(
+        StatementError::StorageQuotaExceeded {
+            used_bytes,
+            limit_bytes,
+        } => Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "storage-quota-exceeded",
             failure.to_string(),

@@ -281,12 +281,21 @@ fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
         .unwrap_or_default()
         .into_iter()
         .enumerate()
-        .map(|(index, raw)| Ok((raw.name, value(raw.value, || format!("{path}.named_args[{index}].value"))?)))
+        .map(|(index, raw)| {
+            Ok((
+                raw.name,
+                value(raw.value, || format!("{path}.named_args[{index}].value"))?,
+            ))
+        })
         .collect::<Result<_, _>>()?;
     Ok(Stmt {
         sql,
         arguments: Arguments { positional, named },
-        rows: if raw.want_rows.unwrap_or(true) { Rows::Wanted } else { Rows::Unwanted },
+        rows: if raw.want_rows.unwrap_or(true) {
+            Rows::Wanted
+        } else {
+            Rows::Unwanted
+        },
     })
 }
 
@@ -350,7 +359,10 @@ mod tests {
                 r#"{"requests":[{"type":"execute","stmt":{"sql":"x","sql_id":1}}]}"#,
                 "requests[0].stmt.sql_id",
             ),
-            (r#"{"requests":[{"type":"execute","stmt":{"sql":1}}]}"#, "requests[0].stmt.sql"),
+            (
+                r#"{"requests":[{"type":"execute","stmt":{"sql":1}}]}"#,
+                "requests[0].stmt.sql",
+            ),
             (
                 r#"{"requests":[{"type":"execute","stmt":{"sql":"x","args":[{"type":"null"},{"type":"integer","value":1}]}}]}"#,
                 "requests[0].stmt.args[1].value",
@@ -375,7 +387,10 @@ mod tests {
                 r#"{"requests":[{"type":"batch","batch":{"steps":[{"stmt":{"sql":"x"},"condition":{"type":"and","conds":[{"type":"or"}]}}]}}]}"#,
                 "requests[0].batch.steps[0].condition.conds[0].conds",
             ),
-            (r#"{"requests":[{"type":"close"},{"type":"store_sql","sql":"x"}]}"#, "requests[1].sql_id"),
+            (
+                r#"{"requests":[{"type":"close"},{"type":"store_sql","sql":"x"}]}"#,
+                "requests[1].sql_id",
+            ),
         ];
         for (body, field) in cases {
             assert_eq!(read(body.as_bytes()).unwrap_err().field, field, "{body}");

@@ -115,7 +115,9 @@ impl HranaService {
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
         let outcome = match (path, request.method()) {
-            ("/v2" | "/v3", &Method::GET) => Ok(json_response(br#"{"protocol":"hrana-over-http","encoding":"json"}"#.to_vec())),
+            ("/v2" | "/v3", &Method::GET) => Ok(json_response(
+                br#"{"protocol":"hrana-over-http","encoding":"json"}"#.to_vec(),
+            )),
             ("/v2" | "/v3", _) => Err(problems::wrong_method("GET")),
             ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline(request).await,
             ("/v2/pipeline" | "/v3/pipeline", _) => Err(problems::wrong_method("POST")),
@@ -125,7 +127,10 @@ impl HranaService {
     }
 
     async fn pipeline(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let context = request.extensions().get::<TenantContext>().ok_or_else(problems::without_tenant)?;
+        let context = request
+            .extensions()
+            .get::<TenantContext>()
+            .ok_or_else(problems::without_tenant)?;
         let tenant = context.uid;
         let limits = StatementLimits {
             access: context.access,
@@ -135,8 +140,9 @@ impl HranaService {
         let pipeline = self.parse(tenant, body).await?;
         let (slot, session, sqls) = self.stream(tenant, &pipeline).await?;
         let run = PipelineRun::new(pipeline.requests, sqls, RESULTS, limits.quota.result_bytes);
-        let (session, finished) =
-            run_to_end(session, run, limits).await.map_err(|error| database_problem(tenant, &error))?;
+        let (session, finished) = run_to_end(session, run, limits)
+            .await
+            .map_err(|error| database_problem(tenant, &error))?;
         let baton = match slot {
             Some(slot) if !finished.closed => {
                 let parked = Parked {
@@ -153,7 +159,8 @@ impl HranaService {
         if let Some(failure) = finished.refusal {
             tracing::info!(%tenant, %failure, "a pipeline was refused");
             body.push(b'}');
-            let results = serde_json::from_slice::<Value>(&body).map_or(Value::Null, |mut value| value["results"].take());
+            let results =
+                serde_json::from_slice::<Value>(&body).map_or(Value::Null, |mut value| value["results"].take());
             return Err(problems::of_pipeline(&failure, baton, results));
         }
         body.extend_from_slice(b",\"baton\":");
@@ -198,7 +205,10 @@ impl HranaService {
             Some(session) => session,
             None => {
                 let lease = self.databases.lease(tenant).await;
-                Session::resumed(lease.map_err(|error| database_problem(tenant, &error))?, last_insert_rowid)
+                Session::resumed(
+                    lease.map_err(|error| database_problem(tenant, &error))?,
+                    last_insert_rowid,
+                )
             }
         };
         Ok((slot, session, sqls))
@@ -219,8 +229,7 @@ async fn run_to_end(
             let progress = run.advance(active);
             (progress, run)
         };
-        let (next_session, (progress, next_run)) =
-            session.run(limits, turn, cancellation.0.clone(), advance).await?;
+        let (next_session, (progress, next_run)) = session.run(limits, turn, cancellation.0.clone(), advance).await?;
         (session, run) = (next_session, next_run);
         match progress {
             Progress::Done => return Ok((session, run.finish())),
@@ -272,7 +281,9 @@ fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
 
 fn json_response(body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(full(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -59,7 +59,10 @@ struct Entry {
 enum State {
     /// A request of it is being served.
     Busy,
-    Waiting { parked: Parked, since: Instant },
+    Waiting {
+        parked: Box<Parked>,
+        since: Instant,
+    },
 }
 
 /// The right to serve a stream's next request. Dropped without [`StreamSlot::park`], it ends the stream.
@@ -142,7 +145,7 @@ impl Streams {
                 if now.saturating_duration_since(since) >= self.idle_expiry {
                     return Err(StreamError::SpentBaton);
                 }
-                Ok((slot, parked))
+                Ok((slot, *parked))
             }
         }
     }
@@ -152,10 +155,13 @@ impl Streams {
         let mut table = self.table.lock();
         let expired: Vec<(TenantUid, u64)> = table
             .waiting()
-            .filter(|(_, _, since, _)| now.saturating_duration_since(*since) >= self.idle_expiry)
-            .map(|(tenant, id, ..)| (tenant, id))
+            .filter(|(_, _, since)| now.saturating_duration_since(*since) >= self.idle_expiry)
+            .map(|(tenant, id, _)| (tenant, id))
             .collect();
-        let ended: Vec<Entry> = expired.into_iter().filter_map(|(tenant, id)| table.remove(tenant, id)).collect();
+        let ended: Vec<Entry> = expired
+            .into_iter()
+            .filter_map(|(tenant, id)| table.remove(tenant, id))
+            .collect();
         drop(table);
         // Rolling back takes other locks: outside of this one.
         ended.len()
@@ -165,8 +171,11 @@ impl Streams {
     pub(super) fn close_all(&self) {
         let mut table = self.table.lock();
         table.stopping = true;
-        let waiting: Vec<(TenantUid, u64)> = table.waiting().map(|(tenant, id, ..)| (tenant, id)).collect();
-        let ended: Vec<Entry> = waiting.into_iter().filter_map(|(tenant, id)| table.remove(tenant, id)).collect();
+        let waiting: Vec<(TenantUid, u64)> = table.waiting().map(|(tenant, id, _)| (tenant, id)).collect();
+        let ended: Vec<Entry> = waiting
+            .into_iter()
+            .filter_map(|(tenant, id)| table.remove(tenant, id))
+            .collect();
         drop(table);
         drop(ended);
     }
@@ -196,9 +205,15 @@ impl StreamSlot {
             drop(parked);
             return None;
         }
-        let entry = table.tenants.get_mut(&self.tenant).and_then(|streams| streams.get_mut(&self.id))?;
+        let entry = table
+            .tenants
+            .get_mut(&self.tenant)
+            .and_then(|streams| streams.get_mut(&self.id))?;
         entry.sequence = self.sequence;
-        entry.state = State::Waiting { parked, since: now };
+        entry.state = State::Waiting {
+            parked: Box::new(parked),
+            since: now,
+        };
         drop(table);
         Some(self.streams.key.sign(
             self.tenant,
@@ -237,11 +252,11 @@ impl Table {
         Some(entry)
     }
 
-    fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant, &Parked)> {
+    fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant)> {
         self.tenants.iter().flat_map(|(tenant, streams)| {
             streams.iter().filter_map(|(id, entry)| match &entry.state {
                 State::Busy => None,
-                State::Waiting { parked, since } => Some((*tenant, *id, *since, parked)),
+                State::Waiting { since, .. } => Some((*tenant, *id, *since)),
             })
         })
     }
@@ -284,14 +299,20 @@ mod tests {
         let streams = streams();
         let now = Instant::now();
         let first = streams.open(TENANT).unwrap().park(parked(), now).unwrap();
-        assert_eq!(streams.resume(OTHER, &first, now).err(), Some(StreamError::InvalidBaton));
+        assert_eq!(
+            streams.resume(OTHER, &first, now).err(),
+            Some(StreamError::InvalidBaton)
+        );
         let (slot, state) = streams.resume(TENANT, &first, now).unwrap();
         assert_eq!(state.last_insert_rowid, 5);
         assert_eq!(streams.resume(TENANT, &first, now).err(), Some(StreamError::SpentBaton));
         let second = slot.park(state, now).unwrap();
         assert_eq!(streams.resume(TENANT, &first, now).err(), Some(StreamError::SpentBaton));
         drop(streams.resume(TENANT, &second, now).unwrap());
-        assert_eq!(streams.resume(TENANT, &second, now).err(), Some(StreamError::SpentBaton));
+        assert_eq!(
+            streams.resume(TENANT, &second, now).err(),
+            Some(StreamError::SpentBaton)
+        );
         assert_eq!(streams.len(), 0);
     }
 
@@ -299,7 +320,9 @@ mod tests {
     fn a_stream_ends_when_it_waits_too_long() {
         let streams = streams();
         let now = Instant::now();
-        let batons: Vec<_> = (0..2).map(|_| streams.open(TENANT).unwrap().park(parked(), now).unwrap()).collect();
+        let batons: Vec<_> = (0..2)
+            .map(|_| streams.open(TENANT).unwrap().park(parked(), now).unwrap())
+            .collect();
         assert_eq!(streams.expire(now + EXPIRY - Duration::from_millis(1)), 0);
         assert_eq!(
             streams.resume(TENANT, &batons[0], now + EXPIRY).err(),

@@ -7,7 +7,9 @@ use crate::harness::{Harness, execute, tenant};
 fn statement() -> impl Strategy<Value = String> {
     let literal = || {
         prop_oneof![
-            any::<i64>().prop_filter("not writable as a literal", |number| *number != i64::MIN).prop_map(|n| n.to_string()),
+            any::<i64>()
+                .prop_filter("not writable as a literal", |number| *number != i64::MIN)
+                .prop_map(|n| n.to_string()),
             (-1e6..1e6f64).prop_map(|number| format!("{number:?}")),
             "[a-z']{0,5}".prop_map(|text| format!("'{}'", text.replace('\'', "''"))),
             "([0-9a-f]{2}){0,4}".prop_map(|hex| format!("x'{hex}'")),
@@ -87,9 +89,16 @@ async fn the_chinook_dump_loads_as_one_sequence() {
     let tenant = tenant(1);
     let script = format!("begin; {}; commit", dump.trim_start_matches('\u{feff}'));
     let answer = harness
-        .pipeline(&tenant, Value::Null, json!([{"type": "sequence", "sql": script}, {"type": "close"}]))
+        .pipeline(
+            &tenant,
+            Value::Null,
+            json!([{"type": "sequence", "sql": script}, {"type": "close"}]),
+        )
         .await;
     assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body["results"][0]);
-    assert_eq!(harness.sql(&tenant, "select count(*) from Track").await, [[json!("3503")]]);
+    assert_eq!(
+        harness.sql(&tenant, "select count(*) from Track").await,
+        [[json!("3503")]]
+    );
     assert_eq!(harness.sql(&tenant, "pragma integrity_check").await, [[json!("ok")]]);
 }

@@ -14,28 +14,28 @@ use tenant_node::layers::{Access, TenantContext};
 use tenantry_types::{EffectiveQuota, Epoch, TenantName, TenantUid, TierDefinition};
 use tower::ServiceExt as _;
 
-pub struct Harness {
-    pub service: HranaService,
-    pub databases: Databases,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Harness {
+    pub(crate) service: HranaService,
+    pub(crate) databases: Databases,
+    pub(crate) folder: tempfile::TempDir,
     elapsed_millis: Arc<AtomicU64>,
 }
 
 /// A tenant as the layers would hand it on.
 #[derive(Clone)]
-pub struct Tenant {
-    pub uid: TenantUid,
-    pub quota: EffectiveQuota,
-    pub access: Access,
+pub(crate) struct Tenant {
+    pub(crate) uid: TenantUid,
+    pub(crate) quota: EffectiveQuota,
+    pub(crate) access: Access,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: http::HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Value,
 }
 
-pub fn tenant(number: u128) -> Tenant {
+pub(crate) fn tenant(number: u128) -> Tenant {
     Tenant {
         uid: TenantUid::from_u128(number),
         quota: TierDefinition::defaults()[2].quota,
@@ -44,11 +44,11 @@ pub fn tenant(number: u128) -> Tenant {
 }
 
 impl Harness {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {}, &HranaConfig::default())
     }
 
-    pub fn with(change: impl FnOnce(&mut DatabasesConfig), hrana: &HranaConfig) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut DatabasesConfig), hrana: &HranaConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let elapsed_millis = Arc::new(AtomicU64::new(0));
         let mut config = DatabasesConfig::new(folder.path());
@@ -65,13 +65,19 @@ impl Harness {
     }
 
     /// Moves the clock and lets the maintenance do its work.
-    pub fn advance(&self, time: Duration) {
+    pub(crate) fn advance(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap();
         self.elapsed_millis.fetch_add(millis, Ordering::SeqCst);
         self.service.end_expired();
     }
 
-    pub async fn send(&self, tenant: &Tenant, method: Method, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        tenant: &Tenant,
+        method: Method,
+        path: &str,
+        body: impl Into<bytes::Bytes>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path).body(full(body)).unwrap();
         request.extensions_mut().insert(TenantContext {
             uid: tenant.uid,
@@ -90,18 +96,19 @@ impl Harness {
         }
     }
 
-    pub async fn pipeline(&self, tenant: &Tenant, baton: Value, requests: Value) -> Answer {
+    pub(crate) async fn pipeline(&self, tenant: &Tenant, baton: Value, requests: Value) -> Answer {
         let body = json!({"baton": baton, "requests": requests}).to_string();
         self.send(tenant, Method::POST, "/v3/pipeline", body).await
     }
 
     /// Runs one statement on a stream of its own. The whole answer.
-    pub async fn try_sql(&self, tenant: &Tenant, sql: &str) -> Answer {
-        self.pipeline(tenant, Value::Null, json!([execute(sql), {"type": "close"}])).await
+    pub(crate) async fn try_sql(&self, tenant: &Tenant, sql: &str) -> Answer {
+        self.pipeline(tenant, Value::Null, json!([execute(sql), {"type": "close"}]))
+            .await
     }
 
     /// Runs one statement that has to succeed. Its rows as plain values.
-    pub async fn sql(&self, tenant: &Tenant, sql: &str) -> Vec<Vec<Value>> {
+    pub(crate) async fn sql(&self, tenant: &Tenant, sql: &str) -> Vec<Vec<Value>> {
         let answer = self.try_sql(tenant, sql).await;
         assert_eq!(answer.status, 200, "{sql}: {}", answer.body);
         assert_eq!(answer.body["results"][0]["type"], "ok", "{sql}: {}", answer.body);
@@ -109,12 +116,12 @@ impl Harness {
     }
 }
 
-pub fn execute(sql: &str) -> Value {
+pub(crate) fn execute(sql: &str) -> Value {
     json!({"type": "execute", "stmt": {"sql": sql}})
 }
 
 /// The rows of a `StmtResult`: the bare values, integers as they are written.
-pub fn rows(result: &Value) -> Vec<Vec<Value>> {
+pub(crate) fn rows(result: &Value) -> Vec<Vec<Value>> {
     let value = |cell: &Value| match cell["type"].as_str().unwrap() {
         "null" => Value::Null,
         "blob" => cell["base64"].clone(),
@@ -125,7 +132,7 @@ pub fn rows(result: &Value) -> Vec<Vec<Value>> {
 }
 
 impl Answer {
-    pub fn error(&self, index: usize) -> (&str, &str) {
+    pub(crate) fn error(&self, index: usize) -> (&str, &str) {
         let error = &self.body["results"][index]["error"];
         (
             error["code"].as_str().unwrap_or_default(),
@@ -133,7 +140,7 @@ impl Answer {
         )
     }
 
-    pub fn rows(&self, index: usize) -> Vec<Vec<Value>> {
+    pub(crate) fn rows(&self, index: usize) -> Vec<Vec<Value>> {
         assert_eq!(self.body["results"][index]["type"], "ok", "{}", self.body);
         rows(&self.body["results"][index]["response"]["result"])
     }

@@ -1,4 +1,9 @@
 //! The Hrana service over real database files, driven by requests without sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking, in its helpers too"
+)]
 
 mod differential;
 mod harness;

@@ -19,7 +19,11 @@ async fn versions_are_probed_with_get_and_other_paths_and_methods_are_refused() 
     for (method, path, status, allow) in cases {
         let answer = harness.send(&tenant, method.clone(), path, "").await;
         assert_eq!(answer.status, status, "{method} {path}");
-        assert_eq!(answer.headers.get("allow").map(|value| value.to_str().unwrap()), allow, "{path}");
+        assert_eq!(
+            answer.headers.get("allow").map(|value| value.to_str().unwrap()),
+            allow,
+            "{path}"
+        );
     }
 }
 
@@ -27,7 +31,9 @@ async fn versions_are_probed_with_get_and_other_paths_and_methods_are_refused() 
 async fn a_request_without_a_tenant_is_our_fault() {
     use tower::ServiceExt as _;
     let harness = Harness::new();
-    let request = http::Request::post("/v3/pipeline").body(tenant_node::http::body::full("{}")).unwrap();
+    let request = http::Request::post("/v3/pipeline")
+        .body(tenant_node::http::body::full("{}"))
+        .unwrap();
     assert_eq!(harness.service.clone().oneshot(request).await.unwrap().status(), 500);
 }
 
@@ -82,11 +88,20 @@ async fn a_write_tells_what_it_did() {
     let codes: Vec<&str> = (4..9).map(|index| answer.error(index).0).collect();
     assert_eq!(
         codes,
-        ["SQLITE_CONSTRAINT", "SQL_INPUT_ERROR", "SQL_MANY_STATEMENTS", "SQL_NO_STATEMENT", "ARGS_INVALID"]
+        [
+            "SQLITE_CONSTRAINT",
+            "SQL_INPUT_ERROR",
+            "SQL_MANY_STATEMENTS",
+            "SQL_NO_STATEMENT",
+            "ARGS_INVALID"
+        ]
     );
     let figures = harness.databases.figures(tenant.uid).unwrap();
     assert_eq!((figures.rows_written, figures.database_bytes % 4096), (2, 0));
-    assert!(figures.database_bytes > 0 && figures.memory_bytes > 0 && figures.cpu_micros_total > 0, "{figures:?}");
+    assert!(
+        figures.database_bytes > 0 && figures.memory_bytes > 0 && figures.cpu_micros_total > 0,
+        "{figures:?}"
+    );
 }
 
 #[tokio::test]
@@ -104,12 +119,23 @@ async fn a_batch_runs_the_steps_whose_conditions_hold() {
         step("select 1", json!({"type": "and", "conds": [{"type": "error", "step": 2}, {"type": "is_autocommit"}]})),
         step("select 2", json!({"type": "or", "conds": [ok(2), ok(3)]})),
     ]}});
-    let answer = harness.pipeline(&tenant, Value::Null, json!([batch, {"type": "close"}])).await;
+    let answer = harness
+        .pipeline(&tenant, Value::Null, json!([batch, {"type": "close"}]))
+        .await;
     let result = &answer.body["results"][0]["response"]["result"];
     let present = |list: &str| -> Vec<bool> {
-        result[list].as_array().unwrap().iter().map(|entry| !entry.is_null()).collect()
+        result[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| !entry.is_null())
+            .collect()
     };
-    assert_eq!(present("step_results"), [true, true, false, false, true, true, false], "{result}");
+    assert_eq!(
+        present("step_results"),
+        [true, true, false, false, true, true, false],
+        "{result}"
+    );
     assert_eq!(present("step_errors"), [false, false, true, false, false, false, false]);
     assert!(harness.sql(&tenant, "select * from sqlite_schema").await.is_empty());
 }
@@ -135,7 +161,10 @@ async fn sequences_descriptions_and_stored_texts() {
         execute("select count(*) from t"),
     ]);
     let answer = harness.pipeline(&tenant, Value::Null, requests).await;
-    assert_eq!(answer.body["results"][0], json!({"type": "ok", "response": {"type": "sequence"}}));
+    assert_eq!(
+        answer.body["results"][0],
+        json!({"type": "ok", "response": {"type": "sequence"}})
+    );
     assert_eq!(answer.error(2).0, "SQL_ID_IN_USE");
     let expected = json!({"params": [{"name": ":x"}, {"name": "?2"}], "cols": [{"name": "x", "decltype": "INT"}],
         "is_explain": false, "is_readonly": true});
@@ -152,9 +181,17 @@ async fn sequences_descriptions_and_stored_texts() {
 async fn a_malformed_body_is_refused_by_field_and_a_large_one_by_size() {
     let harness = Harness::new();
     let mut tenant = tenant(1);
-    let answer = harness.pipeline(&tenant, Value::Null, json!([{"type": "execute", "stmt": {"sql": 1}}])).await;
-    assert_eq!((answer.status.as_u16(), &answer.body["field"]), (400, &json!("requests[0].stmt.sql")));
+    let answer = harness
+        .pipeline(&tenant, Value::Null, json!([{"type": "execute", "stmt": {"sql": 1}}]))
+        .await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["field"]),
+        (400, &json!("requests[0].stmt.sql"))
+    );
     tenant.quota.request_bytes = 100;
     let answer = harness.try_sql(&tenant, &"x".repeat(200)).await;
-    assert_eq!((answer.status.as_u16(), &answer.body["limit_bytes"]), (413, &json!(100)));
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["limit_bytes"]),
+        (413, &json!(100))
+    );
 }

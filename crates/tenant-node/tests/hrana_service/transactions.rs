@@ -13,7 +13,10 @@ async fn begun(harness: &Harness, tenant: &Tenant, insert: i64) -> Value {
 }
 
 async fn count(harness: &Harness, tenant: &Tenant) -> String {
-    harness.sql(tenant, "select count(*) from t").await[0][0].as_str().unwrap().to_owned()
+    harness.sql(tenant, "select count(*) from t").await[0][0]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -24,13 +27,21 @@ async fn a_transaction_goes_on_from_baton_to_baton_and_is_isolated() {
     let baton = begun(&harness, &tenant, 1).await;
     assert_eq!(count(&harness, &tenant).await, "0");
     let answer = harness
-        .pipeline(&tenant, baton.clone(), json!([{"type": "get_autocommit"}, execute("select count(*) from t")]))
+        .pipeline(
+            &tenant,
+            baton.clone(),
+            json!([{"type": "get_autocommit"}, execute("select count(*) from t")]),
+        )
         .await;
     assert_eq!(answer.body["results"][0]["response"]["is_autocommit"], false);
     assert_eq!(answer.rows(1), [[json!("1")]]);
     assert_ne!(answer.body["baton"], baton);
     let answer = harness
-        .pipeline(&tenant, answer.body["baton"].clone(), json!([execute("commit"), {"type": "close"}, execute("select 1")]))
+        .pipeline(
+            &tenant,
+            answer.body["baton"].clone(),
+            json!([execute("commit"), {"type": "close"}, execute("select 1")]),
+        )
         .await;
     assert_eq!(answer.body["baton"], Value::Null);
     assert_eq!(answer.error(2).0, "STREAM_CLOSED");
@@ -61,7 +72,9 @@ async fn old_foreign_and_garbled_batons_are_refused_and_harm_nobody() {
     let owner = tenant(1);
     harness.sql(&owner, "create table t (x)").await;
     let old = begun(&harness, &owner, 1).await;
-    let answer = harness.pipeline(&owner, old.clone(), json!([execute("select 1")])).await;
+    let answer = harness
+        .pipeline(&owner, old.clone(), json!([execute("select 1")]))
+        .await;
     let current = answer.body["baton"].clone();
     let cases = [
         (&owner, old),
@@ -71,8 +84,14 @@ async fn old_foreign_and_garbled_batons_are_refused_and_harm_nobody() {
         (&owner, json!(format!("{}A", current.as_str().unwrap()))),
     ];
     for (tenant, baton) in cases {
-        let answer = harness.pipeline(tenant, baton.clone(), json!([execute("commit")])).await;
-        assert_eq!((answer.status.as_u16(), &answer.body["field"]), (400, &json!("baton")), "{baton}");
+        let answer = harness
+            .pipeline(tenant, baton.clone(), json!([execute("commit")]))
+            .await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["field"]),
+            (400, &json!("baton")),
+            "{baton}"
+        );
     }
     let answer = harness.pipeline(&owner, current, json!([execute("commit")])).await;
     assert_eq!(answer.body["results"][0]["type"], "ok");
@@ -87,14 +106,18 @@ async fn a_second_writer_waits_for_its_turn_and_readers_do_not() {
     harness.sql(&tenant, "create table t (x)").await;
     let baton = begun(&harness, &tenant, 1).await;
     // More waiting writers than threads: the others must still be served.
-    let mut writers: Vec<_> = (0..8).map(|_| Box::pin(harness.try_sql(&tenant, "insert into t values (2)"))).collect();
+    let mut writers: Vec<_> = (0..8)
+        .map(|_| Box::pin(harness.try_sql(&tenant, "insert into t values (2)")))
+        .collect();
     for _ in 0..3 {
         for writer in &mut writers {
             assert!(futures_util::poll!(writer).is_pending());
         }
         assert_eq!(count(&harness, &tenant).await, "0");
     }
-    harness.pipeline(&tenant, baton, json!([execute("commit"), {"type": "close"}])).await;
+    harness
+        .pipeline(&tenant, baton, json!([execute("commit"), {"type": "close"}]))
+        .await;
     for answer in futures_util::future::join_all(writers).await {
         assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
     }
@@ -148,15 +171,25 @@ async fn a_stream_keeps_its_own_state_between_requests() {
     let harness = Harness::new();
     let tenant = tenant(1);
     harness.sql(&tenant, "create table t (x)").await;
-    let requests = json!([execute("insert into t (rowid) values (77)"), {"type": "store_sql", "sql_id": 1, "sql": "select 5"}]);
+    let requests =
+        json!([execute("insert into t (rowid) values (77)"), {"type": "store_sql", "sql_id": 1, "sql": "select 5"}]);
     let first = harness.pipeline(&tenant, Value::Null, requests).await;
     harness.sql(&tenant, "insert into t (rowid) values (99)").await;
     let requests = json!([
         execute("select last_insert_rowid()"), {"type": "execute", "stmt": {"sql_id": 1}}, execute("create temp table mine (x)")
     ]);
     let second = harness.pipeline(&tenant, first.body["baton"].clone(), requests).await;
-    assert_eq!((second.rows(0), second.rows(1)), (vec![vec![json!("77")]], vec![vec![json!("5")]]));
-    let third = harness.pipeline(&tenant, second.body["baton"].clone(), json!([execute("select count(*) from mine")])).await;
+    assert_eq!(
+        (second.rows(0), second.rows(1)),
+        (vec![vec![json!("77")]], vec![vec![json!("5")]])
+    );
+    let third = harness
+        .pipeline(
+            &tenant,
+            second.body["baton"].clone(),
+            json!([execute("select count(*) from mine")]),
+        )
+        .await;
     assert_eq!(third.rows(0), [[json!("0")]]);
 }
 
@@ -169,13 +202,21 @@ async fn open_streams_are_bounded_and_those_without_state_give_way() {
     let harness = Harness::with(|_| {}, &hrana);
     let tenant = tenant(1);
     for _ in 0..5 {
-        assert_eq!(harness.pipeline(&tenant, Value::Null, json!([execute("select 1")])).await.status, 200);
+        assert_eq!(
+            harness
+                .pipeline(&tenant, Value::Null, json!([execute("select 1")]))
+                .await
+                .status,
+            200
+        );
     }
     assert_eq!(harness.service.open_streams(), 2);
     for _ in 0..2 {
         harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
     }
-    let answer = harness.pipeline(&tenant, Value::Null, json!([execute("select 1")])).await;
+    let answer = harness
+        .pipeline(&tenant, Value::Null, json!([execute("select 1")]))
+        .await;
     assert_eq!(answer.status, 429);
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(harness.sql(&tenant, "select 1").await, [[json!("1")]]);
@@ -188,11 +229,19 @@ async fn a_client_that_leaves_ends_its_statement_and_its_transaction() {
     tenant.quota.query_time_ms = 600_000;
     harness.sql(&tenant, "create table t (x)").await;
     let endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c";
-    let requests = json!([execute("begin immediate"), execute("insert into t values (1)"), execute(endless)]);
+    let requests = json!([
+        execute("begin immediate"),
+        execute("insert into t values (1)"),
+        execute(endless)
+    ]);
     let mut leaving = Box::pin(harness.pipeline(&tenant, Value::Null, requests));
     assert!(futures_util::poll!(&mut leaving).is_pending());
     // The lease and the stream exist now or soon; wait until the statement runs.
-    while harness.databases.figures(tenant.uid).is_none_or(|figures| figures.statements < 3) {
+    while harness
+        .databases
+        .figures(tenant.uid)
+        .is_none_or(|figures| figures.statements < 3)
+    {
         assert!(futures_util::poll!(&mut leaving).is_pending());
         tokio::task::yield_now().await;
     }
