@@ -31,7 +31,10 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 #[test]
 fn five_members_pass_as_well() {
-    let plan = Plan { members: 5, ..Plan::default() };
+    let plan = Plan {
+        members: 5,
+        ..Plan::default()
+    };
     for seed in 1..=4 {
         run(seed, &plan).unwrap();
     }
@@ -60,9 +63,9 @@ impl StateMachine for Mistaken {
 
     fn apply(&mut self, revision: Revision, command: &[u8]) -> Result<Outcome, FatalApply> {
         match self.mistake {
-            Mistake::Skips if revision == WHERE => Err(Rejection::NotInitialized).map_err(|_| FatalApply {
-                reason: String::new(),
-            }),
+            Mistake::Skips if revision == WHERE => {
+                Err(Rejection::NotInitialized).map_err(|_| FatalApply { reason: String::new() })
+            }
             Mistake::Lies if revision == WHERE => {
                 self.machine.apply(revision, command)?;
                 Ok(Err(Rejection::NotInitialized))

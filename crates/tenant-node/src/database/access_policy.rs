@@ -13,6 +13,8 @@ pub(super) enum Phase {
     Running {
         /// Whether VACUUM, which builds its copy in memory, fits into the tenant's memory.
         vacuum_fits: bool,
+        /// Whether it was let through as a writing statement.
+        writes: bool,
     },
 }
 
@@ -68,6 +70,9 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
         return Verdict::Allow;
     }
     match action {
+        _ if matches!(phase, Phase::Running { writes: false, .. }) && analyzes(action) => {
+            deny("PRAGMA optimize and ANALYZE write: they cannot be part of a reading statement")
+        }
         AuthAction::Attach { filename: "" } if matches!(phase, Phase::Running { .. }) => vacuum(phase),
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
             deny("ATTACH, DETACH and VACUUM INTO are not available: a tenant has one database")
@@ -93,8 +98,23 @@ pub(super) fn decide(action: &AuthAction<'_>, phase: Phase) -> Verdict {
     }
 }
 
+/// `PRAGMA optimize` runs ANALYZE, and yet SQLite calls it a statement that only reads.
+pub(super) fn analyzes(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Analyze { .. } => true,
+        AuthAction::Pragma { pragma_name, .. } => pragma_name.eq_ignore_ascii_case("optimize"),
+        _ => false,
+    }
+}
+
 fn vacuum(phase: Phase) -> Verdict {
-    if phase == (Phase::Running { vacuum_fits: true }) {
+    if matches!(
+        phase,
+        Phase::Running {
+            vacuum_fits: true,
+            writes: true
+        }
+    ) {
         Verdict::Allow
     } else {
         deny(
@@ -129,7 +149,10 @@ fn deny(words: &str) -> Verdict {
 mod tests {
     use super::*;
 
-    const RUNNING: Phase = Phase::Running { vacuum_fits: true };
+    const RUNNING: Phase = Phase::Running {
+        vacuum_fits: true,
+        writes: true,
+    };
 
     fn set(name: &str) -> AuthAction<'_> {
         AuthAction::Pragma {
@@ -184,7 +207,13 @@ mod tests {
         assert_eq!(decide(&inside_vacuum, RUNNING), Verdict::Allow);
         let cases = [
             (inside_vacuum, Phase::Preparing),
-            (inside_vacuum, Phase::Running { vacuum_fits: false }),
+            (
+                inside_vacuum,
+                Phase::Running {
+                    vacuum_fits: false,
+                    writes: true,
+                },
+            ),
             (AuthAction::Attach { filename: "/tmp/x" }, RUNNING),
             (AuthAction::Attach { filename: ":memory:" }, RUNNING),
             (AuthAction::Detach { database_name: "main" }, RUNNING),

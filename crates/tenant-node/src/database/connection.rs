@@ -11,7 +11,7 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::access_policy::{Phase, Verdict, decide};
+use super::access_policy::{Phase, Verdict, analyzes, decide};
 use super::figures::{DatabaseCounters, FileSizes};
 use super::raw_sqlite;
 use super::session::Cancellation;
@@ -25,6 +25,9 @@ const STATEMENT_CACHE: usize = 64;
 
 /// Page cache of one connection, in KiB. SQLite takes it as it is needed.
 const CACHE_KIB: u32 = 2_048;
+
+/// Longest wait for a lock inside SQLite. Writers wait outside of it, so this is for recovery and VACUUM.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection's memory is measured at most this often.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
@@ -63,12 +66,16 @@ struct Fence {
     refusal: Mutex<Option<String>>,
     tainted: AtomicBool,
     saw_pragma: AtomicBool,
+    saw_analysis: AtomicBool,
 }
 
 impl Fence {
     fn authorize(&self, context: AuthContext<'_>) -> Authorization {
         if matches!(context.action, rusqlite::hooks::AuthAction::Pragma { .. }) {
             self.saw_pragma.store(true, Relaxed);
+        }
+        if analyzes(&context.action) {
+            self.saw_analysis.store(true, Relaxed);
         }
         match decide(&context.action, *self.phase.lock()) {
             Verdict::Allow => Authorization::Allow,
@@ -118,7 +125,7 @@ impl TenantConnection {
         // Without SQLITE_OPEN_URI a file name is never read as options.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut sqlite = Connection::open_with_flags(path, flags)?;
-        sqlite.busy_timeout(Duration::from_secs(5))?;
+        sqlite.busy_timeout(BUSY_TIMEOUT)?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         // Both count for a new file only; on any other, auto_vacuum would wait for the writer.
         if sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? == 0 {
@@ -146,6 +153,7 @@ impl TenantConnection {
             refusal: Mutex::new(None),
             tainted: AtomicBool::new(false),
             saw_pragma: AtomicBool::new(false),
+            saw_analysis: AtomicBool::new(false),
         });
         let authorizing = Arc::clone(&fence);
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizing.authorize(context)))?;
@@ -176,9 +184,13 @@ impl TenantConnection {
             .deadline
             .store(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         *self.fence.cancellation.lock() = Some(cancellation.clone());
+        if let Err(error) = self.sqlite.busy_timeout(query_time.min(BUSY_TIMEOUT)) {
+            tracing::warn!(%error, "the busy timeout of a connection could not be set");
+        }
         *self.fence.stopped.lock() = None;
         *self.fence.refusal.lock() = None;
         self.fence.saw_pragma.store(false, Relaxed);
+        self.fence.saw_analysis.store(false, Relaxed);
         self.enter(Phase::Preparing);
     }
 
@@ -201,6 +213,11 @@ impl TenantConnection {
     /// must not come from the statement cache.
     pub(super) fn saw_pragma(&self) -> bool {
         self.fence.saw_pragma.load(Relaxed)
+    }
+
+    /// Whether the statement that was compiled last gathers statistics, which is a write whatever SQLite calls it.
+    pub(super) fn saw_analysis(&self) -> bool {
+        self.fence.saw_analysis.load(Relaxed)
     }
 
     /// Whether the next user could not tell it from a new connection.

@@ -280,14 +280,15 @@ impl ActiveSession<'_> {
             Err(error) => return Attempt::Finished(Err(error)),
         };
         let is_pragma = self.connection.saw_pragma();
+        // EXPLAIN only tells how a write would be done.
+        let reads_only = compiled.is_explain() != 0 || (compiled.readonly() && !self.connection.saw_analysis());
         let attempt = match admit_write(
             self.tenant,
             self.connection,
             self.write_permit,
             &self.limits,
             self.turn,
-            // EXPLAIN only tells how a write would be done. PRAGMA optimize says that it reads, and runs ANALYZE.
-            (compiled.readonly() && !(is_pragma && statement::mentions_optimize(sql))) || compiled.is_explain() != 0,
+            reads_only,
         ) {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,
@@ -295,6 +296,7 @@ impl ActiveSession<'_> {
                 let database_bytes = self.tenant.counters.figures().database_bytes;
                 self.connection.enter(Phase::Running {
                     vacuum_fits: database_bytes <= self.limits.quota.memory_bytes,
+                    writes: !reads_only,
                 });
                 Attempt::Finished(statement::bind(&mut compiled, arguments).and_then(|()| {
                     statement::step(self.connection, &mut compiled, self.limits.quota.result_bytes, sink)

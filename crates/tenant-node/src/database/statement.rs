@@ -177,11 +177,6 @@ fn parameter_index(statement: &Statement<'_>, name: &str) -> Option<usize> {
 
 /// Steps through a bound statement.
 ///
-/// Whether a statement that runs a pragma could be `PRAGMA optimize`, under any spelling.
-pub(super) fn mentions_optimize(sql: &str) -> bool {
-    sql.to_ascii_lowercase().contains("optimize")
-}
-
 /// A result that is too large undoes a writing statement; SQLite then also undoes the transaction around it.
 pub(super) fn step(
     connection: &TenantConnection,

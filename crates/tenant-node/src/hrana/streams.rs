@@ -155,8 +155,8 @@ impl Streams {
         let mut table = self.table.lock();
         let expired: Vec<(TenantUid, u64)> = table
             .waiting()
-            .filter(|(_, _, since, _)| now.saturating_duration_since(*since) >= self.idle_expiry)
-            .map(|(tenant, id, ..)| (tenant, id))
+            .filter(|(_, _, since)| now.saturating_duration_since(*since) >= self.idle_expiry)
+            .map(|(tenant, id, _)| (tenant, id))
             .collect();
         let ended: Vec<Entry> = expired
             .into_iter()
@@ -171,7 +171,7 @@ impl Streams {
     pub(super) fn close_all(&self) {
         let mut table = self.table.lock();
         table.stopping = true;
-        let waiting: Vec<(TenantUid, u64)> = table.waiting().map(|(tenant, id, ..)| (tenant, id)).collect();
+        let waiting: Vec<(TenantUid, u64)> = table.waiting().map(|(tenant, id, _)| (tenant, id)).collect();
         let ended: Vec<Entry> = waiting
             .into_iter()
             .filter_map(|(tenant, id)| table.remove(tenant, id))
@@ -252,11 +252,11 @@ impl Table {
         Some(entry)
     }
 
-    fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant, &Parked)> {
+    fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant)> {
         self.tenants.iter().flat_map(|(tenant, streams)| {
             streams.iter().filter_map(|(id, entry)| match &entry.state {
                 State::Busy => None,
-                State::Waiting { parked, since } => Some((*tenant, *id, *since, &**parked)),
+                State::Waiting { since, .. } => Some((*tenant, *id, *since)),
             })
         })
     }
