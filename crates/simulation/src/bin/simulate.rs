@@ -20,8 +20,15 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { seeds, seed: first, members } = Arguments::parse();
-    let plan = Plan { members, ..Plan::default() };
+    let Arguments {
+        seeds,
+        seed: first,
+        members,
+    } = Arguments::parse();
+    let plan = Plan {
+        members,
+        ..Plan::default()
+    };
     let mut total = Report::default();
     for seed in first..first.saturating_add(seeds) {
         let again = || format!("to see it again: cargo xtask simulate --seeds 1 --seed {seed} --members {members}");

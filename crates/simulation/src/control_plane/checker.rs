@@ -82,16 +82,29 @@ impl Checker {
                 let from = position.revision;
                 // Between what was applied last and here there may be a leader's empty entries, but no command.
                 if !position.restoring && (revision < from || self.commands_between(from, revision.next())) {
-                    return Err(Breach::HistorySkipped { member, from, to: revision });
+                    return Err(Breach::HistorySkipped {
+                        member,
+                        from,
+                        to: revision,
+                    });
                 }
                 self.highest = self.highest.max(revision);
                 self.stand_at(member, revision);
                 self.compare_digest(member, revision, digest)
             }
-            Observation::Applied { revision, command, outcome, digest } => {
+            Observation::Applied {
+                revision,
+                command,
+                outcome,
+                digest,
+            } => {
                 let from = position.revision;
                 if revision <= from || self.commands_between(from, revision) {
-                    return Err(Breach::HistorySkipped { member, from, to: revision });
+                    return Err(Breach::HistorySkipped {
+                        member,
+                        from,
+                        to: revision,
+                    });
                 }
                 self.stand_at(member, revision);
                 self.compare_command(member, revision, Committed { command, outcome }, report)?;
@@ -132,12 +145,7 @@ impl Checker {
         Ok(())
     }
 
-    fn count_request(
-        &mut self,
-        revision: Revision,
-        committed: &Committed,
-        report: &mut Report,
-    ) -> Result<(), Breach> {
+    fn count_request(&mut self, revision: Revision, committed: &Committed, report: &mut Report) -> Result<(), Breach> {
         let envelope = codec::decode_command(&committed.command).map_err(|error| Breach::Simulation {
             doing: "read a command that was applied",
             reason: error.to_string(),
@@ -154,7 +162,10 @@ impl Checker {
                 report.repeats_applied += 1;
                 Ok(())
             }
-            Entry::Occupied(_) => Err(Breach::AppliedTwice { request: request.id, revision }),
+            Entry::Occupied(_) => Err(Breach::AppliedTwice {
+                request: request.id,
+                revision,
+            }),
             Entry::Vacant(vacant) => {
                 vacant.insert(committed.outcome.clone());
                 if matches!(envelope.command, Command::CreateTenant { .. }) && committed.outcome.is_ok() {
@@ -167,9 +178,10 @@ impl Checker {
 
     fn compare_digest(&mut self, member: MemberId, revision: Revision, found: u64) -> Result<(), Breach> {
         // A leader's empty entry changes no state.
-        let same_state = self.digests.range(..=revision).next_back().filter(|(known, _)| {
-            **known == revision || self.history.range(known.next()..=revision).next().is_none()
-        });
+        let same_state =
+            self.digests.range(..=revision).next_back().filter(|(known, _)| {
+                **known == revision || self.history.range(known.next()..=revision).next().is_none()
+            });
         match same_state {
             Some((_, expected)) if *expected != found => Err(Breach::DigestsDiffer {
                 member,
@@ -193,10 +205,18 @@ impl Checker {
         outcome: Outcome,
         revision: Revision,
     ) -> Result<(), Breach> {
-        if self.history.get(&revision).is_none_or(|committed| committed.outcome != outcome) {
+        if self
+            .history
+            .get(&revision)
+            .is_none_or(|committed| committed.outcome != outcome)
+        {
             return Err(Breach::HistoryChanged { member, revision });
         }
-        self.acknowledged.push(Acknowledged { request, outcome, revision });
+        self.acknowledged.push(Acknowledged {
+            request,
+            outcome,
+            revision,
+        });
         Ok(())
     }
 
@@ -217,7 +237,11 @@ impl Checker {
             .find(|acknowledged| !contains(state, acknowledged));
         match lost {
             None => Ok(()),
-            Some(Acknowledged { request, revision: since, .. }) => Err(Breach::AcknowledgedLost {
+            Some(Acknowledged {
+                request,
+                revision: since,
+                ..
+            }) => Err(Breach::AcknowledgedLost {
                 member,
                 revision,
                 request: request.id,
@@ -245,5 +269,39 @@ fn contains(state: &State, acknowledged: &Acknowledged) -> bool {
             .node(&told.id)
             .is_some_and(|kept| kept.revision > told.revision || kept == told),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64) -> MemberId {
+        MemberId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_term_has_one_leader() {
+        let (mut checker, mut report) = (Checker::default(), Report::default());
+        checker.leads(member(1), 3, &mut report).unwrap();
+        checker.leads(member(1), 3, &mut report).unwrap();
+        checker.leads(member(2), 4, &mut report).unwrap();
+        assert_eq!(report.elections, 2);
+        let second = checker.leads(member(2), 3, &mut report);
+        assert!(matches!(second, Err(Breach::TwoLeaders { term: 3, .. })), "{second:?}");
+    }
+
+    #[test]
+    fn a_member_that_goes_back_without_a_snapshot_is_found() {
+        let (mut checker, mut report) = (Checker::default(), Report::default());
+        let reached = |revision| Observation::Reached {
+            revision: Revision(revision),
+            digest: 1,
+        };
+        checker.observe(member(1), reached(5), &mut report).unwrap();
+        let back = checker.observe(member(1), reached(4), &mut report);
+        assert!(matches!(back, Err(Breach::HistorySkipped { .. })), "{back:?}");
+        checker.observe(member(1), Observation::Restored, &mut report).unwrap();
+        checker.observe(member(1), reached(4), &mut report).unwrap();
     }
 }

@@ -16,10 +16,23 @@ const MAX_ATTEMPTS: u32 = 6;
 /// What a client wants, as it would say it; a leader makes a command of it.
 #[derive(Debug, Clone)]
 enum Wish {
-    Create { name: TenantName, tier: Tier },
-    Update { uid: TenantUid, expected: Option<Revision>, tier: Tier },
-    Delete { uid: TenantUid, expected: Option<Revision> },
-    Register { id: NodeId, incarnation: Incarnation },
+    Create {
+        name: TenantName,
+        tier: Tier,
+    },
+    Update {
+        uid: TenantUid,
+        expected: Option<Revision>,
+        tier: Tier,
+    },
+    Delete {
+        uid: TenantUid,
+        expected: Option<Revision>,
+    },
+    Register {
+        id: NodeId,
+        incarnation: Incarnation,
+    },
 }
 
 /// How long a client keeps asking.
@@ -54,20 +67,42 @@ impl Clients {
             0 => None,
             count => self.known_tenants.get(rng.random_range(0..count)).copied(),
         };
-        let tier = Tier::ALL.get(rng.random_range(0..Tier::ALL.len())).copied().unwrap_or(Tier::Micro);
+        let tier = Tier::ALL
+            .get(rng.random_range(0..Tier::ALL.len()))
+            .copied()
+            .unwrap_or(Tier::Micro);
         let wish = match (rng.random_range(0..10), known) {
             (0..2, _) => Wish::Register {
                 id: NodeId::new(&format!("n{}", rng.random_range(1..=4)))?,
                 incarnation: Incarnation(rng.random_range(1..=4)),
             },
-            (2..5, Some((uid, seen))) => Wish::Update { uid, expected: rng.random_bool(0.3).then_some(seen), tier },
-            (5..7, Some((uid, seen))) => Wish::Delete { uid, expected: rng.random_bool(0.3).then_some(seen) },
-            _ => Wish::Create { name: TenantName::new(&format!("t{}", rng.random_range(1..=30)))?, tier },
+            (2..5, Some((uid, seen))) => Wish::Update {
+                uid,
+                expected: rng.random_bool(0.3).then_some(seen),
+                tier,
+            },
+            (5..7, Some((uid, seen))) => Wish::Delete {
+                uid,
+                expected: rng.random_bool(0.3).then_some(seen),
+            },
+            _ => Wish::Create {
+                name: TenantName::new(&format!("t{}", rng.random_range(1..=30)))?,
+                tier,
+            },
         };
         let number = self.asked.len() as u64 + 1;
-        let request = Request { id: RequestId::from_u128(u128::from(number)), fingerprint: Fingerprint(number) };
-        let asked =
-            Asked { request, wish, patience, attempts: 0, next_attempt: Some(now), acknowledged: false };
+        let request = Request {
+            id: RequestId::from_u128(u128::from(number)),
+            fingerprint: Fingerprint(number),
+        };
+        let asked = Asked {
+            request,
+            wish,
+            patience,
+            attempts: 0,
+            next_attempt: Some(now),
+            acknowledged: false,
+        };
         self.asked.insert(number, asked);
         Ok(number)
     }
@@ -75,7 +110,11 @@ impl Clients {
     /// Who wants to ask now.
     pub(super) fn due(&self, now: u64) -> Vec<u64> {
         let due = |asked: &Asked| asked.next_attempt.is_some_and(|at| at <= now);
-        self.asked.iter().filter(|(_, asked)| due(asked)).map(|(number, _)| *number).collect()
+        self.asked
+            .iter()
+            .filter(|(_, asked)| due(asked))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// The command that a leader with `state` would propose. Each attempt draws a uid of its own, as each leader does.
@@ -94,15 +133,28 @@ impl Clients {
                     0 => None,
                     count => nodes.get(rng.random_range(0..count)).cloned(),
                 };
-                Command::CreateTenant { uid: TenantUid::from_u128(rng.random()), name, spec: tenant_spec(tier), node }
+                Command::CreateTenant {
+                    uid: TenantUid::from_u128(rng.random()),
+                    name,
+                    spec: tenant_spec(tier),
+                    node,
+                }
             }
-            Wish::Update { uid, expected, tier } => {
-                Command::UpdateTenant { uid, expected, spec: tenant_spec(tier) }
-            }
-            Wish::Delete { uid, expected } => {
-                Command::DeleteTenant { uid, expected, purge_at: UnixMillis(clock.0 + 1_000) }
-            }
-            Wish::Register { id, incarnation } => Command::RegisterNode { spec: node_spec(&id), id, incarnation },
+            Wish::Update { uid, expected, tier } => Command::UpdateTenant {
+                uid,
+                expected,
+                spec: tenant_spec(tier),
+            },
+            Wish::Delete { uid, expected } => Command::DeleteTenant {
+                uid,
+                expected,
+                purge_at: UnixMillis(clock.0 + 1_000),
+            },
+            Wish::Register { id, incarnation } => Command::RegisterNode {
+                spec: node_spec(&id),
+                id,
+                incarnation,
+            },
         };
         Some((asked.request, command))
     }
@@ -168,8 +220,15 @@ fn tenant_spec(tier: Tier) -> TenantSpec {
 fn node_spec(id: &NodeId) -> NodeSpec {
     let address = |port: u16| format!("{id}:{port}");
     NodeSpec {
-        endpoints: NodeEndpoints { data: address(1), peer: address(2), ops: address(3) },
-        capacity: NodeCapacity { max_tenants: 100, disk: ByteSize(1 << 30) },
+        endpoints: NodeEndpoints {
+            data: address(1),
+            peer: address(2),
+            ops: address(3),
+        },
+        capacity: NodeCapacity {
+            max_tenants: 100,
+            disk: ByteSize(1 << 30),
+        },
         zone: String::new(),
         labels: Labels::default(),
     }

@@ -53,7 +53,10 @@ where
     pub(super) fn run(seed: u64, plan: &Plan, machines: F) -> Result<Report, Violation> {
         let at = |tick, breach| Violation { seed, tick, breach };
         let folder = tempfile::tempdir()
-            .map_err(|error| Breach::Simulation { doing: "create a folder", reason: error.to_string() })
+            .map_err(|error| Breach::Simulation {
+                doing: "create a folder",
+                reason: error.to_string(),
+            })
             .map_err(|breach| at(0, breach))?;
         let mut cluster = Cluster::new(seed, plan, machines, &folder).map_err(|breach| at(0, breach))?;
         match cluster.live() {
@@ -68,7 +71,10 @@ where
     }
 
     fn new(seed: u64, plan: &Plan, machines: F, folder: &'a TempDir) -> Result<Self, Breach> {
-        let invalid = |reason: String| Breach::Simulation { doing: "set up the members", reason };
+        let invalid = |reason: String| Breach::Simulation {
+            doing: "set up the members",
+            reason,
+        };
         let mut rng = StdRng::seed_from_u64(seed);
         let ids: Result<Vec<_>, _> = (1..=plan.members).map(MemberId::new).collect();
         let ids = ids.map_err(|error| invalid(error.to_string()))?;
@@ -88,7 +94,14 @@ where
                 log_keep: plan.log_keep,
             };
             let life = Life::Crashed { until: 0 };
-            members.insert(id, Member { machine, life, disk_fault: None });
+            members.insert(
+                id,
+                Member {
+                    machine,
+                    life,
+                    disk_fault: None,
+                },
+            );
         }
         let mut cluster = Self {
             plan: plan.clone(),
@@ -129,17 +142,27 @@ where
                 return Ok(());
             }
         }
-        Err(Breach::NoProgress { ticks: self.plan.healing_ticks, state: self.describe() })
+        Err(Breach::NoProgress {
+            ticks: self.plan.healing_ticks,
+            state: self.describe(),
+        })
     }
 
     fn is_equal(&mut self) -> bool {
         let highest = self.checker.highest();
-        self.members.values_mut().all(|member| member.working().is_some_and(|it| it.replica.applied() == highest))
+        self.members
+            .values_mut()
+            .all(|member| member.working().is_some_and(|it| it.replica.applied() == highest))
     }
 
     fn describe(&mut self) -> String {
         let describe = |member: &mut Member<M>| match member.working() {
-            Some(it) => format!("{:?} in term {} at {}", it.replica.role(), it.replica.term(), it.replica.applied()),
+            Some(it) => format!(
+                "{:?} in term {} at {}",
+                it.replica.role(),
+                it.replica.term(),
+                it.replica.applied()
+            ),
             None => "down".to_owned(),
         };
         let states: Vec<_> = self.members.values_mut().map(describe).collect();
@@ -164,7 +187,10 @@ where
         let machine = (self.machines)(id);
         let origin = self.rng.random();
         if let Some(member) = self.members.get_mut(&id) {
-            let running = member.machine.start(machine, origin).map_err(|error| stopped(id, &error))?;
+            let running = member
+                .machine
+                .start(machine, origin)
+                .map_err(|error| stopped(id, &error))?;
             member.life = Life::Running(Box::new(running));
         }
         self.trace.note("start", &[self.now, id.get(), origin], &[]);
@@ -269,7 +295,10 @@ where
     fn wish(&mut self, patience: Patience) -> Result<u64, Breach> {
         self.clients
             .wish(self.now, patience, &mut self.rng)
-            .map_err(|error| Breach::Simulation { doing: "think of a name", reason: error.to_string() })
+            .map_err(|error| Breach::Simulation {
+                doing: "think of a name",
+                reason: error.to_string(),
+            })
     }
 
     /// Clients ask whoever says that it leads, rightly or not; a leader of a new cluster gives it an identity first.
@@ -280,12 +309,29 @@ where
         let leaders: Vec<_> = self.members.iter_mut().filter_map(leads).collect();
         for id in &leaders {
             let unknown = |running: &super::member::Running<M>| running.readers.current().state.cluster().is_none();
-            if self.members.get_mut(id).and_then(Member::working).is_some_and(|running| unknown(running)) {
+            if self
+                .members
+                .get_mut(id)
+                .and_then(Member::working)
+                .is_some_and(|running| unknown(running))
+            {
                 let uid = ClusterUid::from_u128(self.rng.random());
                 let secret = SecretKey::new(self.rng.random());
-                let signing_key = SigningKey { key_id: "k1".to_owned(), public: self.rng.random(), secret };
+                let signing_key = SigningKey {
+                    key_id: "k1".to_owned(),
+                    public: self.rng.random(),
+                    secret,
+                };
                 let tiers = Box::new(Tiers::default());
-                self.propose(*id, None, Command::InitializeCluster { uid, tiers, signing_key })?;
+                self.propose(
+                    *id,
+                    None,
+                    Command::InitializeCluster {
+                        uid,
+                        tiers,
+                        signing_key,
+                    },
+                )?;
             }
         }
         for number in self.clients.due(self.now) {
@@ -328,14 +374,24 @@ where
         request: Option<Request>,
         command: Command,
     ) -> Result<Option<ProposalId>, Breach> {
-        let envelope = Envelope { now: self.clock(id), proposed_by: id, request, command };
-        let bytes = codec::encode_command(&envelope)
-            .map_err(|error| Breach::Simulation { doing: "encode a command", reason: error.to_string() })?;
+        let envelope = Envelope {
+            now: self.clock(id),
+            proposed_by: id,
+            request,
+            command,
+        };
+        let bytes = codec::encode_command(&envelope).map_err(|error| Breach::Simulation {
+            doing: "encode a command",
+            reason: error.to_string(),
+        })?;
         let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
             return Ok(None);
         };
         running.sequence += 1;
-        let proposal = ProposalId { origin: running.origin, sequence: running.sequence };
+        let proposal = ProposalId {
+            origin: running.origin,
+            sequence: running.sequence,
+        };
         self.trace.note("propose", &[self.now, id.get()], &bytes);
         if running.replica.propose(vec![(proposal, bytes)]).is_err() {
             return Ok(None);
@@ -347,7 +403,11 @@ where
         match output {
             Output::Message { to, bytes } => self.send_message(id, to, bytes),
             Output::Snapshot(snapshot) => self.send_snapshot(id, &snapshot)?,
-            Output::Applied { revision, proposal, answer } => self.answer(id, revision, proposal, answer)?,
+            Output::Applied {
+                revision,
+                proposal,
+                answer,
+            } => self.answer(id, revision, proposal, answer)?,
             Output::Role { role, term, .. } => {
                 self.trace.note("role", &[self.now, id.get(), role as u64, term], &[]);
             }

@@ -26,8 +26,14 @@ where
     pub(super) fn send_message(&mut self, from: MemberId, to: MemberId, bytes: Bytes) {
         let cargo = Cargo::Message(bytes);
         // Whoever sends is not told: a datagram's loss is noticed by nobody.
-        self.network
-            .send(self.now, (from, to), &cargo, &self.plan, &mut self.rng, &mut self.report);
+        self.network.send(
+            self.now,
+            (from, to),
+            &cargo,
+            &self.plan,
+            &mut self.rng,
+            &mut self.report,
+        );
     }
 
     pub(super) fn send_snapshot(&mut self, from: MemberId, snapshot: &OutgoingSnapshot) -> Result<(), Breach> {
@@ -44,7 +50,9 @@ where
         let message = snapshot.message.clone();
         let cargo = Cargo::Snapshot { message, file, crc32 };
         let link = (from, snapshot.to);
-        let sent = self.network.send(self.now, link, &cargo, &self.plan, &mut self.rng, &mut self.report);
+        let sent = self
+            .network
+            .send(self.now, link, &cargo, &self.plan, &mut self.rng, &mut self.report);
         if sent == Sent::Lost {
             self.report_snapshot(from, snapshot.to, SnapshotOutcome::Failed);
         }
@@ -89,15 +97,24 @@ where
                 self.trace.note("snapshot", &[self.now, from.get(), to.get()], &file);
                 let before = running.replica.snapshot();
                 let received = receive(&running.folder, &message, &file, crc32).map_err(|error| stopped(to, &error))?;
-                running.replica.step_snapshot(&message, received).map_err(|error| stopped(to, &error))?;
+                running
+                    .replica
+                    .step_snapshot(&message, received)
+                    .map_err(|error| stopped(to, &error))?;
                 self.process_or_crash(to)?;
                 let installed = |member: &mut Member<M>| {
-                    member.working().is_some_and(|running| running.replica.snapshot() > before)
+                    member
+                        .working()
+                        .is_some_and(|running| running.replica.snapshot() > before)
                 };
                 let took_over = self.members.get_mut(&to).is_some_and(installed);
                 self.report.snapshots_installed += u64::from(took_over);
                 let alive = self.members.get_mut(&to).and_then(Member::working).is_some();
-                let outcome = if alive { SnapshotOutcome::Delivered } else { SnapshotOutcome::Failed };
+                let outcome = if alive {
+                    SnapshotOutcome::Delivered
+                } else {
+                    SnapshotOutcome::Failed
+                };
                 self.report_snapshot(from, to, outcome);
                 Ok(())
             }
@@ -142,5 +159,8 @@ fn receive(
 }
 
 fn reading(source: std::io::Error) -> SnapshotError {
-    SnapshotError::Io { doing: "read a snapshot to be sent", source }
+    SnapshotError::Io {
+        doing: "read a snapshot to be sent",
+        source,
+    }
 }

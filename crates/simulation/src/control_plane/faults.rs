@@ -50,14 +50,21 @@ where
     /// Nothing fails from here on; members that were down come back.
     pub(super) fn heal_everything(&mut self) -> Result<(), Breach> {
         self.network.partitions.clear();
-        self.plan = Plan { drop: 0, duplicate: 0, max_delay_ticks: 1, ..self.plan.clone() };
+        self.plan = Plan {
+            drop: 0,
+            duplicate: 0,
+            max_delay_ticks: 1,
+            ..self.plan.clone()
+        };
         self.mend(|_| true)
     }
 
     /// Repairs the disks and starts the members whose time has come.
     fn mend(&mut self, over: impl Fn(u64) -> bool) -> Result<(), Breach> {
         for id in self.ids() {
-            let Some(member) = self.members.get_mut(&id) else { continue };
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
             if member.disk_fault.take_if(|(_, until)| over(*until)).is_some() {
                 member.machine.disk.set_fault(DiskFault::None);
                 self.recover_from_disk(id)?;
@@ -95,7 +102,11 @@ where
     }
 
     fn break_disk(&mut self, id: MemberId) {
-        let fault = if self.rng.random_bool(0.5) { DiskFault::Full } else { DiskFault::SyncFails };
+        let fault = if self.rng.random_bool(0.5) {
+            DiskFault::Full
+        } else {
+            DiskFault::SyncFails
+        };
         let until = self.now + self.rng.random_range(5..60);
         if let Some(member) = self.members.get_mut(&id)
             && member.running().is_some()
@@ -144,7 +155,11 @@ where
     fn begin_partition(&mut self) {
         let ids = self.ids();
         let one_side: BTreeSet<MemberId> = ids.iter().copied().filter(|_| self.rng.random_bool(0.5)).collect();
-        let direction = if self.rng.random_bool(0.5) { Direction::Both } else { Direction::OneWay };
+        let direction = if self.rng.random_bool(0.5) {
+            Direction::Both
+        } else {
+            Direction::OneWay
+        };
         let stops = |(from, to): Link| match direction {
             Direction::Both => one_side.contains(&from) != one_side.contains(&to),
             Direction::OneWay => one_side.contains(&from) && !one_side.contains(&to),
@@ -152,7 +167,13 @@ where
         let links = ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to)));
         let blocked: BTreeSet<Link> = links.filter(|link| stops(*link)).collect();
         let until = self.now + self.rng.random_range(10..120);
-        self.trace.note("partition", &[self.now, until, blocked.len() as u64], &[]);
-        self.network.partitions.push(Partition { blocked, direction, until, messages_lost: 0 });
+        self.trace
+            .note("partition", &[self.now, until, blocked.len() as u64], &[]);
+        self.network.partitions.push(Partition {
+            blocked,
+            direction,
+            until,
+            messages_lost: 0,
+        });
     }
 }

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
-use ::control_plane::raft::{
-    InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine,
-};
+use ::control_plane::raft::{InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine};
 use ::control_plane::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
 use tenantry_types::{MemberId, Revision};
@@ -47,7 +45,10 @@ impl Machine {
             log_keep: self.log_keep,
             ..ReplicaConfig::new(self.id, fingerprint)
         };
-        let identity = Identity { member: self.id, fingerprint };
+        let identity = Identity {
+            member: self.id,
+            fingerprint,
+        };
         let mut store = MemoryLogStore::open(self.disk.clone(), identity)?;
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();

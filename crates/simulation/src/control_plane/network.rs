@@ -18,7 +18,11 @@ pub(super) type Link = (MemberId, MemberId);
 pub(super) enum Cargo {
     Message(Bytes),
     /// A snapshot file with its message.
-    Snapshot { message: Bytes, file: Bytes, crc32: u32 },
+    Snapshot {
+        message: Bytes,
+        file: Bytes,
+        crc32: u32,
+    },
 }
 
 #[derive(Debug, Clone)]
