@@ -55,6 +55,12 @@ struct Mistaken {
     mistake: Mistake,
 }
 
+fn fatal(error: impl std::error::Error) -> FatalApply {
+    FatalApply {
+        reason: error.to_string(),
+    }
+}
+
 impl StateMachine for Mistaken {
     type Answer = Outcome;
     type Cut = State;
@@ -65,8 +71,8 @@ impl StateMachine for Mistaken {
         match self.mistake {
             Mistake::Forgets if revision.get().is_multiple_of(10) => {
                 let mut written = Vec::new();
-                Self::write_snapshot(&before, &mut written).unwrap();
-                self.machine.restore(&mut written.as_slice()).unwrap();
+                Self::write_snapshot(&before, &mut written).map_err(fatal)?;
+                self.machine.restore(&mut written.as_slice()).map_err(fatal)?;
                 Ok(outcome)
             }
             Mistake::Lies if revision.get().is_multiple_of(10) => Ok(Err(Rejection::NotInitialized)),
