@@ -40,13 +40,13 @@ fn five_members_pass_as_well() {
     }
 }
 
-/// What a broken state machine does wrong with the command at one revision.
+/// What a state machine does wrong with every tenth command.
 #[derive(Debug, Clone, Copy)]
 enum Mistake {
     None,
-    /// Answers without doing anything.
-    Skips,
-    /// Does it, but says that it did not.
+    /// Answers as if it had applied the command, and keeps the state as it was.
+    Forgets,
+    /// Applies the command, and answers otherwise.
     Lies,
 }
 
@@ -55,22 +55,28 @@ struct Mistaken {
     mistake: Mistake,
 }
 
-const WHERE: Revision = Revision(12);
+fn fatal(error: impl std::error::Error) -> FatalApply {
+    FatalApply {
+        reason: error.to_string(),
+    }
+}
 
 impl StateMachine for Mistaken {
     type Answer = Outcome;
     type Cut = State;
 
     fn apply(&mut self, revision: Revision, command: &[u8]) -> Result<Outcome, FatalApply> {
+        let before = self.machine.cut();
+        let outcome = self.machine.apply(revision, command)?;
         match self.mistake {
-            Mistake::Skips if revision == WHERE => {
-                Err(Rejection::NotInitialized).map_err(|_| FatalApply { reason: String::new() })
+            Mistake::Forgets if revision.get().is_multiple_of(10) => {
+                let mut written = Vec::new();
+                Self::write_snapshot(&before, &mut written).map_err(fatal)?;
+                self.machine.restore(&mut written.as_slice()).map_err(fatal)?;
+                Ok(outcome)
             }
-            Mistake::Lies if revision == WHERE => {
-                self.machine.apply(revision, command)?;
-                Ok(Err(Rejection::NotInitialized))
-            }
-            _ => self.machine.apply(revision, command),
+            Mistake::Lies if revision.get().is_multiple_of(10) => Ok(Err(Rejection::NotInitialized)),
+            _ => Ok(outcome),
         }
     }
 
@@ -93,4 +99,43 @@ impl StateMachine for Mistaken {
     fn digest(&self) -> u64 {
         self.machine.digest()
     }
+}
+
+fn breach_of(mistake_of: impl Fn(MemberId) -> Mistake) -> Option<Breach> {
+    let machines = |member| {
+        let (machine, readers): (_, PublishedState) = ReplicatedState::new();
+        let mistake = mistake_of(member);
+        (Mistaken { machine, mistake }, readers)
+    };
+    run_with(1, &Plan::default(), machines)
+        .err()
+        .map(|violation| violation.breach)
+}
+
+fn only_member_two(mistake: Mistake) -> impl Fn(MemberId) -> Mistake {
+    move |member| if member.get() == 2 { mistake } else { Mistake::None }
+}
+
+#[test]
+fn a_wrapped_machine_without_a_mistake_passes() {
+    assert!(breach_of(|_| Mistake::None).is_none());
+}
+
+#[test]
+fn a_member_that_forgets_a_command_is_found_by_its_digest() {
+    let breach = breach_of(only_member_two(Mistake::Forgets));
+    assert!(matches!(breach, Some(Breach::DigestsDiffer { .. })), "{breach:?}");
+}
+
+#[test]
+fn a_member_that_answers_otherwise_is_found() {
+    let breach = breach_of(only_member_two(Mistake::Lies));
+    assert!(matches!(breach, Some(Breach::HistoryChanged { .. })), "{breach:?}");
+}
+
+#[test]
+fn a_command_that_all_members_forget_is_found_though_they_are_equal() {
+    let breach = breach_of(|_| Mistake::Forgets);
+    let noticed = matches!(breach, Some(Breach::AcknowledgedLost { .. } | Breach::BadState { .. }));
+    assert!(noticed, "{breach:?}");
 }

@@ -271,3 +271,37 @@ fn contains(state: &State, acknowledged: &Acknowledged) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64) -> MemberId {
+        MemberId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_term_has_one_leader() {
+        let (mut checker, mut report) = (Checker::default(), Report::default());
+        checker.leads(member(1), 3, &mut report).unwrap();
+        checker.leads(member(1), 3, &mut report).unwrap();
+        checker.leads(member(2), 4, &mut report).unwrap();
+        assert_eq!(report.elections, 2);
+        let second = checker.leads(member(2), 3, &mut report);
+        assert!(matches!(second, Err(Breach::TwoLeaders { term: 3, .. })), "{second:?}");
+    }
+
+    #[test]
+    fn a_member_that_goes_back_without_a_snapshot_is_found() {
+        let (mut checker, mut report) = (Checker::default(), Report::default());
+        let reached = |revision| Observation::Reached {
+            revision: Revision(revision),
+            digest: 1,
+        };
+        checker.observe(member(1), reached(5), &mut report).unwrap();
+        let back = checker.observe(member(1), reached(4), &mut report);
+        assert!(matches!(back, Err(Breach::HistorySkipped { .. })), "{back:?}");
+        checker.observe(member(1), Observation::Restored, &mut report).unwrap();
+        checker.observe(member(1), reached(4), &mut report).unwrap();
+    }
+}

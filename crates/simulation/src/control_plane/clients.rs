@@ -11,7 +11,8 @@ use tenantry_types::{
     QuotaOverrides, RequestId, Revision, TenantName, TenantSpec, TenantUid, Tier, TierPolicy, UnixMillis,
 };
 
-const MAX_ATTEMPTS: u32 = 6;
+/// A client that gives up does so after at most this many attempts.
+const MAX_ATTEMPTS: u32 = 4;
 
 /// What a client wants, as it would say it; a leader makes a command of it.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub(super) struct Asked {
     wish: Wish,
     patience: Patience,
     attempts: u32,
+    /// After how many it gives up, if it does.
+    max_attempts: u32,
     /// When to ask again; `None` when the client has what it wants or has given up.
     next_attempt: Option<u64>,
     pub(super) acknowledged: bool,
@@ -100,6 +103,7 @@ impl Clients {
             wish,
             patience,
             attempts: 0,
+            max_attempts: rng.random_range(1..=MAX_ATTEMPTS),
             next_attempt: Some(now),
             acknowledged: false,
         };
@@ -170,7 +174,7 @@ impl Clients {
         };
         self.waiting.insert(proposal, number);
         asked.attempts += 1;
-        let gives_up = asked.patience == Patience::Ends && asked.attempts >= MAX_ATTEMPTS;
+        let gives_up = asked.patience == Patience::Ends && asked.attempts >= asked.max_attempts;
         asked.next_attempt = (!gives_up && !asked.acknowledged).then(|| now + rng.random_range(10..=50));
         asked.attempts > 1
     }
