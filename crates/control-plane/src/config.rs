@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
 use tenantry_types::MemberId;
 
 use crate::observations::Patience;
@@ -55,16 +56,6 @@ pub struct Options {
     pub insecure_dev: Option<bool>,
 }
 
-/// An option that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{option}: {reason}")]
-pub struct InvalidOption {
-    /// The flag, without dashes.
-    pub option: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 /// What the member runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -96,34 +87,32 @@ impl Options {
     /// # Errors
     /// Names the first option that cannot be used.
     pub fn check(self) -> Result<Config, InvalidOption> {
-        let member = self.member_id.ok_or_else(|| missing("member-id"))?;
-        let member = MemberId::new(member).map_err(|error| invalid("member-id", error.to_string()))?;
-        let list = self.initial_members.ok_or_else(|| missing("initial-members"))?;
-        let initial_members =
-            InitialMembers::parse(member, &list).map_err(|error| invalid("initial-members", error.to_string()))?;
-        let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
+        let member = self.member_id.ok_or_else(|| InvalidOption::missing("member-id"))?;
+        let member = MemberId::new(member).map_err(|error| InvalidOption::new("member-id", error.to_string()))?;
+        let list = self
+            .initial_members
+            .ok_or_else(|| InvalidOption::missing("initial-members"))?;
+        let initial_members = InitialMembers::parse(member, &list)
+            .map_err(|error| InvalidOption::new("initial-members", error.to_string()))?;
+        let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
         let listen = self.listen.unwrap_or_else(|| loopback(7401));
         let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
         // Certificates and admin tokens are not built yet, so there is no other mode to fall back to.
         if !self.insecure_dev.unwrap_or(false) {
             let reason = "must be given: this version speaks plain text and asks nobody who they are, on loopback only";
-            return Err(invalid("insecure-dev", reason));
+            return Err(InvalidOption::new("insecure-dev", reason));
         }
-        for (option, address) in [("listen", listen), ("ops-listen", ops_listen)] {
-            if !address.ip().is_loopback() {
-                return Err(invalid(
-                    option,
-                    format!("{address} is not on loopback, as insecure-dev demands"),
-                ));
-            }
-        }
+        all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         let patience = Patience {
             heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms, 2_000)?,
             suspect_after: millis("suspect-ms", self.suspect_ms, 7_000)?,
             down_after: millis("down-ms", self.down_ms, 30_000)?,
         };
         if !(patience.heartbeat_interval < patience.suspect_after && patience.suspect_after < patience.down_after) {
-            return Err(invalid("suspect-ms", "must lie between heartbeat-ms and down-ms"));
+            return Err(InvalidOption::new(
+                "suspect-ms",
+                "must lie between heartbeat-ms and down-ms",
+            ));
         }
         Ok(Config {
             member,
@@ -138,32 +127,6 @@ impl Options {
             purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
         })
     }
-}
-
-fn invalid(option: &'static str, reason: impl Into<String>) -> InvalidOption {
-    InvalidOption {
-        option,
-        reason: reason.into(),
-    }
-}
-
-fn missing(option: &'static str) -> InvalidOption {
-    invalid(option, "must be given, by flag, environment or file")
-}
-
-fn positive(option: &'static str, value: Option<u64>, default: u64) -> Result<u64, InvalidOption> {
-    match value {
-        Some(0) => Err(invalid(option, "must be at least 1")),
-        value => Ok(value.unwrap_or(default)),
-    }
-}
-
-fn millis(option: &'static str, value: Option<u64>, default: u64) -> Result<Duration, InvalidOption> {
-    positive(option, value, default).map(Duration::from_millis)
-}
-
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
 #[cfg(test)]

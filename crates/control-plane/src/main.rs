@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, Parser};
 use control_plane::config::Options;
 use control_plane::server::{Listeners, run};
 use service_runtime::config::{self, ConfigFile};
+use service_runtime::exit::exit_code;
 use service_runtime::shutdown::cancel_on_signals;
 use service_runtime::telemetry::{self, LogFormat};
 use tokio_util::sync::CancellationToken;
@@ -26,17 +27,7 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One line, with the whole chain of causes.
-            #[expect(clippy::print_stderr, reason = "logging may not be set up yet")]
-            {
-                eprintln!("error: {error:#}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(start().await)
 }
 
 async fn start() -> anyhow::Result<()> {

@@ -7,7 +7,9 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod exit;
 pub mod ops;
+pub mod options;
 pub mod readiness;
 pub mod shutdown;
 pub mod telemetry;

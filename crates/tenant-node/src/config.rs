@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
 use tenantry_types::{ByteSize, InvalidByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
 
 use crate::layers::Authentication;
@@ -81,16 +82,6 @@ pub struct Options {
     pub insecure_dev: Option<bool>,
 }
 
-/// An option that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{option}: {reason}")]
-pub struct InvalidOption {
-    /// The flag, without dashes.
-    pub option: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 /// What the node runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -136,13 +127,13 @@ impl Options {
     /// # Errors
     /// Names the first option that cannot be used.
     pub fn check(self, disk_size: u64) -> Result<Config, InvalidOption> {
-        let node = self.node_id.ok_or_else(|| missing("node-id"))?;
-        let node = NodeId::new(&node).map_err(|error| invalid("node-id", error.to_string()))?;
-        let data_dir = self.data_dir.ok_or_else(|| missing("data-dir"))?;
+        let node = self.node_id.ok_or_else(|| InvalidOption::missing("node-id"))?;
+        let node = NodeId::new(&node).map_err(|error| InvalidOption::new("node-id", error.to_string()))?;
+        let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
         let control_plane = self
             .control_plane
             .filter(|members| !members.is_empty())
-            .ok_or_else(|| missing("control-plane"))?;
+            .ok_or_else(|| InvalidOption::missing("control-plane"))?;
         for member in &control_plane {
             check_address("control-plane", member)?;
         }
@@ -154,23 +145,16 @@ impl Options {
             false => Authentication::Required,
         };
         if authentication == Authentication::Open {
-            for (option, address) in [
+            all_on_loopback(&[
                 ("listen", listen),
                 ("peer-listen", peer_listen),
                 ("ops-listen", ops_listen),
-            ] {
-                if !address.ip().is_loopback() {
-                    return Err(invalid(
-                        option,
-                        format!("{address} is not on loopback, as insecure-dev demands"),
-                    ));
-                }
-            }
+            ])?;
         }
         // Whoever reaches the peer port is believed. Until nodes prove themselves to each other by certificate, only this
         // machine may reach it.
         if !peer_listen.ip().is_loopback() {
-            return Err(invalid(
+            return Err(InvalidOption::new(
                 "peer-listen",
                 format!("{peer_listen} is not on loopback; traffic between machines needs mTLS"),
             ));
@@ -183,7 +167,7 @@ impl Options {
         let disk = match self.disk {
             Some(text) => text
                 .parse()
-                .map_err(|error: InvalidByteSize| invalid("disk", error.to_string()))?,
+                .map_err(|error: InvalidByteSize| InvalidOption::new("disk", error.to_string()))?,
             None => ByteSize(disk_size),
         };
         let capacity = NodeCapacity {
@@ -192,11 +176,10 @@ impl Options {
         };
         let host_suffix = self.host_suffix.unwrap_or_else(|| "localhost".to_owned());
         if host_suffix.trim_matches('.').is_empty() {
-            return Err(invalid("host-suffix", "must not be empty"));
+            return Err(InvalidOption::new("host-suffix", "must not be empty"));
         }
-        let millis = |option, value, default| positive(option, value, default).map(Duration::from_millis);
         let count = |option, value: Option<usize>, default: usize| match value {
-            Some(0) => Err(invalid(option, "must be at least 1")),
+            Some(0) => Err(InvalidOption::new(option, "must be at least 1")),
             value => Ok(value.unwrap_or(default)),
         };
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
@@ -227,35 +210,13 @@ impl Options {
     }
 }
 
-fn invalid(option: &'static str, reason: impl Into<String>) -> InvalidOption {
-    InvalidOption {
-        option,
-        reason: reason.into(),
-    }
-}
-
-fn missing(option: &'static str) -> InvalidOption {
-    invalid(option, "must be given, by flag, environment or file")
-}
-
-fn positive(option: &'static str, value: Option<u64>, default: u64) -> Result<u64, InvalidOption> {
-    match value {
-        Some(0) => Err(invalid(option, "must be at least 1")),
-        value => Ok(value.unwrap_or(default)),
-    }
-}
-
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
-}
-
 fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOption> {
     let port = address
         .rsplit_once(':')
         .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
     match port {
         Some(port) if port > 0 => Ok(()),
-        _ => Err(invalid(option, format!("`{address}` is not host:port"))),
+        _ => Err(InvalidOption::new(option, format!("`{address}` is not host:port"))),
     }
 }
 
@@ -263,7 +224,7 @@ fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOptio
 fn advertised(option: &'static str, given: Option<String>, bound: SocketAddr) -> Result<String, InvalidOption> {
     match given {
         Some(address) => check_address(option, &address).map(|()| address),
-        None if bound.ip().is_unspecified() => Err(invalid(
+        None if bound.ip().is_unspecified() => Err(InvalidOption::new(
             option,
             format!("must be given, since {bound} leads nowhere for others"),
         )),
