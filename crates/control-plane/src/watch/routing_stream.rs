@@ -96,10 +96,12 @@ pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, ou
 fn can_resume(published: &PublishedState, cursor: &RoutingCursor) -> bool {
     let current = published.current();
     let same_cluster = cursor.cluster.is_some() && cursor.cluster == current.state.cluster().map(|cluster| cluster.uid);
-    let known = matches!(published.history().since(cursor.revision, 1), Since::Deltas(_));
-    // With nothing changed since, the digests must agree; otherwise the next bookmark will tell.
-    let unchanged = matches!(published.history().since(cursor.revision, 1), Since::Deltas(deltas) if deltas.is_empty());
-    cursor.revision > Revision::ZERO && same_cluster && known && (!unchanged || cursor.digest == current.routing_digest)
+    let fits = match published.history().since(cursor.revision, 1) {
+        Since::Forgotten => false,
+        // With nothing changed since, the digests must agree; otherwise the next bookmark will tell.
+        Since::Deltas(deltas) => !deltas.is_empty() || cursor.digest == current.routing_digest,
+    };
+    cursor.revision > Revision::ZERO && same_cluster && fits
 }
 
 async fn send(out: &Sender, part: Part) -> bool {

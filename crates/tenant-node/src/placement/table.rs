@@ -7,8 +7,7 @@ use imbl::HashMap;
 use tenantry_proto::convert::digest;
 use tenantry_proto::v1;
 use tenantry_types::{
-    ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, Tier, TierDefinition,
-    TokenKey,
+    ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, TierDefinition, TokenKey,
 };
 
 /// Every tenant's route at one revision. Copies share their content.
@@ -24,10 +23,12 @@ pub struct RoutingTable {
     nodes: HashMap<NodeId, NodeRoute>,
     token_keys: Arc<[TokenKey]>,
     tiers: Arc<[TierDefinition]>,
+    digest: u64,
 }
 
 impl Default for RoutingTable {
     fn default() -> Self {
+        let tiers = TierDefinition::defaults();
         Self {
             revision: Revision::ZERO,
             cluster: None,
@@ -36,7 +37,8 @@ impl Default for RoutingTable {
             by_domain: HashMap::new(),
             nodes: HashMap::new(),
             token_keys: Arc::new([]),
-            tiers: Arc::from(TierDefinition::defaults()),
+            digest: of_tiers(&tiers),
+            tiers: Arc::from(tiers),
         }
     }
 }
@@ -84,15 +86,6 @@ impl RoutingTable {
         &self.tiers
     }
 
-    /// The weight of a tier in caches and plans.
-    #[must_use]
-    pub fn weight(&self, tier: Tier) -> u32 {
-        self.tiers
-            .iter()
-            .find(|definition| definition.tier == tier)
-            .map_or(1, |definition| definition.weight)
-    }
-
     /// All tenants, in no order.
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<TenantRoute>> {
         self.tenants.values()
@@ -109,26 +102,11 @@ impl RoutingTable {
         &self.token_keys
     }
 
-    /// The digest that the control plane has for the same table: the XOR over all records.
+    /// The digest that the control plane has for the same table: the XOR over all records. Kept with every change, so that a
+    /// change of one tenant does not cost a pass over all.
     #[must_use]
-    pub fn digest(&self) -> u64 {
-        let tenants = self
-            .tenants()
-            .map(|route| digest::tenant_route(&v1::TenantRoute::from(&**route)));
-        let nodes = self.nodes().map(|node| digest::node_route(&v1::NodeRoute::from(node)));
-        let keys = self
-            .token_keys
-            .iter()
-            .map(|key| digest::token_key(&v1::TokenKey::from(key)));
-        let tiers = self
-            .tiers
-            .iter()
-            .map(|tier| digest::tier(&v1::TierDefinition::from(tier)));
-        tenants
-            .chain(nodes)
-            .chain(keys)
-            .chain(tiers)
-            .fold(0, |all, one| all ^ one)
+    pub const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Adds a tenant or replaces what was known of it.
@@ -138,12 +116,14 @@ impl RoutingTable {
         for domain in &route.domains {
             self.by_domain.insert(domain.clone(), route.uid);
         }
+        self.digest ^= of_tenant(&route);
         self.tenants.insert(route.uid, Arc::new(route));
     }
 
     /// Forgets a tenant. Names and domains that lead to another by now stay.
     pub fn remove_tenant(&mut self, uid: TenantUid) {
         let Some(old) = self.tenants.remove(&uid) else { return };
+        self.digest ^= of_tenant(&old);
         if self.by_name.get(&old.name) == Some(&uid) {
             self.by_name.remove(&old.name);
         }
@@ -156,18 +136,40 @@ impl RoutingTable {
 
     /// Adds a node or replaces what was known of it.
     pub fn put_node(&mut self, node: NodeRoute) {
-        self.nodes.insert(node.id.clone(), node);
+        self.digest ^= of_node(&node);
+        let old = self.nodes.insert(node.id.clone(), node);
+        self.digest ^= old.as_ref().map_or(0, of_node);
     }
 
     /// Replaces all token keys.
     pub fn set_token_keys(&mut self, keys: Vec<TokenKey>) {
+        self.digest ^= of_keys(&self.token_keys) ^ of_keys(&keys);
         self.token_keys = keys.into();
     }
 
     /// Replaces all tiers' definitions.
     pub fn set_tiers(&mut self, tiers: Vec<TierDefinition>) {
+        self.digest ^= of_tiers(&self.tiers) ^ of_tiers(&tiers);
         self.tiers = tiers.into();
     }
+}
+
+fn of_tenant(route: &TenantRoute) -> u64 {
+    digest::tenant_route(&v1::TenantRoute::from(route))
+}
+
+fn of_node(node: &NodeRoute) -> u64 {
+    digest::node_route(&v1::NodeRoute::from(node))
+}
+
+fn of_keys(keys: &[TokenKey]) -> u64 {
+    let digests = keys.iter().map(|key| digest::token_key(&v1::TokenKey::from(key)));
+    digests.fold(0, |all, one| all ^ one)
+}
+
+fn of_tiers(tiers: &[TierDefinition]) -> u64 {
+    let digests = tiers.iter().map(|tier| digest::tier(&v1::TierDefinition::from(tier)));
+    digests.fold(0, |all, one| all ^ one)
 }
 
 /// The table in force. Cheap to clone and to read; replaced by the placement watch alone.
@@ -196,7 +198,7 @@ impl SharedRoutingTable {
 #[cfg(test)]
 pub(crate) mod tests {
     //! Also the fixtures of the layers' tests.
-    use tenantry_types::{Durability, Epoch, Placement};
+    use tenantry_types::{Durability, Epoch, Placement, Tier};
 
     use super::*;
 
@@ -237,5 +239,46 @@ pub(crate) mod tests {
             table.by_name(&TenantName::new("acme").unwrap()).unwrap().uid,
             TenantUid::from_u128(2)
         );
+    }
+
+    #[test]
+    fn the_kept_digest_is_the_one_over_all_records_after_any_change() {
+        let from_scratch = |table: &RoutingTable| {
+            let tenants = table.tenants().fold(0, |all, route| all ^ of_tenant(route));
+            let nodes = table.nodes().fold(0, |all, node| all ^ of_node(node));
+            tenants ^ nodes ^ of_keys(table.token_keys()) ^ of_tiers(table.tiers())
+        };
+        let node = |address: &str| NodeRoute {
+            id: NodeId::new("node-1").unwrap(),
+            peer_address: address.into(),
+        };
+        let key = |byte| TokenKey {
+            id: "k1".into(),
+            public_key: [byte; 32],
+        };
+        let changed_tier = TierDefinition {
+            weight: 77,
+            ..TierDefinition::defaults()[0]
+        };
+        let changes: [fn(&mut RoutingTable); 4] = [
+            |table| table.put_tenant(route(1, "acme", "node-1")),
+            |table| table.put_tenant(route(2, "other", "node-2")),
+            |table| table.put_tenant(route(1, "acme", "node-2")),
+            |table| table.remove_tenant(TenantUid::from_u128(2)),
+        ];
+        let mut table = RoutingTable::default();
+        assert_eq!(table.digest(), from_scratch(&table));
+        for change in changes {
+            let before = table.digest();
+            change(&mut table);
+            assert_ne!(table.digest(), before);
+            assert_eq!(table.digest(), from_scratch(&table));
+        }
+        table.put_node(node("127.0.0.1:1"));
+        table.put_node(node("127.0.0.1:2"));
+        table.set_token_keys(vec![key(1)]);
+        table.set_token_keys(vec![key(2)]);
+        table.set_tiers(vec![changed_tier]);
+        assert_eq!(table.digest(), from_scratch(&table));
     }
 }
