@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
@@ -50,6 +50,26 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!("tenantry_control_storage_healthy", "1 while this member's disk works.");
     describe_gauge!("tenantry_control_tenants", "Tenants that are not deleted.");
     describe_gauge!("tenantry_control_nodes", "Registered tenant-nodes.");
+    describe_gauge!(
+        "tenantry_control_watchers",
+        "Open watches of the routing table at this member."
+    );
+    describe_counter!(
+        "tenantry_control_watch_snapshots_total",
+        "Snapshots of the routing table that watchers were sent since they could not resume."
+    );
+    describe_counter!(
+        "tenantry_control_watch_resyncs_total",
+        "Watches of the routing table that ended since the watcher was too slow or too far behind."
+    );
+    describe_gauge!(
+        "tenantry_control_kept_answers",
+        "Answers that are kept for callers that repeat a request id."
+    );
+    describe_counter!(
+        "tenantry_control_answers_evicted_total",
+        "Answers that were dropped before their 24 hours, since more came in than are kept."
+    );
     Ok(handle)
 }
 
@@ -79,4 +99,5 @@ fn set(status: &RaftStatus, published: &PublishedState) {
     let state = &published.current().state;
     gauge!("tenantry_control_tenants").set(state.active_tenants() as f64);
     gauge!("tenantry_control_nodes").set(state.node_count() as f64);
+    gauge!("tenantry_control_kept_answers").set(state.kept_answers() as f64);
 }

@@ -95,7 +95,13 @@ pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer:
         }
         TenantCommand::Get { name } => {
             let name = resource_name::tenant(&name);
-            print(printer, admin.get_tenant(v1::GetTenantRequest { name }).await?.tenant)
+            print(
+                printer,
+                admin
+                    .get_tenant(v1::GetTenantRequest { name, read: None })
+                    .await?
+                    .tenant,
+            )
         }
         TenantCommand::List(arguments) => {
             let tenants = list(&arguments, client).await?;
@@ -167,6 +173,7 @@ async fn list(arguments: &ListArguments, client: &ControlClient) -> Result<Vec<v
         node: arguments.node.as_ref().map_or_else(String::new, resource_name::node),
         tier: tier_message(arguments.tier).into(),
         show_deleted: arguments.show_deleted,
+        read: None,
     };
     let mut tenants = Vec::new();
     loop {
