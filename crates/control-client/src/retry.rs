@@ -21,6 +21,10 @@ use crate::{CallError, ControlClient, Endpoint, Refusal};
 /// How much longer than the caller a member may work on a call, so that the caller's own clock ends it.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
 
+/// With less time than this no other round of attempts is begun: a member would hardly answer in time, and a mutation that
+/// was refused so far would end with an unknown outcome.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(750);
+
 /// One call's attempts.
 pub(crate) struct Retry<'a> {
     client: &'a ControlClient,
@@ -89,7 +93,8 @@ impl<'a> Retry<'a> {
                 }
             }
         };
-        if wait >= self.remaining() {
+        let at_least = if wait.is_zero() { wait } else { wait + SHORTEST_ATTEMPT };
+        if at_least >= self.remaining() {
             return Err(self.give_up(failed, status));
         }
         if !wait.is_zero() {

@@ -95,7 +95,7 @@ async fn a_request_id_of_the_callers_choice_stays() {
 async fn without_a_leader_the_call_ends_at_its_deadline_and_says_what_it_tried() {
     let member = Member::start([Reply::NotLeader(None)]).await;
     let dead = dead().await;
-    let client = client(&[&member.endpoint, &dead], options()).with_timeout(Duration::from_millis(300));
+    let client = client(&[&member.endpoint, &dead], options()).with_timeout(Duration::from_secs(2));
     let CallError::Unavailable { attempts, last, .. } = create(&client).await.unwrap_err() else {
         panic!("must be unavailable");
     };
@@ -121,7 +121,7 @@ async fn a_mutation_that_may_have_got_through_is_not_said_to_have_failed() {
     ];
     for (replies, options) in cases {
         let member = Member::start(replies).await;
-        let client = client(&[&member.endpoint], options).with_timeout(Duration::from_millis(500));
+        let client = client(&[&member.endpoint], options).with_timeout(Duration::from_secs(1));
         let error = create(&client).await.unwrap_err();
         let CallError::OutcomeUnknown { request_id, .. } = error else {
             panic!("must be unknown, not {error:?}");

@@ -13,30 +13,41 @@ const HEADER: &str = "grpc-timeout";
 /// For calls whose caller says nothing, and the most that any caller gets for one step.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Who waits for something on behalf of a caller that named a deadline answers this long before it, or at half time: that
+/// nothing was done is of no use to a caller that has given up. More than the time by which our own clients extend it.
+const MARGIN: Duration = Duration::from_millis(750);
+
 /// When a call must be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Deadline {
     at: Instant,
     /// Whether the caller named it.
     named: bool,
+    margin: Duration,
 }
 
 impl Deadline {
     /// The deadline of a call that arrives now. Text that is no timeout counts as none.
     pub(super) fn of_headers(headers: &HeaderMap) -> Self {
         let named = headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?));
+        named.map_or_else(Self::unnamed, |left| Self {
+            at: Instant::now() + left,
+            named: true,
+            margin: MARGIN.min(left / 2),
+        })
+    }
+
+    fn unnamed() -> Self {
         Self {
-            at: Instant::now() + named.unwrap_or(LONGEST),
-            named: named.is_some(),
+            at: Instant::now() + LONGEST,
+            named: false,
+            margin: Duration::ZERO,
         }
     }
 
     /// The deadline that came with a request. One that came another way than through the gRPC server starts now.
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get().copied().unwrap_or_else(|| Self {
-            at: Instant::now() + LONGEST,
-            named: false,
-        })
+        request.extensions().get().copied().unwrap_or_else(Self::unnamed)
     }
 
     /// Sends it along with the request.
@@ -44,8 +55,8 @@ impl Deadline {
         extensions.insert(self);
     }
 
-    /// What is left, as a header for another member; `None` when the caller named no deadline.
-    pub(super) fn header(self) -> Option<HeaderValue> {
+    /// What is left, as a header; `None` when the caller named no deadline.
+    fn header(self) -> Option<HeaderValue> {
         let left = self.at.saturating_duration_since(Instant::now());
         // At most 8 digits: 27 hours in milliseconds.
         let millis = left.as_millis().min(99_999_999);
@@ -54,18 +65,18 @@ impl Deadline {
             .flatten()
     }
 
-    /// The end of a step that may take `longest`.
+    /// The end of a wait of at most `longest`, early enough for an answer.
     pub(super) fn within(self, longest: Duration) -> Instant {
-        self.at.min(Instant::now() + longest)
+        let now = Instant::now();
+        let end = self.at.checked_sub(self.margin).unwrap_or(now);
+        end.min(now + longest).max(now)
     }
 
-    /// The end of a step that may take as long as any.
+    /// The end of what is not given up while anybody waits for it.
     pub(super) fn at(self) -> Instant {
-        self.within(LONGEST)
+        self.at.min(Instant::now() + LONGEST)
     }
-}
 
-impl Deadline {
     /// Puts what is left in the place of what the caller said.
     pub(super) fn rewrite(self, headers: &mut HeaderMap) {
         if let Some(left) = self.header() {
@@ -115,6 +126,21 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_step_ends_before_the_caller_gives_up() {
+        let now = Instant::now();
+        let in_5_s = Deadline {
+            at: now + Duration::from_secs(5),
+            named: true,
+            margin: MARGIN,
+        };
+        assert_eq!(in_5_s.within(Duration::from_secs(60)), in_5_s.at - MARGIN);
+        assert!(in_5_s.within(Duration::from_secs(1)) < in_5_s.at - MARGIN);
+        assert_eq!(in_5_s.at(), in_5_s.at);
+        let nearly_over = Deadline { at: now, ..in_5_s };
+        assert!(nearly_over.within(MARGIN) >= now, "never in the past");
     }
 
     #[test]

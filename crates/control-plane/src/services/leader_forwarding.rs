@@ -29,8 +29,9 @@ use crate::raft::RaftStatus;
 /// Added to a call on its way to the leader; its value is the member that passed it on.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("tenantry-forwarded-by");
 
-/// How long a call waits for a leader to be known. About one election, so that a client need not retry through it.
-const LEADER_WAIT: Duration = Duration::from_secs(3);
+/// How long a call waits for a leader to be known. About one election, so that a client need not retry through it; less than
+/// our clients give one attempt, so that they learn for certain that nothing was done.
+const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// A connection that takes longer than this to a member next door will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 

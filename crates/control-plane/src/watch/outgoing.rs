@@ -80,6 +80,14 @@ impl Outgoing {
     }
 }
 
+#[cfg(test)]
+impl Outbox {
+    /// Whether the watch's task has ended; messages may still be queued.
+    pub(super) fn has_ended(&self) -> bool {
+        self.queue.is_closed()
+    }
+}
+
 impl Stream for Outbox {
     type Item = Result<Bytes, Status>;
 
