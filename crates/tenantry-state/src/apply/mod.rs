@@ -23,7 +23,7 @@ struct Context {
 
 /// Applies the command at `revision`, the index of its log entry. Every member that applies the same entries in the same
 /// order ends in the same state and sees the same outcomes. A request that was answered before is answered the same
-/// again and changes nothing.
+/// again and changes nothing; one that came before the cluster had an identity was not answered.
 pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Applied {
     let mut changes = Vec::new();
     if revision <= state.revision() {
@@ -51,7 +51,8 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
             member: proposed_by,
         };
         let outcome = run(state, &context, command, &mut changes);
-        if let Some(request) = request {
+        // Before the cluster has an identity a caller is told to try again, and must then be heard.
+        if let Some(request) = request.filter(|_| state.cluster().is_some()) {
             evicted_answers = state.evict_requests();
             state.put_request(StoredRequest {
                 request,

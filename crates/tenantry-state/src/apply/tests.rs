@@ -491,6 +491,19 @@ fn a_request_id_stands_for_one_request() {
 }
 
 #[test]
+fn a_request_that_came_before_the_cluster_had_an_identity_is_heard_when_it_comes_again() {
+    let mut cluster = Cluster {
+        state: State::new(),
+        now: UnixMillis(1_000),
+    };
+    let early = cluster.apply(request(1, 7), create(ACME, "acme", &[], None));
+    assert_eq!(early.outcome, Err(Rejection::NotInitialized));
+    cluster.done(initialize(1));
+    let again = cluster.apply(request(1, 7), create(ACME, "acme", &[], None));
+    assert!(again.outcome.is_ok(), "{:?}", again.outcome);
+}
+
+#[test]
 fn kept_answers_are_bounded_and_the_oldest_go_first() {
     let mut state = replay(&every_command_once());
     let scheduling = every_command_once()[3].clone();
