@@ -3,6 +3,8 @@
 //! The disk outlives the store, as a real one does; it is shared so that a test can break it while a member uses it.
 
 mod disk;
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Damage, DiskFault, DiskOperation, MemoryDisk, UnsyncedWrite};
 
