@@ -21,5 +21,6 @@ pub use log_store::{
 };
 pub use memory_log::{Damage, DiskFault, DiskOperation, MemoryDisk, MemoryLogStore, UnsyncedWrite};
 pub use sled_log::SledLogStore;
+pub(crate) use sled_log::{LOG_COPIES_TOTAL, LOG_WRITE_SECONDS};
 pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
 pub use snapshots::{IncomingSnapshot, SnapshotFolder, measure};

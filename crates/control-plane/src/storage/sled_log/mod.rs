@@ -27,9 +27,9 @@ use open::{Absent, Open, guarded};
 use space::Limits;
 
 /// Name of the histogram of the time that one durable write takes, in seconds.
-pub(crate) const WRITE_SECONDS: &str = "tenantry_control_log_write_seconds";
+pub(crate) const LOG_WRITE_SECONDS: &str = "tenantry_control_log_write_seconds";
 /// Name of the counter of copies that were made to give back space.
-pub(crate) const COPIES_TOTAL: &str = "tenantry_control_log_copies_total";
+pub(crate) const LOG_COPIES_TOTAL: &str = "tenantry_control_log_copies_total";
 
 /// The log of one member in a folder of its own.
 pub struct SledLogStore {
@@ -94,7 +94,7 @@ impl SledLogStore {
         let written = guarded(doing, || open.database.write(doing, &plan.changes));
         match written.and_then(|()| open.mark.advance(plan.sequence())) {
             Ok(()) => {
-                histogram!(WRITE_SECONDS).record(began.elapsed().as_secs_f64());
+                histogram!(LOG_WRITE_SECONDS).record(began.elapsed().as_secs_f64());
                 open.layout.settle(plan);
                 self.state = State::Open(open);
                 Ok(())
@@ -131,7 +131,7 @@ impl SledLogStore {
         let open = open.rewritten(&self.folder, self.identity)?;
         let after = open.database.size_bytes();
         self.state = State::Open(open);
-        metrics::counter!(COPIES_TOTAL).increment(1);
+        metrics::counter!(LOG_COPIES_TOTAL).increment(1);
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(before, after, took_ms, "copied the log to give back space");
         Ok(())
