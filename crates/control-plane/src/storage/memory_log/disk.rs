@@ -10,92 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::StoreError;
 use super::super::log_layout::{Changes, Tree, Visit};
+use super::damage::{Damage, harm};
+use super::fault::{DiskFault, DiskOperation, UnsyncedWrite};
 
 /// What a full disk keeps back, in bytes: as sled's store, this one is refused before the disk is really full.
 pub(super) const RESERVE_BYTES: u64 = 64 * 1024;
-
-/// What the disk is asked to do. A store asks once for each of its steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskOperation {
-    /// Read everything back.
-    Read,
-    /// Write a batch and sync it.
-    Write {
-        /// Size of the batch.
-        bytes: u64,
-    },
-    /// Write everything anew and sync it, as opening does.
-    Rewrite {
-        /// Size of all.
-        bytes: u64,
-    },
-}
-
-/// What becomes of an operation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DiskFault {
-    /// It works.
-    #[default]
-    None,
-    /// The disk is full: a write is refused before anything is written. Reading works.
-    Full,
-    /// A write is answered by an error before anything is written. Reading works.
-    WriteFails,
-    /// The data is written, but not synced: an error. It can be read back until the power is cut, and a later sync of
-    /// the same file does not cover it. Reading works.
-    SyncFails,
-    /// The data is written and synced, and then answered by an error all the same. Reading works.
-    AnswerLost,
-    /// Success is reported, but nothing survives a crash. What a store must never build on. Reading works.
-    SyncLies,
-    /// Reading is answered by an error. Writing works.
-    ReadFails,
-}
-
-/// A write that was never covered by a successful sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnsyncedWrite {
-    /// No sync was tried after it. Such writes survive from the oldest on: where one is lost, so are those after it.
-    Dirty,
-    /// A sync failed: whether it is on the disk is open, whatever was synced since.
-    Doubtful,
-}
-
-/// What happens to a record at rest. Records are counted in the order of their keys, modulo their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
-    /// One bit, modulo the record's length, changes.
-    FlipBit {
-        /// Which record.
-        record: usize,
-        /// Which bit.
-        bit: usize,
-    },
-    /// Only so many bytes, modulo the record's length, remain.
-    Truncate {
-        /// Which record.
-        record: usize,
-        /// How many bytes.
-        bytes: usize,
-    },
-    /// The record reads as zeroes.
-    Zero {
-        /// Which record.
-        record: usize,
-    },
-    /// The record is gone.
-    Lose {
-        /// Which record.
-        record: usize,
-    },
-    /// One record was written over another.
-    Misdirect {
-        /// Whose value.
-        from: usize,
-        /// Where it lies now.
-        to: usize,
-    },
-}
 
 /// A simulated disk. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +23,7 @@ pub struct MemoryDisk {
     decider: Arc<Mutex<Decider>>,
 }
 
-type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Platters {
@@ -217,7 +136,7 @@ impl MemoryDisk {
         true
     }
 
-    /// How many writes were synced.
+    /// How many batches of entries, compactions and installed snapshots were synced; opening does not count.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         lock(&self.platters).syncs
@@ -269,7 +188,6 @@ impl MemoryDisk {
                     platters.durable = platters.cached.clone();
                 }
                 platters.durable_mark = platters.mark;
-                platters.syncs += 1;
             }
         }
         if fault == DiskFault::AnswerLost {
@@ -283,6 +201,10 @@ impl Platters {
     /// The sequence of the last write that was answered as durable.
     pub(super) fn mark(&self) -> u64 {
         self.mark
+    }
+
+    pub(super) fn count_sync(&mut self) {
+        self.syncs += 1;
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -320,7 +242,6 @@ impl Platters {
                 }
             }
         }
-        self.syncs += 1;
         if fault == DiskFault::AnswerLost {
             return Err(failed(doing, "the answer was lost"));
         }
@@ -351,39 +272,6 @@ fn put(values: &mut Values, changes: Changes) {
             Some(value) => values.insert(key, value),
             None => values.remove(&key),
         };
-    }
-}
-
-fn harm(values: &mut Values, damage: Damage) {
-    let count = values.len().max(1);
-    let key = |values: &Values, record: usize| values.keys().nth(record % count).cloned();
-    let change = |values: &mut Values, record: usize, change: &dyn Fn(&mut Vec<u8>)| {
-        if let Some(value) = values.values_mut().nth(record % count) {
-            change(value);
-        }
-    };
-    match damage {
-        Damage::FlipBit { record, bit } => change(values, record, &|value| {
-            let bit = bit % (8 * value.len().max(1));
-            if let Some(byte) = value.get_mut(bit / 8) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }),
-        Damage::Truncate { record, bytes } => {
-            change(values, record, &|value| value.truncate(bytes % value.len().max(1)))
-        }
-        Damage::Zero { record } => change(values, record, &|value| value.fill(0)),
-        Damage::Lose { record } => {
-            if let Some(key) = key(values, record) {
-                values.remove(&key);
-            }
-        }
-        Damage::Misdirect { from, to } => {
-            let from = values.values().nth(from % count).cloned();
-            if let (Some(value), Some(to)) = (from, key(values, to)) {
-                values.insert(to, value);
-            }
-        }
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! The disk outlives the store, as a real one does; it is shared so that a test can break it while a member uses it.
 
+mod damage;
 mod disk;
+mod fault;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Damage, DiskFault, DiskOperation, MemoryDisk, UnsyncedWrite};
+pub use damage::Damage;
+pub use disk::MemoryDisk;
+pub use fault::{DiskFault, DiskOperation, UnsyncedWrite};
 
 use std::io;
 
@@ -54,6 +58,7 @@ impl MemoryLogStore {
             }
         };
         self.disk.write(doing, plan.changes.clone(), plan.sequence())?;
+        self.disk.platters().count_sync();
         layout.settle(&plan);
         self.layout = Some(layout);
         Ok(())

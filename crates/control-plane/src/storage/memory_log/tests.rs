@@ -28,7 +28,7 @@ fn entries(first: u64, count: u64, term: u64) -> AppendBatch {
             vote: 1,
             commit: first - 1,
         }),
-        members: (first % 3 == 0).then(|| MembersAt {
+        members: first.is_multiple_of(3).then(|| MembersAt {
             index: first,
             ..MembersAt::default()
         }),

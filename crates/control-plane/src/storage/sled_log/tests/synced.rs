@@ -55,10 +55,11 @@ fn commits(trace: &str) -> BTreeMap<u64, bool> {
             }
         } else if call.contains("fdatasync resumed") {
             covered |= under_way.contains(&thread) && call.contains("= 0");
-        } else if is_write && call.contains("/mark>") {
-            if let Some(commit) = written.take() {
-                synced.insert(commit, covered);
-            }
+        } else if is_write
+            && call.contains("/mark>")
+            && let Some(commit) = written.take()
+        {
+            synced.insert(commit, covered);
         }
     }
     synced

@@ -4,15 +4,20 @@
 //! counts the changes, says where the log ends, and sums up the members. A record that was lost, or came back from the
 //! past, therefore does not fit it. Nothing here does I/O of its own; a [`Plan`] is carried out by the store.
 
+mod head;
+mod plan;
+
 use std::collections::BTreeMap;
 
-use super::binary::{
-    Input, Malformed, put_hard_state, put_members, put_position, take_hard_state, take_members, take_position,
-};
+use super::binary::{Input, Malformed, take_members};
 use super::log_store::{check_append, check_compact};
 use super::{
     AppendBatch, HardState, Identity, LoadedLog, LogEntry, LogPosition, MembersAt, StoreError, frame, records,
 };
+
+use head::Head;
+use plan::RecordAt;
+pub(super) use plan::{Changes, Plan};
 
 const HEAD: &[u8] = b"head";
 const IDENTITY: &[u8] = b"identity";
@@ -29,70 +34,12 @@ pub(super) trait Tree {
 
 pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
 
-/// Framed values by key; `None` removes. To be written in one atomic step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Changes(pub(super) BTreeMap<Vec<u8>, Option<Vec<u8>>>);
-
-impl Changes {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.insert(key.to_vec(), Some(frame::seal(key, value)));
-    }
-
-    fn remove(&mut self, first: u64, record: RecordAt) {
-        for part in 0..record.parts {
-            self.0.insert(records::key(first, part).to_vec(), None);
-        }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        let sizes = self
-            .0
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
-        sizes.sum::<usize>() as u64
-    }
-}
-
-/// A step that was checked, to be made durable and then [`settled`](Layout::settle).
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) changes: Changes,
-    head: Head,
-    removed: Vec<u64>,
-    added: Vec<(u64, RecordAt)>,
-}
-
-impl Plan {
-    /// The number of the change, which grows by one with each.
-    pub(super) fn sequence(&self) -> u64 {
-        self.head.sequence
-    }
-}
-
 /// Where everything lies. Held in memory beside the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     head: Head,
     /// By first index.
     records: BTreeMap<u64, RecordAt>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RecordAt {
-    last: u64,
-    parts: u16,
-    bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Head {
-    sequence: u64,
-    hard_state: HardState,
-    snapshot: LogPosition,
-    compacted: LogPosition,
-    last: LogPosition,
-    /// CRC-32 of the members' record; 0 if there is none.
-    members_crc: u32,
 }
 
 impl Layout {
@@ -342,73 +289,6 @@ impl Layout {
             removed: Vec::new(),
             added: Vec::new(),
         }
-    }
-}
-
-impl Plan {
-    fn remove(&mut self, first: u64, record: RecordAt) {
-        self.removed.push(first);
-        self.changes.remove(first, record);
-    }
-
-    fn add(&mut self, record: &records::Record) {
-        let mut bytes = 0;
-        for (part, value) in (0_u16..).zip(&record.parts) {
-            self.changes.put(&records::key(record.first, part), value);
-            bytes += value.len() as u64;
-        }
-        let at = RecordAt {
-            last: record.last,
-            parts: u16::try_from(record.parts.len()).unwrap_or(u16::MAX),
-            bytes,
-        };
-        self.added.push((record.first, at));
-    }
-
-    fn set_state(&mut self, hard_state: Option<HardState>, members: Option<&MembersAt>) {
-        if let Some(state) = hard_state {
-            self.head.hard_state = state;
-            // What is known to be committed may be ahead of what was handed in yet; it is learnt again.
-            self.head.hard_state.commit = state.commit.min(self.head.last.index);
-        }
-        if let Some(members) = members {
-            let mut bytes = Vec::new();
-            put_members(&mut bytes, members);
-            self.head.members_crc = crc32fast::hash(&bytes);
-            self.changes.put(MEMBERS, &bytes);
-        }
-    }
-
-    fn sealed(mut self) -> Self {
-        self.changes.put(HEAD, &self.head.encode());
-        self
-    }
-}
-
-impl Head {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(&self.sequence.to_le_bytes());
-        put_hard_state(&mut out, self.hard_state);
-        for position in [self.snapshot, self.compacted, self.last] {
-            put_position(&mut out, position);
-        }
-        out.extend_from_slice(&self.members_crc.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut input = Input(bytes);
-        let head = Self {
-            sequence: input.u64()?,
-            hard_state: take_hard_state(&mut input)?,
-            snapshot: take_position(&mut input)?,
-            compacted: take_position(&mut input)?,
-            last: take_position(&mut input)?,
-            members_crc: input.u32()?,
-        };
-        input.finish()?;
-        Ok(head)
     }
 }
 
