@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Writes entries of 256 bytes in batches to a fresh log, forgets them behind snapshots as a member does, and prints the
-//! size at each tenth. Then it reopens the log after an orderly end.
+//! size at each tenth. Then it opens the log again, after an orderly end and as after a kill, which copies it.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -69,11 +71,31 @@ fn main() -> Result<()> {
     println!("largest: {:.1} MB", megabytes(largest));
     print_times("append", &mut appends);
     print_times("compaction", &mut compactions);
+    // A copy of a log in use looks as if its process was killed.
+    let killed = folder.path().join("killed");
+    copy_folder(&path, &killed)?;
     drop(store);
-    let began = Instant::now();
-    let mut store = SledLogStore::open_existing(&path, identity)?;
-    let held = store.load()?.entries.len();
-    println!("reopened with {held} entries in {:.0} ms", millis(began.elapsed()));
+    for (path, ending) in [(path, "an orderly end"), (killed, "a kill")] {
+        let began = Instant::now();
+        let mut store = SledLogStore::open_existing(&path, identity)?;
+        let (held, took) = (store.load()?.entries.len(), millis(began.elapsed()));
+        let size = megabytes(store.size_on_disk_bytes());
+        println!("opened after {ending}: {held} entries in {took:.0} ms, {size:.1} MB");
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }
 

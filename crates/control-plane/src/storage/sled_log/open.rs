@@ -6,6 +6,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use service_runtime::telemetry;
+
 use super::super::log_layout::Layout;
 use super::super::{Identity, IdentityError, StoreError};
 use super::database::Database;
@@ -172,14 +174,15 @@ fn missing(folder: &Path) -> StoreError {
 
 /// sled panics on some damage where it should answer an error.
 fn guarded_open<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    telemetry::contain(work).unwrap_or_else(|panic| {
         Err(StoreError::Damaged {
             what: format!("sled panicked: {}", panic_text(panic.as_ref())),
         })
     })
 }
 
-/// While it is in use, a panic of sled's is like a failed write: the log is to be opened again, and is judged then.
+/// While it is in use, a panic of sled's is like a failed write: the log is to be opened again, and is judged then. The
+/// daemons do not get this far, since a panic ends them.
 pub(super) fn guarded<T>(doing: &'static str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(StoreError::Io {
