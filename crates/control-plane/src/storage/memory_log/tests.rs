@@ -117,8 +117,7 @@ fn what_a_failed_sync_left_behind_is_durable_once_it_was_read_again() {
 #[test]
 fn a_later_sync_does_not_cover_a_write_whose_sync_failed() {
     let disk = MemoryDisk::default();
-    let store = store_of(&disk, 2);
-    let mut layout = store.layout.clone().unwrap();
+    let mut layout = store_of(&disk, 2).layout.unwrap();
     for (fault, index) in [(DiskFault::SyncFails, 3), (DiskFault::None, 4)] {
         disk.set_fault(fault);
         let plan = layout.append(&*disk.platters(), &entries(index, 1, 1)).unwrap();
