@@ -128,7 +128,7 @@ impl SledLogStore {
         let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) else {
             return Err(StoreError::NeedsReopen);
         };
-        let open = open.rewritten(&self.folder, self.identity)?;
+        let open = quarantine::judge(&self.folder, open.rewritten(&self.folder, self.identity))?;
         let after = open.database.size_bytes();
         self.state = State::Open(open);
         metrics::counter!(LOG_COPIES_TOTAL).increment(1);

@@ -68,8 +68,9 @@ impl Open {
 
     /// Closes a log whose writes all succeeded.
     pub(super) fn close(self) -> Result<(), StoreError> {
-        self.database.sync("close the log")?;
+        let synced = self.database.sync("close the log");
         self.database.close()?;
+        synced?;
         self.mark.close()
     }
 
