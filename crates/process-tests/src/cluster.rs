@@ -153,6 +153,13 @@ impl Cluster {
             .iter_mut()
             .chain(&mut self.nodes)
             .for_each(Daemon::wait_until_ready);
+        value_of("the cluster's identity", PATIENCE, || {
+            let status = self.try_ctl(&["cluster", "status"])?;
+            match status["cluster_uid"].as_str() {
+                Some(uid) if !uid.is_empty() => Ok(()),
+                _ => Err(status.to_string()),
+            }
+        });
         value_of("the nodes to be up", PATIENCE, || {
             let nodes = self.try_ctl(&["node", "list"])?;
             let up = |node: &&Value| node["availability"] == "up";

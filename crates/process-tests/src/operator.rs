@@ -8,11 +8,21 @@ use crate::programs::command;
 #[derive(Debug, Clone)]
 pub struct Operator {
     endpoints: String,
+    timeout: &'static str,
 }
 
 impl Operator {
     pub(crate) fn new(endpoints: String) -> Self {
-        Self { endpoints }
+        Self {
+            endpoints,
+            timeout: "5s",
+        }
+    }
+
+    /// Has patience even with a machine that does much else.
+    #[must_use]
+    pub(crate) fn patient(self) -> Self {
+        Self { timeout: "60s", ..self }
     }
 
     /// Runs `tenantctl -o json`; the error is what it wrote to stderr.
@@ -22,7 +32,7 @@ impl Operator {
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<Value, String> {
         let mut command = command("tenantctl");
         command
-            .args(["--endpoint", &self.endpoints, "--timeout", "5s", "-o", "json"])
+            .args(["--endpoint", &self.endpoints, "--timeout", self.timeout, "-o", "json"])
             .args(arguments);
         let output = command.output().map_err(|error| error.to_string())?;
         if !output.status.success() {

@@ -39,6 +39,7 @@ impl Writer {
     /// Begins to write, tenants named `prefix-N`.
     #[must_use]
     pub fn start(operator: Operator, prefix: &'static str) -> Self {
+        let operator = operator.patient();
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let (operator_, stop_, acknowledged_) = (operator.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
