@@ -119,6 +119,7 @@ impl ClusterService for Cluster {
             answered_by: log.member.get(),
             tenants: published.state.active_tenants(),
             nodes: published.state.node_count() as u64,
+            cluster_epoch: published.state.cluster().map_or(0, |cluster| cluster.epoch.get()),
         }))
     }
 

@@ -6,7 +6,9 @@ use tenantry_proto::convert::{self, NodeView, Within as _, names};
 use tenantry_proto::v1;
 use tenantry_proto::v1::placement_service_server::PlacementService;
 use tenantry_state::{Answer, Command};
-use tenantry_types::{Incarnation, Node, NodeId, NodeLoad, NodeSpec, Revision, Scheduling, TenantUsage, Tier};
+use tenantry_types::{
+    ClusterEpoch, Incarnation, Node, NodeId, NodeLoad, NodeSpec, Revision, Scheduling, TenantUsage, Tier,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -173,6 +175,7 @@ impl PlacementService for Placement {
         let cursor = RoutingCursor {
             revision: Revision(request.after_revision),
             cluster,
+            epoch: ClusterEpoch(request.cluster_epoch),
             digest: request.digest,
         };
         let (out, stream) = mpsc::channel(WATCH_QUEUE);

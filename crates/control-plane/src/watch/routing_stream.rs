@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenantry_proto::v1::placement_service_watch_response::Part;
 use tenantry_proto::v1::{self, PlacementServiceWatchResponse};
-use tenantry_types::{ClusterUid, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -26,6 +26,8 @@ pub struct RoutingCursor {
     pub revision: Revision,
     /// The cluster that the table came from.
     pub cluster: Option<ClusterUid>,
+    /// The newest epoch of the cluster that it has seen.
+    pub epoch: ClusterEpoch,
     /// The digest of the table.
     pub digest: u64,
 }
@@ -40,8 +42,16 @@ pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, ou
     // older changes than it has. A cluster without an identity has nothing to show.
     loop {
         let seen = *applied.borrow_and_update();
-        if seen >= cursor.revision && published.current().state.cluster().is_some() {
-            break;
+        if let Some(cluster) = published.current().state.cluster() {
+            if cursor.epoch > cluster.epoch {
+                // This member will never catch up: the watcher follows the restored cluster, and we are what was before it.
+                let message = format!("this member is of cluster epoch {}, before a restore", cluster.epoch);
+                let _ = out.send(Err(Status::unavailable(message))).await;
+                return;
+            }
+            if seen >= cursor.revision || cursor.epoch < cluster.epoch {
+                break;
+            }
         }
         tokio::select! {
             changed = applied.changed() => if changed.is_err() { return },
@@ -95,7 +105,10 @@ pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, ou
 /// Whether the watcher's table is one that this member's history goes on from.
 fn can_resume(published: &PublishedState, cursor: &RoutingCursor) -> bool {
     let current = published.current();
-    let same_cluster = cursor.cluster.is_some() && cursor.cluster == current.state.cluster().map(|cluster| cluster.uid);
+    let same_cluster = current
+        .state
+        .cluster()
+        .is_some_and(|cluster| cursor.cluster == Some(cluster.uid) && cursor.epoch == cluster.epoch);
     let fits = match published.history().since(cursor.revision, 1) {
         Since::Forgotten => false,
         // With nothing changed since, the digests must agree; otherwise the next bookmark will tell.
@@ -139,6 +152,7 @@ async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revis
             .cluster()
             .map(|cluster| cluster.uid.to_string())
             .unwrap_or_default(),
+        cluster_epoch: state.cluster().map_or(0, |cluster| cluster.epoch.get()),
         nodes: state.node_routes().map(|node| (&node).into()).collect(),
         token_keys: state.token_keys().map(|key| (&key).into()).collect(),
         tiers: state.tiers().iter().map(Into::into).collect(),
@@ -150,6 +164,7 @@ async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revis
             let next = v1::RoutingSnapshot {
                 revision: first.revision,
                 cluster_uid: first.cluster_uid.clone(),
+                cluster_epoch: first.cluster_epoch,
                 ..v1::RoutingSnapshot::default()
             };
             if !send(out, Part::Snapshot(std::mem::replace(&mut piece, next))).await {

@@ -66,6 +66,7 @@ async fn watch(client: ControlClient, node: NodeId, received: latest::Sender<Arc
     let current = Arc::clone(&received.borrow());
     let position = RoutingPosition {
         cluster_uid: current.cluster,
+        cluster_epoch: current.cluster_epoch,
         revision: current.revision,
         digest: current.digest(),
     };
@@ -123,13 +124,22 @@ fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
         RoutingUpdate::Replaced {
             revision,
             cluster_uid,
+            cluster_epoch,
             tenants,
             nodes,
             keys,
             tiers,
             digest,
         } => {
-            let replaced = update::replace(revision, cluster_uid, tenants, nodes, keys, tiers);
+            if cluster_epoch > current.cluster_epoch && !current.is_empty() {
+                tracing::warn!(
+                    from = %current.cluster_epoch,
+                    to = %cluster_epoch,
+                    "the control plane was restored from a snapshot; its table replaces this node's"
+                );
+            }
+            let cluster = (cluster_uid, cluster_epoch);
+            let replaced = update::replace(revision, cluster, tenants, nodes, keys, tiers);
             if let Ok(table) = &replaced
                 && table.digest() != digest
             {

@@ -307,6 +307,10 @@ pub(crate) fn cluster(status: &v1::GetClusterStatusResponse) -> String {
     let summary = fields([
         ("cluster", given(&status.cluster_uid)),
         (
+            "epoch",
+            or_none((status.cluster_epoch != 0).then(|| status.cluster_epoch.to_string())),
+        ),
+        (
             "leader",
             or_none((status.leader_id != 0).then(|| status.leader_id.to_string())),
         ),
