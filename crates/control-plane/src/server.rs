@@ -22,7 +22,7 @@ use tonic_health::ServingStatus;
 use crate::config::Config;
 use crate::machine::ReplicatedState;
 use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus};
-use crate::services::{Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement};
+use crate::services::{Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement, SnapshotSaves};
 use crate::{leader_tasks, metrics};
 
 /// How long tasks may take to end at a stop.
@@ -73,6 +73,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
+    let snapshots_path = raft_config.snapshots_path();
     let (log, raft_transport) = RaftNode::start(raft_config, machine)
         .await
         .context("cannot start the replicated log")?;
@@ -107,6 +108,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         .add_service(ClusterServiceServer::new(Cluster::new(
             Arc::clone(&control_plane),
             addresses.clone(),
+            SnapshotSaves::new(Arc::clone(&control_plane), &snapshots_path, shutdown.clone()),
         )))
         .add_service(raft_transport)
         .add_service(health)

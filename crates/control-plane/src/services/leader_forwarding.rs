@@ -40,8 +40,9 @@ enum AnsweredBy {
 
 /// Calls that each member answers itself. All others belong to the leader.
 fn answered_by(path: &str) -> AnsweredBy {
-    const ANY_MEMBER: [&str; 9] = [
+    const ANY_MEMBER: [&str; 10] = [
         "/tenantry.v1.ClusterService/GetClusterStatus",
+        "/tenantry.v1.ClusterService/SaveSnapshot",
         "/tenantry.v1.ClusterService/TakeSnapshot",
         "/tenantry.v1.PlacementService/Watch",
         "/tenantry.v1.NotificationService/Watch",
@@ -219,6 +220,7 @@ mod tests {
             "/tenantry.v1.PlacementService/Watch",
             "/tenantry.v1.NotificationService/Watch",
             "/tenantry.v1.ClusterService/GetClusterStatus",
+            "/tenantry.v1.ClusterService/SaveSnapshot",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/tenantry.internal.v1.RaftTransportService/Deliver",

@@ -11,6 +11,7 @@ mod notification;
 mod page;
 mod placement;
 mod placing;
+mod snapshots;
 mod status;
 mod tokens;
 
@@ -20,6 +21,7 @@ pub use control_plane::ControlPlane;
 pub use leader_forwarding::{ForwardToLeader, LeaderForwardingLayer};
 pub use notification::Notification;
 pub use placement::Placement;
+pub use snapshots::SnapshotSaves;
 
 pub(crate) use placing::choose as choose_node;
 pub(crate) use tokens::new_key as new_signing_key;

@@ -34,7 +34,7 @@ fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub(super) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     render(&[], fields.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
