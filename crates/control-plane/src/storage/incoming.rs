@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::snapshots::{Temporary, io_error, measure};
-use super::{LogPosition, SnapshotError, SnapshotFolder};
+use super::{LogPosition, SnapshotError, SnapshotFolder, SnapshotHeader};
 
 /// Files that are arriving, or were when the transfer broke off.
 const PARTIAL: &str = "incoming-";
@@ -85,6 +85,7 @@ impl SnapshotFolder {
             announced,
             received_bytes,
             crc32: crc32fast::Hasher::new_with_initial_len(crc32, received_bytes),
+            header: None,
             on_drop: OnDrop::Keep,
         })
     }
@@ -118,8 +119,10 @@ impl SnapshotFolder {
             file.path = received;
             File::open(&file.path)
         })();
-        let (_, reader) = self.check(prepared.map_err(io_error(RECEIVE))?, position)?;
-        Ok(reader.verify()?)
+        let (header, reader) = self.check(prepared.map_err(io_error(RECEIVE))?, position)?;
+        reader.verify()?;
+        incoming.header = Some(header);
+        Ok(())
     }
 
     /// Gives a verified file its name.
@@ -176,6 +179,8 @@ pub struct IncomingSnapshot {
     announced: AnnouncedSnapshot,
     received_bytes: u64,
     crc32: crc32fast::Hasher,
+    /// Once it was verified.
+    header: Option<SnapshotHeader>,
     on_drop: OnDrop,
 }
 
@@ -189,6 +194,12 @@ enum OnDrop {
 }
 
 impl IncomingSnapshot {
+    /// What the file says of itself; `None` until it was verified.
+    #[must_use]
+    pub const fn header(&self) -> Option<&SnapshotHeader> {
+        self.header.as_ref()
+    }
+
     /// How much has arrived: where the next piece begins.
     #[must_use]
     pub const fn received_bytes(&self) -> u64 {
@@ -239,7 +250,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::storage::{MembersAt, SnapshotHeader};
+    use crate::storage::MembersAt;
 
     const FINGERPRINT: u64 = 7;
 
