@@ -58,10 +58,8 @@ pub(super) fn cluster_from_wire(cluster: &wire::ClusterIdentity) -> Result<Clust
     Ok(ClusterInfo {
         uid: read("cluster_uid", cluster.cluster_uid.parse())?,
         created_at: UnixMillis(cluster.created_at_ms),
-        epoch: match cluster.cluster_epoch {
-            0 => return Err(InvalidField::new("cluster_epoch", "must be at least 1")),
-            epoch => ClusterEpoch(epoch),
-        },
+        // Absent in what was written before there were epochs: the first.
+        epoch: ClusterEpoch(cluster.cluster_epoch).max(ClusterEpoch::FIRST),
     })
 }
 
