@@ -11,6 +11,7 @@ pub mod machine;
 pub mod metrics;
 pub mod observations;
 pub mod raft;
+pub mod restore;
 pub mod server;
 pub mod services;
 pub mod storage;

@@ -24,6 +24,7 @@ use crate::machine::ReplicatedState;
 use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus};
 use crate::services::{
     Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement, RoutingWatch, RoutingWatchService,
+    SnapshotSaves,
 };
 use crate::watch::WatchTiming;
 use crate::{leader_tasks, metrics};
@@ -76,6 +77,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
+    let snapshots_path = raft_config.snapshots_path();
     let (log, raft_transport) = RaftNode::start(raft_config, machine)
         .await
         .context("cannot start the replicated log")?;
@@ -113,6 +115,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         .add_service(ClusterServiceServer::new(Cluster::new(
             Arc::clone(&control_plane),
             addresses.clone(),
+            SnapshotSaves::new(Arc::clone(&control_plane), &snapshots_path, shutdown.clone()),
         )))
         .add_service(raft_transport)
         .add_service(health)

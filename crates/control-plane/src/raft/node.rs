@@ -24,7 +24,9 @@ use super::storage_failure::StorageFailure;
 use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, RaftTransport, serve};
 use super::workers::Workers;
 use super::{Health, InitialMembers, RaftStatus, ReplicaConfig, Role, StateMachine};
-use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
+use crate::storage::{
+    Identity, IdentityError, LogStore, Origin, SledLogStore, SnapshotError, SnapshotFolder, StoreError,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// A write may take so many election timeouts before the disk counts as failed.
@@ -69,6 +71,12 @@ impl RaftConfig {
             max_command_bytes: 1024 * 1024,
             connect: plain_http(),
         }
+    }
+
+    /// Where the snapshot files are.
+    #[must_use]
+    pub fn snapshots_path(&self) -> PathBuf {
+        self.data_dir.join("snapshots")
     }
 }
 
@@ -133,11 +141,11 @@ impl RaftNode {
     ) -> Result<(RaftHandle<M::Answer>, RaftTransport), StartError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || open(&opening, machine)).await;
-        let (member, folder) = opened.map_err(|panic| StartError::Thread {
+        let (member, folder, fingerprint) = opened.map_err(|panic| StartError::Thread {
             source: std::io::Error::other(panic),
         })??;
         let link = Link {
-            fingerprint: config.initial_members.fingerprint(),
+            fingerprint,
             own: config.member,
         };
         let connections = CancellationToken::new();
@@ -249,18 +257,18 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
 fn open<M: StateMachine>(
     config: &RaftConfig,
     machine: M,
-) -> Result<(Opened<SledLogStore, M>, SnapshotFolder), StartError> {
+) -> Result<(Opened<SledLogStore, M>, SnapshotFolder, u64), StartError> {
     let path = &config.data_dir;
     let identity = Identity {
         member: config.member,
-        fingerprint: config.initial_members.fingerprint(),
+        fingerprint: Origin::read(path)?.fingerprint(config.initial_members.fingerprint()),
     };
     std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
         path: path.clone(),
         source,
     })?;
     let known = identity.check_folder(path)?;
-    let folder = SnapshotFolder::open(&path.join("snapshots"), identity.fingerprint)?;
+    let folder = SnapshotFolder::open(&config.snapshots_path(), identity.fingerprint)?;
     let mut store = open_store(&path.join("log"), identity, known)?;
     let mut replica_config = config.replica.clone();
     replica_config.member = identity.member;
@@ -274,7 +282,7 @@ fn open<M: StateMachine>(
         identity.mark_folder(path)?;
     }
     let member = open_member(replica_config, store, folder.clone(), machine).map_err(failed)?;
-    Ok((member, folder))
+    Ok((member, folder, identity.fingerprint))
 }
 
 fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogStore, StartError> {

@@ -9,10 +9,13 @@ use tenantry_proto::v1;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tenantry_proto::v1::cluster_service_server::ClusterService;
 use tenantry_types::MemberId;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
+use super::deadline::Deadline;
+use super::snapshots::SnapshotSaves;
 use super::status;
 use crate::raft::{Health, RaftStatus, Role};
 
@@ -24,15 +27,21 @@ const MEMBER_DEADLINE: Duration = Duration::from_millis(800);
 pub struct Cluster {
     control_plane: Arc<ControlPlane>,
     addresses: Arc<BTreeMap<MemberId, String>>,
+    snapshots: SnapshotSaves,
 }
 
 impl Cluster {
     /// `addresses` are all members', `host:port`.
     #[must_use]
-    pub fn new(control_plane: Arc<ControlPlane>, addresses: BTreeMap<MemberId, String>) -> Self {
+    pub fn new(
+        control_plane: Arc<ControlPlane>,
+        addresses: BTreeMap<MemberId, String>,
+        snapshots: SnapshotSaves,
+    ) -> Self {
         Self {
             control_plane,
             addresses: Arc::new(addresses),
+            snapshots,
         }
     }
 
@@ -119,6 +128,7 @@ impl ClusterService for Cluster {
             answered_by: log.member.get(),
             tenants: published.state.active_tenants(),
             nodes: published.state.node_count() as u64,
+            cluster_epoch: published.state.cluster().map_or(0, |cluster| cluster.epoch.get()),
         }))
     }
 
@@ -133,6 +143,15 @@ impl ClusterService for Cluster {
             .await
             .map_err(|error| status::control_failed(&error))?;
         Ok(Response::new(v1::TakeSnapshotResponse { index: index.get() }))
+    }
+
+    type SaveSnapshotStream = ReceiverStream<Result<v1::SaveSnapshotResponse, Status>>;
+
+    async fn save_snapshot(
+        &self,
+        request: Request<v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        self.snapshots.save(Deadline::of(&request)).await.map(Response::new)
     }
 
     async fn transfer_leadership(

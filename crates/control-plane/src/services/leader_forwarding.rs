@@ -47,12 +47,13 @@ enum AnsweredBy {
 /// Calls that each member answers itself. All others belong to the leader: mutations, and reads of what only the leader
 /// has heard (nodes' signs of life, load and use).
 fn answered_by(path: &str) -> AnsweredBy {
-    const ANY_MEMBER: [&str; 13] = [
+    const ANY_MEMBER: [&str; 14] = [
         "/tenantry.v1.AdminService/GetTenant",
         "/tenantry.v1.AdminService/ListTenants",
         "/tenantry.v1.AdminService/ListTiers",
         "/tenantry.v1.PlacementService/ResolveTenant",
         "/tenantry.v1.ClusterService/GetClusterStatus",
+        "/tenantry.v1.ClusterService/SaveSnapshot",
         "/tenantry.v1.ClusterService/TakeSnapshot",
         "/tenantry.v1.PlacementService/Watch",
         "/tenantry.v1.NotificationService/Watch",
@@ -270,6 +271,7 @@ mod tests {
             "/tenantry.v1.PlacementService/Watch",
             "/tenantry.v1.NotificationService/Watch",
             "/tenantry.v1.ClusterService/GetClusterStatus",
+            "/tenantry.v1.ClusterService/SaveSnapshot",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/tenantry.internal.v1.RaftTransportService/Deliver",

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{OutgoingSnapshot, ReplicaError, SnapshotOutcome, StateMachine, announced_snapshot};
-use ::control_plane::storage::{IncomingSnapshot, SnapshotError, SnapshotFolder, measure};
+use ::control_plane::storage::{AnnouncedSnapshot, IncomingSnapshot, SnapshotError, SnapshotFolder, measure};
 use bytes::Bytes;
 use rand::Rng as _;
 use tenantry_state::Outcome;
@@ -129,9 +129,13 @@ fn receive(
 ) -> Result<IncomingSnapshot, ReplicaError> {
     let position =
         announced_snapshot(message).ok_or_else(|| ReplicaError::Raft("a snapshot without its message".to_owned()))?;
-    let mut incoming = folder.receive(file.len() as u64, crc32)?;
+    let mut incoming = folder.receive(AnnouncedSnapshot {
+        position,
+        size_bytes: file.len() as u64,
+        crc32,
+    })?;
     incoming.push(0, file)?;
-    folder.verify(&mut incoming, position)?;
+    folder.verify(&mut incoming)?;
     Ok(incoming)
 }
 

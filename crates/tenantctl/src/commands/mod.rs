@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod node;
 pub(crate) mod placement;
 pub(crate) mod quota_arguments;
+pub(crate) mod snapshot;
 pub(crate) mod tenant;
 pub(crate) mod tenant_spec;
 pub(crate) mod tier;

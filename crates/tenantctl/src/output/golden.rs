@@ -168,6 +168,7 @@ fn cluster() -> v1::GetClusterStatusResponse {
     };
     v1::GetClusterStatusResponse {
         cluster_uid: "00000000000000000000000000000007".into(),
+        cluster_epoch: 2,
         leader_id: 2,
         members: vec![
             member(1, v1::MemberRole::Follower),

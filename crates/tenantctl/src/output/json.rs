@@ -324,6 +324,7 @@ impl From<&v1::Node> for Node {
 #[derive(Debug, Serialize)]
 pub(crate) struct ClusterStatus {
     cluster_uid: Option<String>,
+    cluster_epoch: Option<u64>,
     leader_id: Option<u64>,
     answered_by: u64,
     tenants: u64,
@@ -364,6 +365,7 @@ impl From<&v1::GetClusterStatusResponse> for ClusterStatus {
         };
         Self {
             cluster_uid: given(&status.cluster_uid),
+            cluster_epoch: Some(status.cluster_epoch).filter(|epoch| *epoch != 0),
             leader_id: Some(status.leader_id).filter(|id| *id != 0),
             answered_by: status.answered_by,
             tenants: status.tenants,

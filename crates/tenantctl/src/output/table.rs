@@ -34,7 +34,7 @@ fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub(super) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     render(&[], fields.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
@@ -306,6 +306,10 @@ pub(crate) fn node(node: &v1::Node) -> String {
 pub(crate) fn cluster(status: &v1::GetClusterStatusResponse) -> String {
     let summary = fields([
         ("cluster", given(&status.cluster_uid)),
+        (
+            "epoch",
+            or_none((status.cluster_epoch != 0).then(|| status.cluster_epoch.to_string())),
+        ),
         (
             "leader",
             or_none((status.leader_id != 0).then(|| status.leader_id.to_string())),

@@ -12,7 +12,7 @@ use crate::raft::{
     Applier, ApplyJob, InitialMembers, LogWriter, Opened, OutgoingSnapshot, Output, ProposalId, ProposeRefusal, ReadId,
     Replica, ReplicaConfig, ReplicaError, Role, SnapshotOutcome, WriteJob, bootstrap, open,
 };
-use crate::storage::{Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
+use crate::storage::{AnnouncedSnapshot, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
 
 /// A member whose disk is as slow as a test wants it.
 pub(super) struct Member {
@@ -259,13 +259,18 @@ impl Bag {
         let lost = self.snapshots_fail || self.is_cut(from, to) || !self.members.contains_key(&to);
         if !lost {
             let mut file = self.snapshot_folder(from).open_raw(snapshot.position).unwrap();
-            let (size, crc) = measure(&mut file).unwrap();
+            let (size_bytes, crc32) = measure(&mut file).unwrap();
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).unwrap();
             let folder = self.snapshot_folder(to);
-            let mut incoming = folder.receive(size, crc).unwrap();
+            let announced = AnnouncedSnapshot {
+                position: snapshot.position,
+                size_bytes,
+                crc32,
+            };
+            let mut incoming = folder.receive(announced).unwrap();
             incoming.push(0, &bytes).unwrap();
-            folder.verify(&mut incoming, snapshot.position).unwrap();
+            folder.verify(&mut incoming).unwrap();
             self.process(to);
             let receiver = self.members.get_mut(&to).unwrap();
             receiver.replica.step_snapshot(&snapshot.message, incoming).unwrap();

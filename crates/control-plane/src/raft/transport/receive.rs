@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tenantry_proto::internal::v1::raft_transport_service_server::{RaftTransportService, RaftTransportServiceServer};
 use tenantry_proto::internal::v1::send_snapshot_request::Part;
 use tenantry_proto::internal::v1::{
-    DeliverRequest, DeliverResponse, SendSnapshotRequest, SendSnapshotResponse, SnapshotHeader,
+    DeliverRequest, DeliverResponse, OfferSnapshotRequest, OfferSnapshotResponse, SendSnapshotRequest,
+    SendSnapshotResponse, SnapshotHeader,
 };
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Link, MAX_FRAME_BYTES, PIECE_BYTES, RaftTransport};
 use crate::raft::announced_snapshot;
 use crate::raft::handle::{Control, ControlSender};
-use crate::storage::{IncomingSnapshot, LogPosition, SnapshotError, SnapshotFolder};
+use crate::storage::{AnnouncedSnapshot, IncomingSnapshot, SnapshotError, SnapshotFolder};
 
 /// Hands what arrives to the raft thread.
 pub struct Inbound {
@@ -64,15 +65,33 @@ impl Inbound {
         Ok(())
     }
 
+    /// Whether a snapshot is for this member, and which file will come.
+    fn announced(&self, header: &SnapshotHeader) -> Result<AnnouncedSnapshot, Status> {
+        self.check(header.cluster_fingerprint, header.to)?;
+        let position = announced_snapshot(&header.message)
+            .ok_or_else(|| Status::invalid_argument("the message announces no snapshot"))?;
+        Ok(AnnouncedSnapshot {
+            position,
+            size_bytes: header.size_bytes,
+            crc32: header.crc32,
+        })
+    }
+
+    /// A stream that breaks leaves what arrived behind, for the next one to go on with.
     async fn receive(
         &self,
-        header: &SnapshotHeader,
-        position: LogPosition,
+        announced: AnnouncedSnapshot,
+        first_offset: u64,
         mut parts: Streaming<SendSnapshotRequest>,
     ) -> Result<IncomingSnapshot, Status> {
         let folder = self.folder.clone();
-        let (size, crc) = (header.size_bytes, header.crc32);
-        let mut file = blocking(move || folder.receive(size, crc)).await?;
+        let mut file = blocking(move || folder.receive(announced)).await?;
+        if file.received_bytes() != first_offset {
+            return Err(Status::out_of_range(format!(
+                "{} bytes are here, not {first_offset}",
+                file.received_bytes()
+            )));
+        }
         while let Some(request) = parts.message().await? {
             let Some(Part::Data(data)) = request.part else {
                 return Err(Status::invalid_argument("only data may follow the header"));
@@ -80,10 +99,17 @@ impl Inbound {
             if data.bytes.len() > PIECE_BYTES {
                 return Err(Status::invalid_argument("a piece is too large"));
             }
-            file = blocking(move || file.push(data.offset, &data.bytes).map(|()| file)).await?;
+            file = blocking(move || {
+                if crc32fast::hash(&data.bytes) != data.crc32 {
+                    let what = format!("the piece at {}", data.offset);
+                    return Err(SnapshotError::Damaged { what });
+                }
+                file.push(data.offset, &data.bytes).map(|()| file)
+            })
+            .await?;
         }
         let folder = self.folder.clone();
-        blocking(move || folder.verify(&mut file, position).map(|()| file)).await
+        blocking(move || folder.verify(&mut file).map(|()| file)).await
     }
 }
 
@@ -108,6 +134,17 @@ impl RaftTransportService for Inbound {
         }
     }
 
+    async fn offer_snapshot(
+        &self,
+        request: Request<OfferSnapshotRequest>,
+    ) -> Result<Response<OfferSnapshotResponse>, Status> {
+        let header = request.into_inner().header.unwrap_or_default();
+        let announced = self.announced(&header)?;
+        let folder = self.folder.clone();
+        let offset = blocking(move || folder.received_bytes(announced)).await?;
+        Ok(Response::new(OfferSnapshotResponse { offset }))
+    }
+
     async fn send_snapshot(
         &self,
         request: Request<Streaming<SendSnapshotRequest>>,
@@ -117,16 +154,14 @@ impl RaftTransportService for Inbound {
         let Some(Part::Header(header)) = first else {
             return Err(Status::invalid_argument("a header comes first"));
         };
-        self.check(header.cluster_fingerprint, header.to)?;
-        let position = announced_snapshot(&header.message)
-            .ok_or_else(|| Status::invalid_argument("the message announces no snapshot"))?;
+        let announced = self.announced(&header)?;
         let _receiving = self
             .receiving
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
         let received = self
             .stop
-            .run_until_cancelled(self.receive(&header, position, parts))
+            .run_until_cancelled(self.receive(announced, header.first_offset, parts))
             .await;
         let file = received.unwrap_or_else(|| Err(stopped()))?;
         let (reply, answer) = oneshot::channel();
