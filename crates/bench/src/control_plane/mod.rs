@@ -1,0 +1,162 @@
+//! The control plane against etcd: what is measured, in which order, and with how much patience.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use crate::machine;
+use crate::report::Report;
+use crate::subject::{Found, Product, Timing, find};
+
+mod comparison;
+mod reads;
+mod writes;
+
+/// What to run and how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// How often each pair is measured, ours and the baseline in turn [default: 3, with --quick 1].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Everything small: under two minutes, and figures that only show that it works.
+    #[arg(long)]
+    quick: bool,
+    /// Only this measurement; may be given more than once.
+    #[arg(long)]
+    only: Vec<Measurement>,
+    /// Also write the report to this file.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Where all members keep their data: decides which disk is measured. Only what is made there is removed.
+    #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+    /// The control plane's program [default: beside this one].
+    #[arg(long)]
+    control_plane: Option<PathBuf>,
+    /// etcd's program [default: the one in the path, else the package of pip is installed below the folder].
+    #[arg(long, env = "BENCH_ETCD")]
+    etcd: Option<PathBuf>,
+    /// Run without the baseline.
+    #[arg(long)]
+    no_baseline: bool,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// Acknowledged writes a second, at 1, 64 and 256 clients.
+    Writes,
+    /// Linearizable reads a second, at 64 clients.
+    Reads,
+}
+
+/// What every measurement needs.
+struct Bench {
+    report: Report,
+    plan: Plan,
+    folder: PathBuf,
+    ours: Product,
+    /// etcd's program; `None`: there is no baseline.
+    etcd: Option<PathBuf>,
+}
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    warm_up: Duration,
+    length: Duration,
+}
+
+impl Bench {
+    /// etcd with these timings, if there is one.
+    fn baseline(&self, timing: Timing) -> Option<Product> {
+        let program = self.etcd.clone()?;
+        Some(Product::Etcd { program, timing })
+    }
+}
+
+/// Measures, prints, and removes what it made.
+///
+/// # Errors
+/// When a member cannot be run, or fails under load.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    std::fs::create_dir_all(&arguments.folder)
+        .with_context(|| format!("cannot make {}", arguments.folder.display()))?;
+    let folder = arguments.folder.canonicalize()?;
+    let program = match &arguments.control_plane {
+        Some(program) => program.clone(),
+        None => beside_this_program("control-plane")?,
+    };
+    let mut report = Report::default();
+    report.say("# Control plane\n");
+    report.say(machine::facts(&folder)?);
+    let etcd = if arguments.no_baseline {
+        Found::Missing("not asked for".to_owned())
+    } else {
+        find(arguments.etcd.as_deref(), &folder)
+    };
+    let etcd = match etcd {
+        Found::Program { program, version } => {
+            report.say(format_args!("baseline: {version}, 3 members, same disk"));
+            Some(program)
+        }
+        Found::Missing(reason) => {
+            report.say(format_args!("baseline: none, {reason}"));
+            None
+        }
+    };
+    let mut bench = Bench {
+        report,
+        plan: arguments.plan(),
+        folder,
+        ours: Product::Tenantry { program },
+        etcd,
+    };
+    for measurement in Measurement::value_variants() {
+        if arguments.only.is_empty() || arguments.only.contains(measurement) {
+            // Boxed: the measurements' futures differ much in size.
+            match measurement {
+                Measurement::Writes => Box::pin(writes::run(&mut bench)).await?,
+                Measurement::Reads => Box::pin(reads::run(&mut bench)).await?,
+            }
+        }
+    }
+    bench.report.say("");
+    bench.report.say(machine::facts(&bench.folder)?);
+    match &arguments.output {
+        Some(path) => bench.report.write_to(path),
+        None => Ok(()),
+    }
+}
+
+impl Arguments {
+    fn plan(&self) -> Plan {
+        let plan = if self.quick {
+            Plan {
+                rounds: 1,
+                warm_up: Duration::from_millis(500),
+                length: Duration::from_millis(1_500),
+            }
+        } else {
+            Plan {
+                rounds: 3,
+                warm_up: Duration::from_secs(1),
+                length: Duration::from_secs(4),
+            }
+        };
+        Plan {
+            rounds: self.rounds.unwrap_or(plan.rounds).max(1),
+            ..plan
+        }
+    }
+}
+
+fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().context("a process knows its program")?;
+    let path = this.parent().unwrap_or(Path::new("")).join(name);
+    ensure!(path.is_file(), "{} is missing: build it first", path.display());
+    Ok(path)
+}
