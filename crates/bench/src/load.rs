@@ -36,8 +36,19 @@ impl Keys {
         Self::Fresh(Arc::default())
     }
 
+    /// From `first` on.
+    pub(crate) fn fresh_from(first: u64) -> Self {
+        Self::Fresh(Arc::new(AtomicU64::new(first)))
+    }
+
     pub(crate) fn cycle(count: u64) -> Self {
         Self::Cycle(count, Arc::default())
+    }
+
+    /// How far the numbers have come: the next fresh one.
+    pub(crate) fn given_out(&self) -> u64 {
+        let (Self::Fresh(next) | Self::Cycle(_, next)) = self;
+        next.load(Ordering::Relaxed)
     }
 
     /// The number for the next call.
@@ -126,7 +137,7 @@ pub(crate) async fn run(operation: Operation, channels: &[Channel], keys: &Keys,
     })
 }
 
-/// Makes calls for the keys from `first` on, `count` of them, with `clients` at once, as fast as it goes. Busy answers are
+/// Makes calls for the keys below `count`, with `clients` at once, as fast as it goes. Busy answers are
 /// waited out. Gives back how long it took.
 ///
 /// # Errors

@@ -98,6 +98,11 @@ pub(crate) fn tenant_id(key: u64) -> String {
     format!("t-{key:08}")
 }
 
+/// The number in a name that [`tenant_id`] made.
+pub(crate) fn key_of(tenant_id: &str) -> Option<u64> {
+    tenant_id.strip_prefix("t-")?.parse().ok()
+}
+
 fn labelled(key: u64, version: u64) -> v1::TenantSpec {
     let value = payload(key, version, VALUE_BYTES - LABEL.len());
     v1::TenantSpec {
@@ -132,6 +137,14 @@ fn found(found: bool) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_numbers() {
+        for key in [0, 7, 99_999_999, 123_456_789] {
+            assert_eq!(key_of(&tenant_id(key)), Some(key));
+        }
+        assert_eq!(key_of("acme"), None);
+    }
 
     #[test]
     fn payloads_have_their_length_and_differ() {

@@ -16,7 +16,7 @@ pub(super) enum Side {
 impl Side {
     /// Both, beginning with another one each round.
     pub(super) const fn in_turn(round: usize) -> [Self; 2] {
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             [Self::Ours, Self::Baseline]
         } else {
             [Self::Baseline, Self::Ours]

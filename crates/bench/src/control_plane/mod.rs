@@ -9,9 +9,15 @@ use clap::ValueEnum;
 use crate::machine;
 use crate::report::Report;
 use crate::subject::{Found, Product, Timing, find};
+use filled::Filled;
 
 mod comparison;
+mod failover;
+mod fan_out;
+mod filled;
+mod footprint;
 mod reads;
+mod snapshot;
 mod writes;
 
 /// What to run and how long.
@@ -20,6 +26,12 @@ pub struct Arguments {
     /// How often each pair is measured, ours and the baseline in turn [default: 3, with --quick 1].
     #[arg(long)]
     rounds: Option<usize>,
+    /// How often the leader is killed [default: 30, with --quick 3].
+    #[arg(long)]
+    kills: Option<usize>,
+    /// Tenants for the snapshot, the footprint and the restart [default: 100000, with --quick 5000].
+    #[arg(long)]
+    tenants: Option<u64>,
     /// Everything small: under two minutes, and figures that only show that it works.
     #[arg(long)]
     quick: bool,
@@ -50,6 +62,14 @@ enum Measurement {
     Writes,
     /// Linearizable reads a second, at 64 clients.
     Reads,
+    /// The leader is killed: time until the next acknowledged write.
+    Failover,
+    /// Memory per tenant, and restart to ready with many tenants.
+    Footprint,
+    /// Time, size and stalls of a snapshot of many tenants.
+    Snapshot,
+    /// Watchers of the routing table: one change to the last of them, and all at once.
+    FanOut,
 }
 
 /// What every measurement needs.
@@ -60,6 +80,8 @@ struct Bench {
     ours: Product,
     /// etcd's program; `None`: there is no baseline.
     etcd: Option<PathBuf>,
+    /// Made when first needed.
+    filled: Option<Filled>,
 }
 
 /// How much of everything.
@@ -68,6 +90,11 @@ struct Plan {
     rounds: usize,
     warm_up: Duration,
     length: Duration,
+    kills: usize,
+    tenants: u64,
+    watchers: usize,
+    watched_tenants: u64,
+    changes: usize,
 }
 
 impl Bench {
@@ -75,6 +102,15 @@ impl Bench {
     fn baseline(&self, timing: Timing) -> Option<Product> {
         let program = self.etcd.clone()?;
         Some(Product::Etcd { program, timing })
+    }
+
+    /// The group with many tenants.
+    async fn filled(&mut self) -> Result<&mut Filled> {
+        let filled = match self.filled.take() {
+            Some(filled) => filled,
+            None => Filled::new(&self.ours, &self.folder, self.plan).await?,
+        };
+        Ok(self.filled.insert(filled))
     }
 }
 
@@ -114,6 +150,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         folder,
         ours: Product::Tenantry { program },
         etcd,
+        filled: None,
     };
     for measurement in Measurement::value_variants() {
         if arguments.only.is_empty() || arguments.only.contains(measurement) {
@@ -121,6 +158,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             match measurement {
                 Measurement::Writes => Box::pin(writes::run(&mut bench)).await?,
                 Measurement::Reads => Box::pin(reads::run(&mut bench)).await?,
+                Measurement::Failover => Box::pin(failover::run(&mut bench)).await?,
+                Measurement::Footprint => Box::pin(footprint::run(&mut bench)).await?,
+                Measurement::Snapshot => Box::pin(snapshot::run(&mut bench)).await?,
+                Measurement::FanOut => {
+                    // Idle or not, its members would share the cores.
+                    bench.filled = None;
+                    Box::pin(fan_out::run(&mut bench)).await?;
+                }
             }
         }
     }
@@ -139,16 +184,28 @@ impl Arguments {
                 rounds: 1,
                 warm_up: Duration::from_millis(500),
                 length: Duration::from_millis(1_500),
+                kills: 3,
+                tenants: 5_000,
+                watchers: 300,
+                watched_tenants: 500,
+                changes: 20,
             }
         } else {
             Plan {
                 rounds: 3,
                 warm_up: Duration::from_secs(1),
                 length: Duration::from_secs(4),
+                kills: 30,
+                tenants: 100_000,
+                watchers: 300,
+                watched_tenants: 10_000,
+                changes: 200,
             }
         };
         Plan {
             rounds: self.rounds.unwrap_or(plan.rounds).max(1),
+            kills: self.kills.unwrap_or(plan.kills).max(1),
+            tenants: self.tenants.unwrap_or(plan.tenants).max(1),
             ..plan
         }
     }
