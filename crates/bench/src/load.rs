@@ -75,6 +75,8 @@ pub(crate) struct Sample {
     /// Of the calls that ended within the counted time.
     pub(crate) latencies: Latencies,
     pub(crate) per_second: f64,
+    /// All calls that succeeded, also outside the counted time.
+    pub(crate) calls: u64,
     pub(crate) failures: u64,
 }
 
@@ -118,21 +120,23 @@ pub(crate) async fn run(operation: Operation, channels: &[Channel], keys: &Keys,
         clients.spawn(client(operation, channel.clone(), keys.clone(), begin, end));
     }
     let mut durations = Vec::new();
+    let mut calls = 0;
     let mut failures = 0;
     let mut last_failure = None;
     while let Some(ended) = clients.join_next().await {
         let ended = ended.context("a client panicked")?;
         durations.extend(ended.durations);
+        calls += ended.calls;
         failures += ended.failures;
         last_failure = ended.last_failure.or(last_failure);
     }
-    let succeeded = u64::try_from(durations.len()).unwrap_or(u64::MAX);
-    if let Some(last_failure) = last_failure.filter(|_| failures > succeeded) {
-        bail!("{failures} calls failed and {succeeded} succeeded; the last failure: {last_failure}");
+    if let Some(last_failure) = last_failure.filter(|_| failures > calls) {
+        bail!("{failures} calls failed and {calls} succeeded; the last failure: {last_failure}");
     }
     Ok(Sample {
         per_second: per_second(durations.len(), shape.length),
         latencies: Latencies::of(durations),
+        calls,
         failures,
     })
 }
@@ -191,6 +195,7 @@ pub(crate) async fn limited(
 #[derive(Default)]
 struct Ended {
     durations: Vec<Duration>,
+    calls: u64,
     failures: u64,
     last_failure: Option<Status>,
 }
@@ -206,8 +211,12 @@ async fn client(operation: Operation, channel: Channel, keys: Keys, begin: Insta
         let outcome = limited(operation, channel.clone(), keys.next(), &id, CALL_LIMIT).await;
         let now = Instant::now();
         match outcome {
-            Ok(()) if now >= begin && now < end => ended.durations.push(now - start),
-            Ok(()) => {}
+            Ok(()) => {
+                ended.calls += 1;
+                if now >= begin && now < end {
+                    ended.durations.push(now - start);
+                }
+            }
             Err(status) => {
                 ended.failures += 1;
                 ended.last_failure = Some(status);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -35,6 +36,28 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
         .and_then(|kib| kib.parse().ok())
         .with_context(|| format!("{path} has no VmRSS"))?;
     Ok(kib * 1024)
+}
+
+/// Processor time that a process has used so far, its own and the system's on its behalf.
+///
+/// # Errors
+/// When it does not run.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The name, in brackets, may hold anything; fields 14 and 15 of all are the 12th and 13th behind it.
+    let fields = text.rsplit_once(") ").map(|(_, fields)| fields);
+    let ticks = fields.map(|fields| {
+        fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+    });
+    let ticks: u64 = ticks.with_context(|| format!("{path} is malformed"))?.sum();
+    Ok(Duration::from_millis(
+        ticks * 1_000 / rustix::param::clock_ticks_per_second(),
+    ))
 }
 
 /// Type and device of the mount that holds `folder`.
@@ -79,6 +102,8 @@ mod tests {
     fn this_process_has_memory_and_a_process_that_is_gone_has_none() {
         assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
         assert!(resident_bytes(u32::MAX).is_err());
+        assert!(processor_time(std::process::id()).is_ok());
+        assert!(processor_time(u32::MAX).is_err());
     }
 
     #[test]

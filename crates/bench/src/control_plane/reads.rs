@@ -3,8 +3,7 @@
 use anyhow::Result;
 
 use super::Bench;
-use super::comparison::{Comparison, Side};
-use super::writes::Aim;
+use super::comparison::{Aim, Comparison, Side};
 use crate::load::{self, Keys, Shape};
 use crate::operation::Operation;
 use crate::report::progress;
@@ -40,14 +39,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
                         None => continue,
                     },
                 };
-                let endpoints = aim.endpoints(group).await?;
-                let channels = load::connect(&endpoints).await?;
                 let shape = Shape {
                     clients: CLIENTS,
                     warm_up: bench.plan.warm_up,
                     length: bench.plan.length,
                 };
-                comparison.add(side, load::run(operation, &channels, &Keys::cycle(KEYS), shape).await?);
+                let keys = Keys::cycle(KEYS);
+                comparison.measure(side, group, *aim, operation, &keys, shape).await?;
             }
         }
     }

@@ -1,41 +1,16 @@
 //! Acknowledged writes a second: one proposal of 256 bytes against one of etcd's, on the leader and through all members.
 
-use std::net::SocketAddr;
-
 use anyhow::Result;
 
 use super::Bench;
-use super::comparison::{Comparison, Side};
-use crate::load::{self, Keys, Shape};
+use super::comparison::{Aim, Comparison, Side};
+use crate::load::{Keys, Shape};
 use crate::operation::Operation;
 use crate::report::progress;
 use crate::subject::{Group, Timing};
 
 /// Tenants that updates go round. Far more than clients, so that no two of them meet at one.
 const UPDATED_TENANTS: u64 = 2_000;
-
-/// Where the connections lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aim {
-    Leader,
-    AllMembers,
-}
-
-impl Aim {
-    pub(super) async fn endpoints(self, group: &mut Group) -> Result<Vec<SocketAddr>> {
-        Ok(match self {
-            Self::Leader => vec![group.leader_endpoint().await?],
-            Self::AllMembers => group.endpoints().to_vec(),
-        })
-    }
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::AllMembers => "all members",
-        }
-    }
-}
 
 /// One row of the table.
 struct Step {
@@ -116,9 +91,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
                         None => continue,
                     },
                 };
-                let endpoints = step.aim.endpoints(group).await?;
-                let channels = load::connect(&endpoints).await?;
-                comparison.add(side, load::run(operation, &channels, &keys, shape).await?);
+                comparison
+                    .measure(side, group, step.aim, operation, &keys, shape)
+                    .await?;
             }
         }
     }

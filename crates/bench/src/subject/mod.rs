@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::load::connect_one;
+use crate::machine::processor_time;
 use crate::process::{Process, free_ports, value_of};
 
 mod etcd;
@@ -104,6 +105,15 @@ impl Group {
     /// When there is none with this index.
     pub(crate) fn member(&mut self, index: usize) -> Result<&mut Process> {
         self.members.get_mut(index).context("there is no such member")
+    }
+
+    /// Processor time that all members have used since they were started last.
+    ///
+    /// # Errors
+    /// When one does not run.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let times = self.members.iter().map(|member| processor_time(member.pid()?));
+        times.sum()
     }
 
     /// Where a member keeps its data.
