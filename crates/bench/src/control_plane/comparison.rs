@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::latency::{median, millis};
 use crate::load::{self, Keys, Sample, Shape};
+use crate::machine::processor_time;
 use crate::operation::Operation;
 use crate::subject::Group;
 
@@ -39,8 +40,10 @@ pub(super) struct Comparison {
 #[derive(Debug)]
 struct Measured {
     sample: Sample,
-    /// Of all members, for all calls.
-    processor: Duration,
+    /// Processor time of all members, for all calls.
+    members: Duration,
+    /// Processor time of this process meanwhile.
+    client: Duration,
 }
 
 /// Where the connections lead.
@@ -60,6 +63,7 @@ impl Aim {
 }
 
 impl Comparison {
+    /// "CPU µs": processor time for one call, of all members and of the client, in microseconds.
     pub(super) const HEADER: [&str; 11] = [
         "load",
         "ours /s",
@@ -99,10 +103,14 @@ impl Comparison {
             Aim::AllMembers => group.endpoints().to_vec(),
         };
         let channels = load::connect(&endpoints).await?;
-        let before = group.processor_time()?;
+        let (members, client) = (group.processor_time()?, processor_time(std::process::id())?);
         let sample = load::run(operation, &channels, keys, shape).await?;
-        let processor = group.processor_time()?.saturating_sub(before);
-        self.add(side, Measured { sample, processor });
+        let measured = Measured {
+            sample,
+            members: group.processor_time()?.saturating_sub(members),
+            client: processor_time(std::process::id())?.saturating_sub(client),
+        };
+        self.add(side, measured);
         Ok(())
     }
 
@@ -131,7 +139,11 @@ impl Comparison {
                 "{:.1}",
                 of(&|measured| millis(measured.sample.latencies.p99()))
             ));
-            row.push(format!("{:.0}", of(&Measured::processor_micros)));
+            row.push(format!(
+                "{:.0} + {:.0}",
+                of(&|measured| measured.micros_a_call(measured.members)),
+                of(&|measured| measured.micros_a_call(measured.client))
+            ));
         }
         row.push(self.ratios());
         let failures: u64 = self
@@ -159,10 +171,10 @@ impl Comparison {
 }
 
 impl Measured {
-    /// Processor time of all members for one call, in microseconds. Far less noisy than the rates on a busy machine.
-    fn processor_micros(&self) -> f64 {
+    /// Far less noisy than the rates on a busy machine.
+    fn micros_a_call(&self, processor: Duration) -> f64 {
         let calls = u32::try_from(self.sample.calls).unwrap_or(u32::MAX);
-        self.processor.as_secs_f64() * 1e6 / f64::from(calls.max(1))
+        processor.as_secs_f64() * 1e6 / f64::from(calls.max(1))
     }
 }
 
@@ -184,7 +196,8 @@ mod tests {
                 calls: 500,
                 failures: 1,
             },
-            processor: Duration::from_millis(100),
+            members: Duration::from_millis(100),
+            client: Duration::from_millis(50),
         }
     }
 

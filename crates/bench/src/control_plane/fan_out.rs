@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 
 use super::Bench;
 use super::comparison::in_millis;
-use super::snapshot::write_beside;
+use super::writer::Writer;
 use crate::latency::Latencies;
-use crate::load::{self, Keys, connect_one, limited};
+use crate::load::{self, Keys, connect_one};
 use crate::operation::{Operation, key_of};
 use crate::report::progress;
 use crate::subject::Group;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const WRITE_LIMIT: Duration = Duration::from_secs(20);
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long the writer runs with all watchers connected and nothing else to do.
 const QUIET: Duration = Duration::from_secs(3);
 /// News that the watchers may be ahead of the counting; beyond that they wait.
@@ -43,7 +43,8 @@ struct Position {
 
 /// Watchers, each with a connection of its own; spread over all members.
 struct Watchers {
-    count: usize,
+    /// The newest tenant that each knows, and since when.
+    known: Vec<Option<(u64, Instant)>>,
     tasks: JoinSet<Result<()>>,
     news: mpsc::Receiver<News>,
 }
@@ -60,51 +61,47 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let channels = load::connect(&[leader]).await?;
     load::fill(Operation::CreateBareTenant, &channels, plan.watched_tenants, 64).await?;
     let keys = Keys::fresh_from(plan.watched_tenants);
-    let writer = connect_one(leader).await?;
-    let (alone, ()) = write_beside(&writer, &keys, quiet()).await?;
+    let mut endpoints = vec![leader];
+    endpoints.extend(group.endpoints().iter().filter(|endpoint| **endpoint != leader));
+    let writer = Writer::new(&endpoints, Operation::CreateBareTenant, keys, WRITE_LIMIT)?;
+    let (alone, ()) = writer.write_beside(quiet()).await?;
 
     progress("all watchers begin with nothing");
-    let last = last_key(&keys);
+    let last = last_key(&writer.keys);
     let beginning = async {
         let start = Instant::now();
         let mut watchers = Watchers::start(group.endpoints(), plan.watchers, &Position::default());
         watchers.wait_for(last).await?;
         Ok((watchers, start.elapsed()))
     };
-    let (while_beginning, (mut watchers, begin_time)) = write_beside(&writer, &keys, beginning).await?;
-    watchers.wait_for(last_key(&keys)).await?;
+    let (while_beginning, (mut watchers, begin_time)) = writer.write_beside(beginning).await?;
+    watchers.wait_for(last_key(&writer.keys)).await?;
 
     progress("changes");
     let mut delays = Vec::new();
     for _ in 0..plan.changes {
-        let (key, id) = (keys.next(), Operation::new_request_id());
         let sent = Instant::now();
-        limited(Operation::CreateBareTenant, writer.clone(), key, &id, WRITE_LIMIT)
-            .await
-            .context("a write failed")?;
+        let key = writer.write().await?;
         delays.push(watchers.wait_for(key).await?.saturating_duration_since(sent));
     }
     let delays = Latencies::of(delays);
-    let (with_watchers, ()) = write_beside(&writer, &keys, watchers.drain_during(QUIET)).await?;
-    watchers.wait_for(last_key(&keys)).await?;
+    let (with_watchers, ()) = writer.write_beside(watchers.drain_during(QUIET)).await?;
+    watchers.wait_for(last_key(&writer.keys)).await?;
 
     progress("all watchers come back");
     let position = position(leader).await?;
     drop(watchers);
     // Something that they all have to learn.
-    let id = Operation::new_request_id();
-    let missed = keys.next();
-    limited(Operation::CreateBareTenant, writer.clone(), missed, &id, WRITE_LIMIT)
-        .await
-        .context("a write failed")?;
+    let missed = writer.write().await?;
     let returning = async {
         let start = Instant::now();
         let mut watchers = Watchers::start(group.endpoints(), plan.watchers, &position);
         watchers.wait_for(missed).await?;
         Ok((watchers, start.elapsed()))
     };
-    let (while_returning, (watchers, return_time)) = write_beside(&writer, &keys, returning).await?;
+    let (while_returning, (watchers, return_time)) = writer.write_beside(returning).await?;
     drop(watchers);
+    let leader_changed = group.leader_endpoint().await? != leader;
 
     let report = &mut bench.report;
     report.heading(&format!("{} watchers, {} tenants", plan.watchers, plan.watched_tenants));
@@ -132,6 +129,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
             row("while all come back", &while_returning),
         ],
     );
+    if leader_changed {
+        report.say("\nanother member led at the end: the leader was lost meanwhile");
+    }
     Ok(())
 }
 
@@ -142,25 +142,27 @@ impl Watchers {
         for (watcher, endpoint) in (0..count).zip(endpoints.iter().cycle()) {
             tasks.spawn(watch(watcher, *endpoint, position.clone(), sender.clone()));
         }
-        Self { count, tasks, news }
+        Self {
+            known: vec![None; count],
+            tasks,
+            news,
+        }
     }
 
-    /// When the last watcher learned of `key`.
+    /// When the last watcher learned of `key`, or of a later one if it has been told of that since.
     ///
     /// # Errors
     /// When a watch ends, or it takes too long.
     async fn wait_for(&mut self, key: u64) -> Result<Instant> {
         let wait = async {
-            let mut learned: Vec<Option<Instant>> = vec![None; self.count];
-            let mut missing = self.count;
-            while missing > 0 {
-                let news = self.next().await?;
-                if let Some(at @ None) = learned.get_mut(news.watcher).filter(|_| news.key >= key) {
-                    *at = Some(news.at);
-                    missing -= 1;
+            loop {
+                let knowing = self.known.iter().flatten().filter(|(known, _)| *known >= key);
+                if knowing.clone().count() == self.known.len() {
+                    let last = knowing.map(|(_, since)| *since).max();
+                    return last.context("there are no watchers");
                 }
+                self.learn().await?;
             }
-            learned.into_iter().flatten().max().context("there are no watchers")
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
         waited.with_context(|| format!("not all watchers learned of a change within {PATIENCE:?}"))?
@@ -170,15 +172,20 @@ impl Watchers {
     async fn drain_during(&mut self, time: Duration) -> Result<()> {
         let drain = async {
             loop {
-                self.next().await?;
+                self.learn().await?;
             }
         };
         tokio::time::timeout(time, drain).await.unwrap_or(Ok(()))
     }
 
-    async fn next(&mut self) -> Result<News> {
+    async fn learn(&mut self) -> Result<()> {
         tokio::select! {
-            Some(news) = self.news.recv() => Ok(news),
+            Some(news) = self.news.recv() => {
+                if let Some(known) = self.known.get_mut(news.watcher) {
+                    *known = Some((news.key, news.at));
+                }
+                Ok(())
+            }
             ended = self.tasks.join_next() => match ended {
                 Some(Ok(Err(error))) => Err(error),
                 Some(Err(error)) => Err(error.into()),

@@ -18,6 +18,7 @@ mod filled;
 mod footprint;
 mod reads;
 mod snapshot;
+mod writer;
 mod writes;
 
 /// What to run and how long.

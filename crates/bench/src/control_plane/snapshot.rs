@@ -1,6 +1,5 @@
 //! A snapshot of many tenants: how long it takes, how large it is, and how long it stalls a sequential writer.
 
-use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,12 +7,12 @@ use anyhow::{Context as _, Result};
 use tenantry_proto::v1;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use super::Bench;
 use super::comparison::in_millis;
-use crate::latency::{Latencies, median, millis};
-use crate::load::{Keys, connect_one, limited};
+use super::writer::Writer;
+use crate::latency::{median, millis};
+use crate::load::{Keys, connect_one};
 use crate::operation::Operation;
 use crate::report::progress;
 use crate::subject::Group;
@@ -45,16 +44,17 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let filled = bench.filled().await?;
     progress("snapshots");
     let leader = filled.group.leader().await?;
-    let writer = connect_one(filled.group.leader_endpoint().await?).await?;
     // Below the names of the filling and above those of other measurements with this group.
     let keys = Keys::fresh_from(10 * filled.tenants + 1);
+    let endpoints = [filled.group.leader_endpoint().await?];
+    let writer = Writer::new(&endpoints, Operation::CreateBareTenant, keys, WRITE_LIMIT)?;
     // The next one that is due by itself is far away then.
     take_snapshots(&filled.group, Snapshotting::All, leader).await?;
     let kinds = [Snapshotting::None, Snapshotting::Leader, Snapshotting::All];
     let mut seen: [Seen; 3] = Default::default();
     for _ in 0..rounds {
         for (kind, seen) in kinds.into_iter().zip(&mut seen) {
-            let (latencies, time) = write_beside(&writer, &keys, take_snapshots(&filled.group, kind, leader)).await?;
+            let (latencies, time) = writer.write_beside(take_snapshots(&filled.group, kind, leader)).await?;
             seen.times.push(millis(time));
             seen.longest.push(millis(latencies.max()));
             seen.p50.push(millis(latencies.p50()));
@@ -107,42 +107,6 @@ async fn take_snapshots(group: &Group, kind: Snapshotting, leader: usize) -> Res
         ended.context("a call panicked")?.context("no snapshot")?;
     }
     Ok(start.elapsed())
-}
-
-/// Writes one after the other until `work` is done; the write under way then is counted, too.
-///
-/// # Errors
-/// When a write or the work fails.
-pub(super) async fn write_beside<T>(
-    channel: &Channel,
-    keys: &Keys,
-    work: impl Future<Output = Result<T>>,
-) -> Result<(Latencies, T)> {
-    let done = Cell::new(false);
-    let writer = async {
-        let mut durations = Vec::new();
-        while !done.get() {
-            let start = Instant::now();
-            let id = Operation::new_request_id();
-            let call = limited(
-                Operation::CreateBareTenant,
-                channel.clone(),
-                keys.next(),
-                &id,
-                WRITE_LIMIT,
-            );
-            call.await.context("a write failed")?;
-            durations.push(start.elapsed());
-        }
-        Ok(Latencies::of(durations))
-    };
-    let work = async {
-        let outcome = work.await;
-        done.set(true);
-        outcome
-    };
-    let (latencies, outcome): (Result<Latencies>, Result<T>) = tokio::join!(writer, work);
-    Ok((latencies?, outcome?))
 }
 
 fn newest_snapshot_bytes(data_folder: &Path) -> Result<u64> {
