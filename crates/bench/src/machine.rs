@@ -15,9 +15,8 @@ pub(crate) fn facts(folder: &Path) -> Result<String> {
     let load = read("/proc/loadavg");
     let load: Vec<&str> = load.split(' ').take(3).collect();
     Ok(format!(
-        "{date} · {cores} cores ({processor}), {memory} · Linux {kernel} · {folder} on {fs} · load averages {load}",
+        "{date} · {cores} cores ({processor}), {memory} · Linux {kernel} · data on {fs} · load averages {load}",
         date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC"),
-        folder = "data",
         fs = file_system(folder)?,
         load = load.join(" "),
     ))

@@ -140,7 +140,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "bench",
         purpose: "the programs are measured as their users meet them, through the protocol alone",
-        may_use: MayUse::Only(&["control-client", "tenantry-proto", "tenantry-types"]),
+        may_use: MayUse::Only(&["tenantry-proto"]),
         must_not_use: &["raft", "sled", "rusqlite"],
     },
     Layer {

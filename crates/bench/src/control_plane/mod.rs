@@ -105,7 +105,23 @@ impl Bench {
         Some(Product::Etcd { program, timing })
     }
 
-    /// The group with many tenants.
+    /// Boxes what it calls: the measurements' futures are large.
+    async fn measure(&mut self, measurement: Measurement) -> Result<()> {
+        match measurement {
+            Measurement::Writes => Box::pin(writes::run(self)).await,
+            Measurement::Reads => Box::pin(reads::run(self)).await,
+            Measurement::Failover => Box::pin(failover::run(self)).await,
+            Measurement::Footprint => Box::pin(footprint::run(self)).await,
+            Measurement::Snapshot => Box::pin(snapshot::run(self)).await,
+            Measurement::FanOut => {
+                // Idle or not, its members would share the cores.
+                self.filled = None;
+                Box::pin(fan_out::run(self)).await
+            }
+        }
+    }
+
+    /// The group with many tenants. One that a measurement failed on is not used again.
     async fn filled(&mut self) -> Result<&mut Filled> {
         let filled = match self.filled.take() {
             Some(filled) => filled,
@@ -118,7 +134,7 @@ impl Bench {
 /// Measures, prints, and removes what it made.
 ///
 /// # Errors
-/// When a member cannot be run, or fails under load.
+/// When a program cannot be found, or a measurement failed; the others are made all the same.
 pub async fn run(arguments: Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.folder)
         .with_context(|| format!("cannot make {}", arguments.folder.display()))?;
@@ -153,29 +169,24 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         etcd,
         filled: None,
     };
-    for measurement in Measurement::value_variants() {
-        if arguments.only.is_empty() || arguments.only.contains(measurement) {
-            // Boxed: the measurements' futures differ much in size.
-            match measurement {
-                Measurement::Writes => Box::pin(writes::run(&mut bench)).await?,
-                Measurement::Reads => Box::pin(reads::run(&mut bench)).await?,
-                Measurement::Failover => Box::pin(failover::run(&mut bench)).await?,
-                Measurement::Footprint => Box::pin(footprint::run(&mut bench)).await?,
-                Measurement::Snapshot => Box::pin(snapshot::run(&mut bench)).await?,
-                Measurement::FanOut => {
-                    // Idle or not, its members would share the cores.
-                    bench.filled = None;
-                    Box::pin(fan_out::run(&mut bench)).await?;
-                }
-            }
+    let mut failed = 0;
+    let asked_for = |measurement: &&Measurement| arguments.only.is_empty() || arguments.only.contains(measurement);
+    for measurement in Measurement::value_variants().iter().filter(asked_for) {
+        if let Err(error) = bench.measure(*measurement).await {
+            failed += 1;
+            bench.filled = None;
+            bench
+                .report
+                .say(format_args!("\n**{measurement:?} failed**: {error:#}"));
         }
     }
     bench.report.say("");
     bench.report.say(machine::facts(&bench.folder)?);
-    match &arguments.output {
-        Some(path) => bench.report.write_to(path),
-        None => Ok(()),
+    if let Some(path) = &arguments.output {
+        bench.report.write_to(path)?;
     }
+    ensure!(failed == 0, "{failed} measurement(s) failed");
+    Ok(())
 }
 
 impl Arguments {
