@@ -66,6 +66,7 @@ impl Operation {
             Self::GetTenant => {
                 let request = v1::GetTenantRequest {
                     name: format!("tenants/{}", tenant_id(key)),
+                    ..v1::GetTenantRequest::default()
                 };
                 let answer = AdminServiceClient::new(channel).get_tenant(request).await?;
                 found(answer.get_ref().tenant.is_some())
