@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod check_layers;
 mod dev;
 mod down;
@@ -66,6 +67,14 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         members: u64,
     },
+    /// Measure release builds against others on this machine; options after the name go to the benchmark (`--help`).
+    Bench {
+        /// What to measure.
+        suite: BenchSuite,
+        /// For the benchmark: --quick, --rounds N, --only NAME, --output FILE and more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Format all code.
     Fmt,
 }
@@ -77,6 +86,20 @@ struct DataFolder {
     path: PathBuf,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum BenchSuite {
+    /// The control plane against etcd.
+    ControlPlane,
+}
+
+impl BenchSuite {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
         Task::Up { detach, data } => up::run(&workspace::resolve(&data.path), up::Mode::new(detach)),
@@ -85,6 +108,7 @@ fn main() -> ExitCode {
         Task::Test | Task::Ci => test::run(),
         Task::CheckLayers => check_layers::run(),
         Task::Simulate { seeds, seed, members } => simulate::run(seeds, seed, members),
+        Task::Bench { suite, arguments } => bench::run(suite.name(), &arguments),
         Task::Fmt => fmt::run(),
     };
     match outcome {

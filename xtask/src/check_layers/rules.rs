@@ -156,6 +156,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
     },
     Layer {
+        name: "bench",
+        purpose: "the programs are measured as their users meet them, through the protocol alone",
+        may_use: MayUse::Only(&["tenantry-proto"]),
+        must_not_use: &["raft", "sled", "rusqlite"],
+    },
+    Layer {
         name: "xtask",
         purpose: "tasks have to run while the crates do not compile, and to build fast",
         may_use: MayUse::Only(&[]),
