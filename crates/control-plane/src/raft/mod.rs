@@ -9,6 +9,7 @@ mod driver;
 mod handle;
 mod log_view;
 mod logger;
+mod membership;
 mod node;
 mod outlet;
 mod pending;
@@ -25,6 +26,7 @@ pub use bootstrap::{InitialMembers, InvalidMembers};
 pub use codec::ProposalId;
 pub use driver::{Peers, Unreachable};
 pub use handle::{ControlError, ProposeError, RaftHandle, ReadError};
+pub use membership::{Caution, ChangeRefused, MemberChange, MemberProgress};
 pub use node::{RaftConfig, RaftNode, StartError};
 pub use replica::{
     OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped,

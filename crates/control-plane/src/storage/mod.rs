@@ -7,6 +7,7 @@ mod binary;
 mod contract;
 mod frame;
 mod identity;
+mod log_id;
 mod log_store;
 mod memory_log;
 mod records;
@@ -15,6 +16,7 @@ mod snapshot_file;
 mod snapshots;
 
 pub use identity::{Identity, IdentityError};
+pub use log_id::{InvalidLogId, LogId};
 pub use log_store::{
     AppendBatch, EntryKind, HardState, LoadedLog, LogEntry, LogPosition, LogStore, Members, MembersAt, StoreError,
 };

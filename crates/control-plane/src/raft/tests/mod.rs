@@ -5,3 +5,4 @@ mod bag_cluster;
 mod driver;
 mod key_values;
 mod loopback;
+mod membership_rules;
