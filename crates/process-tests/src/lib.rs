@@ -14,6 +14,7 @@
 mod cluster;
 mod daemon;
 mod http;
+mod membership;
 mod ports;
 mod programs;
 mod skip;
@@ -22,6 +23,7 @@ mod wait;
 pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};
+pub use membership::Writer;
 pub use ports::free_ports;
 pub use programs::{command, program};
 pub use skip::skip;

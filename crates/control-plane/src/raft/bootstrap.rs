@@ -16,7 +16,10 @@ pub struct InitialMembers(BTreeMap<MemberId, String>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMembers {
     /// The list does not contain the member that reads it.
-    #[error("the initial members do not include this member, {member}")]
+    #[error(
+        "the initial members do not include this member, {member}; a member that is added later is started with --join \
+         instead"
+    )]
     WithoutSelf {
         /// This member.
         member: MemberId,
@@ -53,6 +56,35 @@ pub enum InvalidMembers {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// How a member came to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is one of the first members: its log begins with the cluster.
+    Founded(InitialMembers),
+    /// It was added later: its log is empty until the cluster sends it a snapshot.
+    Joined {
+        /// The cluster's fingerprint, as its members show it.
+        fingerprint: u64,
+    },
+}
+
+impl Origin {
+    /// Which cluster it is.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Founded(initial) => initial.fingerprint(),
+            Self::Joined { fingerprint } => *fingerprint,
+        }
+    }
+}
+
+impl From<InitialMembers> for Origin {
+    fn from(initial: InitialMembers) -> Self {
+        Self::Founded(initial)
+    }
 }
 
 impl InitialMembers {

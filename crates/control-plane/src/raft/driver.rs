@@ -15,11 +15,12 @@ use bytes::Bytes;
 use tenantry_types::{MemberId, Revision};
 use tokio::sync::{oneshot, watch};
 
+use super::change_queue::{ChangeError, ChangeQueue};
 use super::handle::{Control, ControlError, Input, ProposeError, ProposeReply, ReadError, ReadReply};
 use super::outlet::Outlet;
 use super::replica::{OutgoingSnapshot, ProposeRefusal, ReadId, Replica, ReplicaError, Stepped};
 use super::{Health, ProposalId, RaftStatus, Role, StateMachine};
-use crate::storage::LogStore;
+use crate::storage::{LogStore, Members, MembersAt};
 
 /// Inputs taken between two flushes.
 const MAX_ROUND: usize = 4096;
@@ -38,6 +39,9 @@ pub trait Peers: Send + 'static {
 
     /// Begins to send a snapshot; its end is reported on every path.
     fn send_snapshot(&mut self, snapshot: OutgoingSnapshot);
+
+    /// These are the members from now on.
+    fn members_changed(&mut self, _members: &Members) {}
 }
 
 /// A message was dropped.
@@ -66,6 +70,8 @@ pub(super) struct Driver<L, M: StateMachine, P> {
     pub(super) ticks: u64,
     pub(super) log_bytes: u64,
     pub(super) stop_deadline_tick: Option<u64>,
+    pub(super) changes: ChangeQueue,
+    pub(super) members: Arc<MembersAt>,
 }
 
 /// The disk does not work at the moment.
@@ -108,6 +114,7 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         for reply in self.outlet.reads.take_all() {
             let _ = reply.send(Err(ReadError::Stopped));
         }
+        self.changes.give_up(&ChangeError::Stopped);
         self.outlet.join_snapshot_thread();
         // The store is closed before the status says so, so that the folder can be opened anew.
         let Self { replica, status, .. } = self;
@@ -204,7 +211,8 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         }
         self.process()?;
         self.finish_transfers();
-        Ok(())
+        self.changes.advance(&mut self.replica, self.ticks);
+        self.process()
     }
 
     fn process(&mut self) -> Result<(), ReplicaError> {
@@ -265,6 +273,11 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                 self.answer_snapshot_waiters(None);
             }
             Control::Transfer { to, reply } => self.begin_transfer(to, reply),
+            Control::ChangeMembers(wanted) => {
+                let patience = self.config.election_ticks;
+                self.changes.push(wanted, self.config.tick, self.ticks, patience);
+            }
+            Control::Progress { reply } => drop(reply.send(self.replica.progress())),
         }
         Ok(())
     }
@@ -331,6 +344,7 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
 
     fn fail(&mut self, error: &ReplicaError, now: Instant) {
         let reason = chain(error);
+        self.changes.give_up(&ChangeError::Unavailable);
         tracing::error!(
             reason,
             "the disk failed; this member takes no part until it works again"
@@ -397,14 +411,19 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                 Control::Transfer { reply, .. } => {
                     let _ = reply.send(Err(ControlError::NotLeader { leader: None }));
                 }
+                Control::ChangeMembers(wanted) => drop(wanted.reply.send(Err(ChangeError::Unavailable))),
                 // The rebuilt node will know nothing of these.
-                Control::SnapshotReport { .. } | Control::Unreachable(_) => {}
+                Control::Progress { .. } | Control::SnapshotReport { .. } | Control::Unreachable(_) => {}
             }
         }
     }
 
     fn publish(&mut self) {
         let replica = &self.replica;
+        if *self.members != *replica.members_at() {
+            self.members = Arc::new(replica.members_at().clone());
+            self.outlet.peers.members_changed(&self.members.members);
+        }
         let (first_index, last_index) = replica.log_range();
         let (role, leader, health) = match &self.failed {
             None => (replica.role(), replica.leader(), Health::Running),
@@ -425,6 +444,7 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
             snapshot_index: replica.snapshot().index,
             digest: replica.digest(),
             log_bytes: self.log_bytes,
+            members: Arc::clone(&self.members),
             health,
         };
         self.status.send_if_modified(|status| {

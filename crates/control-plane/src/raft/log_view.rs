@@ -50,6 +50,10 @@ impl LogView {
         self.hard_state.commit = commit;
     }
 
+    pub(super) fn set_members(&mut self, members: MembersAt) {
+        self.members = members;
+    }
+
     pub(super) fn members(&self) -> &MembersAt {
         &self.members
     }

@@ -4,9 +4,14 @@
 //! it a thread, `transport` a network, `handle` callers. Raft's own types are named nowhere else in the project.
 
 mod bootstrap;
+mod change;
+mod change_queue;
 mod codec;
 mod driver;
+mod expulsion;
+mod founding;
 mod handle;
+mod introduction;
 mod log_view;
 mod logger;
 mod membership;
@@ -22,15 +27,19 @@ mod status;
 mod tests;
 mod transport;
 
-pub use bootstrap::{InitialMembers, InvalidMembers};
+pub use bootstrap::{InitialMembers, InvalidMembers, Origin};
+pub use change::{ChangeFate, ProposeChangeError, ProposedChange};
+pub use change_queue::{ChangeError, Intent};
 pub use codec::ProposalId;
 pub use driver::{Peers, Unreachable};
+pub use founding::found;
 pub use handle::{ControlError, ProposeError, RaftHandle, ReadError};
+pub use introduction::IntroductionFailed;
 pub use membership::{Caution, ChangeRefused, MemberChange, MemberProgress};
 pub use node::{RaftConfig, RaftNode, StartError};
 pub use replica::{
-    OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped,
-    announced_snapshot,
+    Beginning, OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome,
+    Stepped, announced_snapshot,
 };
 pub use snapshotting::SnapshotJob;
 pub use state_machine::{FatalApply, RestoreError, StateMachine};

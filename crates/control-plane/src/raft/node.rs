@@ -13,12 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
+use super::change_queue::ChangeQueue;
 use super::driver::{Driver, DriverConfig, Peers};
+use super::expulsion::{Expelled, enforce};
 use super::handle::{ControlSender, Input, RaftHandle};
+use super::introduction::Introducer;
 use super::outlet::Outlet;
-use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, RaftTransport, serve};
-use super::{Health, InitialMembers, RaftStatus, Replica, ReplicaConfig, ReplicaError, Role, StateMachine};
-use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
+use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, PeerBook, PeerContext, RaftTransport, serve};
+use super::{Beginning, Health, Origin, RaftStatus, Replica, ReplicaConfig, ReplicaError, Role, StateMachine};
+use crate::storage::{
+    Expulsion, Identity, IdentityError, LogId, LogStore, SledLogStore, SnapshotError, SnapshotFolder, Standing,
+    StoreError,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -29,8 +35,8 @@ pub struct RaftConfig {
     pub member: MemberId,
     /// Its own folder: holds the log, the snapshots and the marker that says whose it is.
     pub data_dir: PathBuf,
-    /// The list that the cluster began with. Checked at every start, used at the first.
-    pub initial_members: InitialMembers,
+    /// How this member came to the cluster. Checked at every start, used at the first.
+    pub origin: Origin,
     /// Election, snapshots and limits. Its member and fingerprint are filled in from the above.
     pub replica: ReplicaConfig,
     /// How long a tick is.
@@ -48,12 +54,16 @@ pub struct RaftConfig {
 impl RaftConfig {
     /// The defaults of the design.
     #[must_use]
-    pub fn new(member: MemberId, data_dir: PathBuf, initial_members: InitialMembers) -> Self {
-        let replica = ReplicaConfig::new(member, initial_members.fingerprint());
+    pub fn new(member: MemberId, data_dir: PathBuf, origin: impl Into<Origin>) -> Self {
+        let origin = origin.into();
+        let mut replica = ReplicaConfig::new(member, origin.fingerprint());
+        if matches!(origin, Origin::Joined { .. }) {
+            replica.beginning = Beginning::Joining;
+        }
         Self {
             member,
             data_dir,
-            initial_members,
+            origin,
             replica,
             tick: Duration::from_millis(50),
             storage_retry: Duration::from_secs(1),
@@ -100,6 +110,12 @@ pub enum StartError {
         #[source]
         source: ReplicaError,
     },
+    /// The cluster has no place for this member.
+    #[error(transparent)]
+    Expelled(#[from] Expulsion),
+    /// It was asked to stop before it had started.
+    #[error("stopped while waiting for the other initial members")]
+    Stopped,
     /// The system refused a thread, or the opening panicked.
     #[error("cannot start the raft thread")]
     Thread {
@@ -125,28 +141,42 @@ impl RaftNode {
     ) -> Result<(RaftHandle<M::Answer>, RaftTransport), StartError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || open(&opening, machine)).await;
-        let (replica, folder) = opened.map_err(|panic| StartError::Thread {
+        let (replica, folder, standing) = opened.map_err(|panic| StartError::Thread {
             source: std::io::Error::other(panic),
         })??;
         let link = Link {
-            fingerprint: config.initial_members.fingerprint(),
+            fingerprint: config.origin.fingerprint(),
             own: config.member,
+            log: standing.log,
         };
         let connections = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let addresses = replica.members().addresses.clone();
+        let members = replica.members().clone();
+        let (expelled, book) = (Expelled::default(), PeerBook::default());
         let peers = |control: &ControlSender| {
-            GrpcPeers::start(
+            let context = PeerContext {
                 link,
-                &addresses,
-                &config.connect,
-                folder.clone(),
-                control,
-                tasks.clone(),
-                connections.clone(),
-            )
+                book: book.clone(),
+                connect: config.connect.clone(),
+                control: control.clone(),
+                expelled: expelled.clone(),
+            };
+            GrpcPeers::start(context, &members, folder.clone(), tasks.clone(), connections.clone())
         };
-        let handle = launch(&config, replica, peers, connections.clone(), tasks.clone())?;
+        let mut handle = launch(&config, replica, peers, connections.clone(), tasks.clone())?;
+        handle.introducer = Some(Introducer {
+            link,
+            connect: config.connect.clone(),
+        });
+        handle.expelled = expelled.clone();
+        tasks.spawn(enforce(
+            config.member,
+            standing,
+            config.data_dir.clone(),
+            handle.status(),
+            expelled.clone(),
+            connections.clone(),
+        ));
         let inbox = Arc::downgrade(&handle.inbox);
         let take = move |message: Bytes| match inbox.upgrade() {
             // A dropped message is as good as one lost on the way.
@@ -156,7 +186,8 @@ impl RaftNode {
             ),
             None => false,
         };
-        let service = serve(link, Arc::new(take), handle.control.clone(), folder, connections);
+        let known = (handle.status(), expelled, book);
+        let service = serve(link, known, Arc::new(take), handle.control.clone(), folder, connections);
         Ok((handle, service))
     }
 }
@@ -185,6 +216,8 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
             storage_retry: config.storage_retry,
         },
         log_bytes: replica.log_bytes(),
+        members: Arc::new(replica.members_at().clone()),
+        changes: ChangeQueue::default(),
         replica,
         outlet: Outlet::new(origin, peers(&orders), orders.clone()),
         inbox: waiting,
@@ -210,6 +243,8 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         connections,
         tasks,
         max_command_bytes: config.max_command_bytes.min(MAX_FRAME_BYTES / 2),
+        introducer: None,
+        expelled: Expelled::default(),
     })
 }
 
@@ -227,7 +262,49 @@ fn first_status<L: LogStore, M: StateMachine>(member: MemberId, replica: &Replic
         snapshot_index: replica.snapshot().index,
         digest: replica.digest(),
         log_bytes: replica.log_bytes(),
+        members: Arc::new(replica.members_at().clone()),
         health: Health::Running,
+    }
+}
+
+/// What the folder says before anything else in it is opened.
+pub(super) struct Prepared {
+    /// Whether the member has run before.
+    pub(super) known: bool,
+    pub(super) standing: Standing,
+}
+
+/// Makes the folder, if there is none, and finds out whose it is. A new folder gets its log id here, before anybody hears
+/// of it.
+pub(super) fn prepare(config: &RaftConfig) -> Result<Prepared, StartError> {
+    let path = &config.data_dir;
+    std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
+        path: path.clone(),
+        source,
+    })?;
+    let known = identity(config).check_folder(path)?;
+    let standing = Standing::open(path, known, draw_log_id()?)?;
+    match standing.expelled {
+        Some(expulsion) => Err(expulsion.into()),
+        None => Ok(Prepared { known, standing }),
+    }
+}
+
+fn identity(config: &RaftConfig) -> Identity {
+    Identity {
+        member: config.member,
+        fingerprint: config.origin.fingerprint(),
+    }
+}
+
+fn draw_log_id() -> Result<LogId, StartError> {
+    loop {
+        let drawn = getrandom::u64().map_err(|error| StartError::Thread {
+            source: std::io::Error::other(error),
+        })?;
+        if let Some(log) = LogId::new(drawn) {
+            return Ok(log);
+        }
     }
 }
 
@@ -235,17 +312,10 @@ fn first_status<L: LogStore, M: StateMachine>(member: MemberId, replica: &Replic
 fn open<M: StateMachine>(
     config: &RaftConfig,
     machine: M,
-) -> Result<(Replica<SledLogStore, M>, SnapshotFolder), StartError> {
+) -> Result<(Replica<SledLogStore, M>, SnapshotFolder, Standing), StartError> {
     let path = &config.data_dir;
-    let identity = Identity {
-        member: config.member,
-        fingerprint: config.initial_members.fingerprint(),
-    };
-    std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
-        path: path.clone(),
-        source,
-    })?;
-    let known = identity.check_folder(path)?;
+    let identity = identity(config);
+    let Prepared { known, standing } = prepare(config)?;
     let folder = SnapshotFolder::open(&path.join("snapshots"), identity.fingerprint)?;
     let mut store = open_store(&path.join("log"), identity, known)?;
     let mut replica_config = config.replica.clone();
@@ -256,11 +326,13 @@ fn open<M: StateMachine>(
         source,
     };
     if !known {
-        Replica::bootstrap(&replica_config, &mut store, &folder, &machine, &config.initial_members).map_err(failed)?;
+        if let Origin::Founded(initial) = &config.origin {
+            Replica::bootstrap(&replica_config, &mut store, &folder, &machine, initial).map_err(failed)?;
+        }
         identity.mark_folder(path)?;
     }
     let replica = Replica::open(replica_config, store, folder.clone(), machine).map_err(failed)?;
-    Ok((replica, folder))
+    Ok((replica, folder, standing))
 }
 
 fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogStore, StartError> {

@@ -112,7 +112,9 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
             if entry.get_entry_type() != EntryType::EntryNormal {
-                return Err(ReplicaError::UnknownEntry { index: entry.index });
+                self.apply_change(&entry)?;
+                self.applied = entry.index;
+                continue;
             }
             // A new leader's first entry carries nothing, not even a proposer.
             if !(entry.data.is_empty() && entry.context.is_empty()) {

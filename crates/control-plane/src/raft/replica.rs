@@ -10,11 +10,14 @@ use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 use tenantry_types::{MemberId, Revision};
 
+use super::change::Heard;
 use super::codec::{ProposalId, command_entry, decode_message, is_peer_message};
 use super::log_view::LogView;
 use super::snapshotting::{SnapshotJob, Snapshotting, bootstrap, open_node};
 use super::{FatalApply, InitialMembers, RestoreError, Role, StateMachine};
-use crate::storage::{IncomingSnapshot, LogPosition, LogStore, Members, SnapshotError, SnapshotFolder, StoreError};
+use crate::storage::{
+    IncomingSnapshot, LogId, LogPosition, LogStore, Members, MembersAt, SnapshotError, SnapshotFolder, StoreError,
+};
 
 /// How a replica behaves. Times are in ticks.
 #[derive(Debug, Clone)]
@@ -37,6 +40,17 @@ pub struct ReplicaConfig {
     pub log_keep: u64,
     /// Bytes of commands that may wait to be committed before proposals are refused.
     pub max_uncommitted_bytes: u64,
+    /// How its log begins.
+    pub beginning: Beginning,
+}
+
+/// How a member's log begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With the cluster, whose first members have these logs. The log of a member that is missing is never checked.
+    Genesis(BTreeMap<MemberId, LogId>),
+    /// Empty, until a snapshot arrives.
+    Joining,
 }
 
 impl ReplicaConfig {
@@ -53,6 +67,7 @@ impl ReplicaConfig {
             snapshot_every_bytes: 64 * 1024 * 1024,
             log_keep: 5_000,
             max_uncommitted_bytes: 16 * 1024 * 1024,
+            beginning: Beginning::Genesis(BTreeMap::new()),
         }
     }
 }
@@ -186,7 +201,7 @@ pub enum ReplicaError {
         from: u64,
     },
     /// The log holds an entry of a kind that this version does not know.
-    #[error("entry {index} is a membership change, which this version cannot apply")]
+    #[error("entry {index} is a membership change that this version cannot apply: it may be older than the cluster")]
     UnknownEntry {
         /// Where.
         index: u64,
@@ -235,6 +250,7 @@ pub struct Replica<L, M: StateMachine> {
     /// Snapshots being sent: the log behind them must stay.
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
+    pub(super) heard: Heard,
 }
 
 impl<L: LogStore, M: StateMachine> Replica<L, M> {
@@ -278,6 +294,7 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
             incoming: None,
             in_flight: BTreeMap::new(),
             snapshotting: Snapshotting::default(),
+            heard: Heard::default(),
         })
     }
 
@@ -305,6 +322,7 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     pub fn tick(&mut self) {
         self.node.tick();
         self.snapshotting.tick();
+        self.heard.tick();
     }
 
     /// Takes in a message of another member.
@@ -350,6 +368,7 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
                 last,
             });
         }
+        self.heard.note(message.from);
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
@@ -357,7 +376,10 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     }
 
     fn is_member(&self, id: u64) -> bool {
-        MemberId::new(id).is_ok_and(|id| self.members().addresses.contains_key(&id))
+        let members = self.members();
+        // Whoever joins knows nobody until the first snapshot; the transport has checked the cluster.
+        let joining = members.addresses.is_empty() && self.config.beginning == Beginning::Joining;
+        joining || MemberId::new(id).is_ok_and(|id| members.addresses.contains_key(&id))
     }
 
     /// Proposes commands as one batch: all are taken into the log, in order, or none.
@@ -486,6 +508,12 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.node.store().members().members
+    }
+
+    /// Who takes part, and since which entry.
+    #[must_use]
+    pub fn members_at(&self) -> &MembersAt {
+        self.node.store().members()
     }
 
     /// The state machine, to look at.

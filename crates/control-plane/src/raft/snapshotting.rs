@@ -6,7 +6,7 @@ use tenantry_types::Revision;
 
 use super::log_view::LogView;
 use super::logger::logger;
-use super::replica::{Output, Replica, ReplicaConfig, ReplicaError};
+use super::replica::{Beginning, Output, Replica, ReplicaConfig, ReplicaError};
 use super::{InitialMembers, StateMachine};
 use crate::storage::{
     HardState, IdentityError, LoadedLog, LogPosition, LogStore, Members, MembersAt, SnapshotError, SnapshotFolder,
@@ -180,6 +180,10 @@ pub(super) fn bootstrap<L: LogStore, M: StateMachine>(
         members: Members {
             voters: initial.addresses().keys().copied().collect(),
             addresses: initial.addresses().clone(),
+            logs: match &config.beginning {
+                Beginning::Genesis(logs) => logs.clone(),
+                Beginning::Joining => Default::default(),
+            },
             ..Members::default()
         },
     };
@@ -209,6 +213,11 @@ pub(super) fn open_node<L: LogStore, M: StateMachine>(
 ) -> Result<RawNode<LogView>, ReplicaError> {
     let mut log = store.load()?;
     let last = log.last().index;
+    if *applied == 0 && log == LoadedLog::default() && config.beginning == Beginning::Joining {
+        let view = LogView::new(log, Members::default());
+        return RawNode::new(&raft_config(config, 0), view, &logger())
+            .map_err(|error| ReplicaError::Raft(error.to_string()));
+    }
     let header = if *applied == 0 || log.snapshot.index > *applied {
         let header = restore_newest(&log, snapshots, machine)?;
         *applied = header.position.index;

@@ -75,23 +75,18 @@ pub struct LeaderForwardingLayer {
 struct Shared {
     this_member: MemberId,
     status: watch::Receiver<RaftStatus>,
-    addresses: HashMap<MemberId, String>,
-    channels: Mutex<HashMap<MemberId, Channel>>,
+    /// With the address that each leads to: a member may move.
+    channels: Mutex<HashMap<MemberId, (String, Channel)>>,
 }
 
 impl LeaderForwardingLayer {
-    /// Forwards to the leader that `status` names, at its address in `addresses` (`host:port`).
+    /// Forwards to the leader that `status` names, at the address that it has there.
     #[must_use]
-    pub fn new(
-        this_member: MemberId,
-        status: watch::Receiver<RaftStatus>,
-        addresses: HashMap<MemberId, String>,
-    ) -> Self {
+    pub fn new(this_member: MemberId, status: watch::Receiver<RaftStatus>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 this_member,
                 status,
-                addresses,
                 channels: Mutex::default(),
             }),
         }
@@ -146,7 +141,7 @@ where
                 return inner.call(request).await;
             }
             if request.headers().contains_key(&FORWARDED_BY) {
-                return Ok(status::not_leader(leader, shared.addresses.get(&leader).map(String::as_str)).into_http());
+                return Ok(status::not_leader(leader, shared.address(leader).as_deref()).into_http());
             }
             Ok(shared.forward(request, leader).await)
         })
@@ -162,9 +157,10 @@ impl Shared {
     }
 
     async fn forward(&self, mut request: Request<Body>, leader: MemberId) -> Response<Body> {
-        let address = self.addresses.get(&leader).map(String::as_str);
-        let refuse = |reason: &str| status::leader_unreachable(leader, address, reason).into_http();
-        let Some(mut channel) = self.channel(leader) else {
+        let address = self.address(leader);
+        let refuse = |reason: &str| status::leader_unreachable(leader, address.as_deref(), reason).into_http();
+        let channel = address.as_deref().and_then(|address| self.channel(leader, address));
+        let Some(mut channel) = channel else {
             return refuse("its address is not known");
         };
         request
@@ -183,10 +179,15 @@ impl Shared {
         }
     }
 
-    fn channel(&self, member: MemberId) -> Option<Channel> {
-        let address = self.addresses.get(&member)?;
+    fn address(&self, member: MemberId) -> Option<String> {
+        self.status.borrow().members.members.addresses.get(&member).cloned()
+    }
+
+    fn channel(&self, member: MemberId, address: &str) -> Option<Channel> {
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(&member) {
+        if let Some((known, channel)) = channels.get(&member)
+            && known == address
+        {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
@@ -194,7 +195,7 @@ impl Shared {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        channels.insert(member, channel.clone());
+        channels.insert(member, (address.to_owned(), channel.clone()));
         Some(channel)
     }
 }

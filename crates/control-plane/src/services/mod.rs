@@ -7,6 +7,7 @@ mod admin;
 mod cluster;
 mod control_plane;
 mod leader_forwarding;
+mod members;
 mod notification;
 mod page;
 mod placement;

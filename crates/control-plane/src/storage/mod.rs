@@ -14,6 +14,7 @@ mod records;
 mod sled_log;
 mod snapshot_file;
 mod snapshots;
+mod standing;
 
 pub use identity::{Identity, IdentityError};
 pub use log_id::{InvalidLogId, LogId};
@@ -24,3 +25,4 @@ pub use memory_log::{DiskFault, MemoryDisk, MemoryLogStore};
 pub use sled_log::SledLogStore;
 pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
 pub use snapshots::{IncomingSnapshot, SnapshotFolder, measure};
+pub use standing::{Expulsion, Standing};

@@ -1,6 +1,5 @@
 //! Sends one snapshot file on a stream of its own, and reports how that ended whatever happens.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::time::Duration;
@@ -13,10 +12,11 @@ use tenantry_types::MemberId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ConnectPeer, Link, PIECE_BYTES};
+use super::peer_book::PeerRecord;
+use super::{ConnectPeer, Link, PIECE_BYTES, PeerBook};
 use crate::raft::handle::{Control, ControlSender};
 use crate::raft::{OutgoingSnapshot, SnapshotOutcome};
-use crate::storage::{SnapshotFolder, measure};
+use crate::storage::{LogId, SnapshotFolder, measure};
 
 /// A transfer that takes longer is given up and begun anew.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -26,7 +26,7 @@ const READ_AHEAD: usize = 4;
 #[derive(Clone)]
 pub(super) struct SnapshotSender {
     pub(super) link: Link,
-    pub(super) addresses: BTreeMap<MemberId, String>,
+    pub(super) book: PeerBook,
     pub(super) connect: ConnectPeer,
     pub(super) folder: SnapshotFolder,
     pub(super) control: ControlSender,
@@ -85,7 +85,7 @@ pub(super) async fn send_snapshot(sender: SnapshotSender, snapshot: OutgoingSnap
 impl SnapshotSender {
     async fn send(self, snapshot: OutgoingSnapshot) -> Result<(), Failed> {
         let to = snapshot.to;
-        let address = self.addresses.get(&to).ok_or(Failed::NoAddress)?;
+        let PeerRecord { address, log } = self.book.get(to).ok_or(Failed::NoAddress)?;
         let channel = (self.connect)(to, address.clone()).await.map_err(Failed::Connect)?;
         let folder = self.folder.clone();
         let (file, size_bytes, crc32) = tokio::task::spawn_blocking(move || {
@@ -104,6 +104,8 @@ impl SnapshotSender {
             message: snapshot.message,
             size_bytes,
             crc32,
+            from_log: self.link.log.get(),
+            to_log: log.map_or(0, LogId::get),
         };
         let (parts, stream) = mpsc::channel(READ_AHEAD);
         // Ends by itself when the receiving side of the channel is gone.
