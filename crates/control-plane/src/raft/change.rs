@@ -2,16 +2,19 @@
 //!
 //! What is sound is decided in `membership`. Here it meets raft-rs and the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protobuf::Message as _;
-use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
+use raft::eraftpb::{ConfChangeV2, Entry};
 use tenantry_types::MemberId;
 
+use super::Role;
+use super::error::ReplicaError;
+use super::log_writer::WriteStep;
 use super::membership::{Caution, ChangeRefused, LeaderView, MemberChange, MemberProgress, after, propose};
-use super::replica::{Replica, ReplicaError};
-use super::{Role, StateMachine};
-use crate::storage::{AppendBatch, LogStore, MembersAt};
+use super::output::Output;
+use super::replica::Replica;
+use crate::storage::{AppendBatch, MembersAt};
 
 /// When each member was last heard of, in ticks of this replica's life.
 #[derive(Debug, Default)]
@@ -65,7 +68,7 @@ pub enum ProposeChangeError {
     Refused(#[from] ChangeRefused),
 }
 
-impl<L: LogStore, M: StateMachine> Replica<L, M> {
+impl Replica {
     /// Proposes a change of the members; `None` when everything is so already.
     ///
     /// # Errors
@@ -134,7 +137,7 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     /// What became of a change that was proposed here.
     #[must_use]
     pub fn fate(&self, change: ProposedChange) -> ChangeFate {
-        if self.applied().get() < change.index {
+        if self.handed_over < change.index {
             return ChangeFate::Open;
         }
         let at = self.members_at();
@@ -149,16 +152,14 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         }
     }
 
-    /// Takes a change from the log, unless the disk says that this was done before a restart.
-    pub(super) fn apply_change(&mut self, entry: &Entry) -> Result<(), ReplicaError> {
+    /// Takes a change from the log, unless the disk says that this was done before a restart. Other members take part
+    /// from here on; that they do is written down at leisure, since the log says the same.
+    pub(super) fn take_change(&mut self, entry: &Entry, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
         let index = entry.index;
-        let unknown = || ReplicaError::UnknownEntry { index };
-        if entry.get_entry_type() != EntryType::EntryConfChangeV2 {
-            return Err(unknown());
-        }
         if index <= self.members_at().index {
             return Ok(());
         }
+        let unknown = || ReplicaError::UnknownEntry { index };
         let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(|_| unknown())?;
         let state = self
             .node
@@ -166,17 +167,20 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
             .map_err(|error| ReplicaError::Raft(error.to_string()))?;
         let members = after(self.members(), &change, &state).map_err(|_| unknown())?;
         let at = MembersAt { index, members };
-        self.store.append(&AppendBatch {
-            members: Some(at.clone()),
-            ..AppendBatch::default()
-        })?;
+        let ids = |set: &BTreeSet<MemberId>| set.iter().map(|member| member.get()).collect::<Vec<_>>();
         tracing::info!(
             index,
-            voters = ?at.members.voters.iter().map(|member| member.get()).collect::<Vec<_>>(),
-            learners = ?at.members.learners.iter().map(|member| member.get()).collect::<Vec<_>>(),
+            voters = ?ids(&at.members.voters),
+            learners = ?ids(&at.members.learners),
             "the members have changed"
         );
-        self.node.mut_store().set_members(at);
+        self.node.mut_store().set_members(at.clone());
+        let step = WriteStep::Append(AppendBatch {
+            members: Some(at.clone()),
+            ..AppendBatch::default()
+        });
+        self.write(None, step, Vec::new(), out);
+        out(Output::Members(at));
         Ok(())
     }
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 use tenantry_types::MemberId;
 use tokio::sync::oneshot;
 
-use super::StateMachine;
 use super::change::{ChangeFate, ProposeChangeError, ProposedChange};
 use super::handle::{Control, RaftHandle};
 use super::membership::{Caution, ChangeRefused, MemberChange};
 use super::replica::Replica;
-use crate::storage::{LogStore, MembersAt};
+use crate::storage::MembersAt;
 
 /// Callers that may wait at once.
 const MAX_WAITING: usize = 64;
@@ -97,7 +96,7 @@ impl ChangeQueue {
     }
 
     /// Does for each what can be done now.
-    pub(super) fn advance<L: LogStore, M: StateMachine>(&mut self, replica: &mut Replica<L, M>, now: u64) {
+    pub(super) fn advance(&mut self, replica: &mut Replica, now: u64) {
         for mut waiting in std::mem::take(&mut self.waiting) {
             match waiting.advance(replica, now) {
                 Some(answer) => drop(waiting.wanted.reply.send(answer)),
@@ -120,12 +119,8 @@ impl ChangeQueue {
 }
 
 impl Waiting {
-    fn advance<L: LogStore, M: StateMachine>(
-        &mut self,
-        replica: &mut Replica<L, M>,
-        now: u64,
-    ) -> Option<Result<Arc<MembersAt>, ChangeError>> {
-        let answer = |replica: &Replica<L, M>| Some(Ok(Arc::new(replica.members_at().clone())));
+    fn advance(&mut self, replica: &mut Replica, now: u64) -> Option<Result<Arc<MembersAt>, ChangeError>> {
+        let answer = |replica: &Replica| Some(Ok(Arc::new(replica.members_at().clone())));
         if let Some(proposed) = self.proposed {
             return match replica.fate(proposed) {
                 ChangeFate::Made => answer(replica),

@@ -15,11 +15,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::applier::Progress;
 use super::change_queue::WantedChange;
+use super::error::ReplicaError;
 use super::expulsion::Expelled;
-use super::introduction::Introducer;
-use super::introduction::IntroductionFailed;
-use super::{MemberProgress, RaftStatus, SnapshotOutcome};
+use super::introduction::{Introducer, IntroductionFailed};
+use super::log_writer::{Reloaded, Written};
+use super::output::SnapshotOutcome;
+use super::{MemberProgress, RaftStatus};
 use crate::storage::{Expulsion, IncomingSnapshot, LogId, SnapshotError, SnapshotHeader};
 
 /// Why a command has no answer.
@@ -135,6 +138,16 @@ pub(super) enum Control {
     },
     Unreachable(MemberId),
     SnapshotWritten(Result<SnapshotHeader, SnapshotError>),
+    /// What is durable now, and the bytes that the log takes on disk.
+    Written(Written, u64),
+    WriteFailed {
+        generation: u64,
+        error: ReplicaError,
+    },
+    Reloaded(Result<Reloaded, ReplicaError>),
+    Applied(Progress),
+    /// The writing or the applying thread cannot go on.
+    WorkerFailed(ReplicaError),
     TakeSnapshot {
         reply: oneshot::Sender<Result<Revision, ControlError>>,
     },

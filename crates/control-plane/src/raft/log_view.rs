@@ -46,10 +46,6 @@ impl LogView {
         self.hard_state = state;
     }
 
-    pub(super) fn set_commit(&mut self, commit: u64) {
-        self.hard_state.commit = commit;
-    }
-
     pub(super) fn set_members(&mut self, members: MembersAt) {
         self.members = members;
     }

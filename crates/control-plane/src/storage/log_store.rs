@@ -169,6 +169,12 @@ pub struct LoadedLog {
 }
 
 impl LoadedLog {
+    /// Whether nothing has ever been in it: the log of a member that waits for its first snapshot.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.snapshot.index == 0 && self.compacted.index == 0 && self.entries.is_empty()
+    }
+
     /// Where the log ends.
     #[must_use]
     pub fn last(&self) -> LogPosition {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ::control_plane::codec;
 use ::control_plane::machine::PublishedState;
-use ::control_plane::raft::{InitialMembers, Output, ProposalId, ReplicaError, StateMachine};
+use ::control_plane::raft::{InitialMembers, ProposalId, ReplicaError, StateMachine};
 use ::control_plane::storage::MemoryDisk;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -17,7 +17,7 @@ use super::checker::Checker;
 use super::clients::{Clients, Patience};
 use super::member::{Disk, Life, Machine, Member};
 use super::network::Network;
-use super::recorded::{Observation, Recorded};
+use super::recorded::Observation;
 use super::trace::Trace;
 use super::{Breach, Plan, Report, Violation};
 
@@ -150,9 +150,11 @@ where
 
     fn is_equal(&mut self) -> bool {
         let highest = self.checker.highest();
-        self.members
-            .values_mut()
-            .all(|member| member.working().is_some_and(|it| it.replica.applied() == highest))
+        self.members.values_mut().all(|member| {
+            member
+                .working()
+                .is_some_and(|it| it.applier.progress().applied == highest)
+        })
     }
 
     fn describe(&mut self) -> String {
@@ -161,7 +163,7 @@ where
                 "{:?} in term {} at {}",
                 it.replica.role(),
                 it.replica.term(),
-                it.replica.applied()
+                it.applier.progress().applied
             ),
             None => "down".to_owned(),
         };
@@ -197,25 +199,6 @@ where
         self.look_at(id)
     }
 
-    /// Lets a member carry out what it has to do.
-    pub(super) fn process(&mut self, id: MemberId, fate: Outputs) -> Result<(), Breach> {
-        let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
-            return Ok(());
-        };
-        let mut outputs = Vec::new();
-        let outcome = running.replica.process_ready(&mut |output| outputs.push(output));
-        self.look_at(id)?;
-        if let Err(error) = outcome {
-            self.fail(id, &error)?;
-        }
-        if fate == Outputs::CarriedOut {
-            for output in outputs {
-                self.carry_out(id, output)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Takes note of an error of a member: its disk may be to blame, nothing else.
     pub(super) fn fail(&mut self, id: MemberId, error: &ReplicaError) -> Result<(), Breach> {
         let Some(member) = self.members.get_mut(&id) else {
@@ -233,7 +216,7 @@ where
     }
 
     /// Has the checker look at everything that a member did since the last time.
-    fn look_at(&mut self, id: MemberId) -> Result<(), Breach> {
+    pub(super) fn look_at(&mut self, id: MemberId) -> Result<(), Breach> {
         let Some(running) = self.members.get_mut(&id).and_then(Member::running) else {
             return Ok(());
         };
@@ -397,30 +380,6 @@ where
             return Ok(None);
         }
         Ok(Some(proposal))
-    }
-
-    fn carry_out(&mut self, id: MemberId, output: Output<Recorded<M>>) -> Result<(), Breach> {
-        match output {
-            Output::Message { to, bytes } => self.send_message(id, to, bytes),
-            Output::Snapshot(snapshot) => self.send_snapshot(id, &snapshot)?,
-            Output::Applied {
-                revision,
-                proposal,
-                answer,
-            } => self.answer(id, revision, proposal, answer)?,
-            Output::Role { role, term, .. } => {
-                self.trace.note("role", &[self.now, id.get(), role as u64, term], &[]);
-            }
-            Output::SnapshotDue(job) => {
-                let at = self.now + self.rng.random_range(0..8);
-                if let Some(running) = self.members.get_mut(&id).and_then(Member::running) {
-                    running.job = Some((at, job));
-                }
-            }
-            // The simulation asks for no reads.
-            Output::Read { .. } => {}
-        }
-        Ok(())
     }
 }
 

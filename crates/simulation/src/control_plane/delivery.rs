@@ -95,20 +95,12 @@ where
             }
             Cargo::Snapshot { message, file, crc32 } => {
                 self.trace.note("snapshot", &[self.now, from.get(), to.get()], &file);
-                let before = running.replica.snapshot();
                 let received = receive(&running.folder, &message, &file, crc32).map_err(|error| stopped(to, &error))?;
                 running
                     .replica
                     .step_snapshot(&message, received)
                     .map_err(|error| stopped(to, &error))?;
                 self.process_or_crash(to)?;
-                let installed = |member: &mut Member<M>| {
-                    member
-                        .working()
-                        .is_some_and(|running| running.replica.snapshot() > before)
-                };
-                let took_over = self.members.get_mut(&to).is_some_and(installed);
-                self.report.snapshots_installed += u64::from(took_over);
                 let alive = self.members.get_mut(&to).and_then(Member::working).is_some();
                 let outcome = if alive {
                     SnapshotOutcome::Delivered
@@ -126,21 +118,6 @@ where
             return self.crash_at_work(id);
         }
         self.process(id, Outputs::CarriedOut)
-    }
-
-    pub(super) fn write_due_snapshot(&mut self, id: MemberId) -> Result<(), Breach> {
-        let now = self.now;
-        let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
-            return Ok(());
-        };
-        let Some((_, job)) = running.job.take_if(|(at, _)| *at <= now) else {
-            return Ok(());
-        };
-        let written = job.run();
-        match running.replica.snapshot_written(written) {
-            Ok(()) => Ok(()),
-            Err(error) => self.fail(id, &error),
-        }
     }
 }
 

@@ -93,9 +93,15 @@ where
             return Ok(());
         }
         running.job = None;
-        running.replica.discard_snapshot();
-        running.replica.rebuild().map_err(|error| stopped(id, &error))?;
+        running.writes.clear();
+        let mut outputs = Vec::new();
+        running
+            .writer
+            .reload()
+            .and_then(|reloaded| running.replica.rebuild(reloaded, &mut |output| outputs.push(output)))
+            .map_err(|error| stopped(id, &error))?;
         running.disk = Disk::Works;
+        self.carry_out_all(id, outputs)?;
         self.report.rebuilds += 1;
         self.trace.note("rebuild", &[self.now, id.get()], &[]);
         Ok(())

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
-use ::control_plane::raft::{InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine};
+use ::control_plane::raft::{
+    Applier, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine,
+    bootstrap, open,
+};
 use ::control_plane::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
 use tenantry_types::{MemberId, Revision};
 
 use super::recorded::{Observations, Recorded};
-
-pub(super) type SimulatedReplica<M> = Replica<MemoryLogStore, Recorded<M>>;
+use super::work::WaitingWrites;
 
 /// What survives a crash.
 #[derive(Debug)]
@@ -53,9 +55,17 @@ impl Machine {
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
-        Replica::bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        let Opened {
+            replica,
+            writer,
+            applier,
+        } = open(config, store, folder.clone(), machine)?;
         Ok(Running {
-            replica: Replica::open(config, store, folder.clone(), machine)?,
+            replica,
+            writer,
+            applier,
+            writes: WaitingWrites::default(),
             folder,
             readers,
             observations,
@@ -70,7 +80,10 @@ impl Machine {
 
 /// What a crash ends.
 pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
-    pub(super) replica: SimulatedReplica<M>,
+    pub(super) replica: Replica,
+    pub(super) writer: LogWriter<MemoryLogStore>,
+    pub(super) applier: Applier<Recorded<M>>,
+    pub(super) writes: WaitingWrites,
     pub(super) folder: SnapshotFolder,
     pub(super) readers: PublishedState,
     pub(super) observations: Observations,

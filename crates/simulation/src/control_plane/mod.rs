@@ -15,6 +15,7 @@ mod recorded;
 mod report;
 mod trace;
 mod violation;
+mod work;
 
 use ::control_plane::machine::{PublishedState, ReplicatedState};
 use ::control_plane::raft::StateMachine;

@@ -25,6 +25,10 @@ pub struct Plan {
     pub crash_on_message: u32,
     /// Chance per tick that a member's disk fails for a while.
     pub disk_failure: u32,
+    /// Chance that a write takes longer than a tick.
+    pub slow_write: u32,
+    /// How long such a write takes at most.
+    pub max_write_ticks: u64,
     /// Chance per tick that a client has a new command.
     pub command: u32,
     /// Chance that an answered request is sent once more.
@@ -49,6 +53,8 @@ impl Default for Plan {
             crash: 5,
             crash_on_message: 1,
             disk_failure: 4,
+            slow_write: 100,
+            max_write_ticks: 8,
             command: 150,
             repeat: 150,
             snapshot_every: 20,

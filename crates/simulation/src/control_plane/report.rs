@@ -52,6 +52,8 @@ counters! {
     unsent_promises,
     /// Crashed members that came back.
     restarts,
+    /// Writes that took longer than a tick.
+    slow_writes,
     /// Disk failures that a member noticed.
     disk_failures,
     /// Members that went on after a disk failure without a restart.

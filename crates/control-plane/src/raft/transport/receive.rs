@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Link, MAX_FRAME_BYTES, PIECE_BYTES, PeerBook, RaftTransport};
-use crate::raft::RaftStatus;
 use crate::raft::expulsion::Expelled;
 use crate::raft::handle::{Control, ControlSender};
 use crate::raft::introduction::{answer, check_sender};
-use crate::raft::replica::announced_snapshot;
+use crate::raft::{RaftStatus, announced_snapshot};
 use crate::storage::{Expulsion, IncomingSnapshot, LogId, LogPosition, SnapshotError, SnapshotFolder};
 
 /// Hands what arrives to the raft thread.
