@@ -126,6 +126,10 @@ fn a_stranger_a_silent_address_and_unsound_removals_are_refused_with_words() {
     let leader = cluster.leader(None);
     let followers: Vec<_> = (0..3).filter(|index| *index != leader).collect();
     cluster.members[followers[0]].kill();
+    process_tests::until("the leader to miss it", PATIENCE, || {
+        let list = cluster.ctl(&["cluster", "member", "list"]);
+        list["members"][followers[0]]["active"] == false
+    });
     let refused = cluster
         .try_ctl(&["cluster", "member", "remove", &id(followers[1])])
         .unwrap_err();

@@ -5,4 +5,5 @@ mod bag_cluster;
 mod driver;
 mod key_values;
 mod loopback;
+mod membership;
 mod membership_rules;
