@@ -7,7 +7,11 @@ mod binary;
 mod contract;
 mod frame;
 mod identity;
+<<<<<<< HEAD
 mod log_id;
+=======
+mod log_layout;
+>>>>>>> main
 mod log_store;
 mod memory_log;
 mod records;
@@ -21,8 +25,9 @@ pub use log_id::{InvalidLogId, LogId};
 pub use log_store::{
     AppendBatch, EntryKind, HardState, LoadedLog, LogEntry, LogPosition, LogStore, Members, MembersAt, StoreError,
 };
-pub use memory_log::{DiskFault, MemoryDisk, MemoryLogStore};
+pub use memory_log::{Damage, DiskFault, DiskOperation, MemoryDisk, MemoryLogStore, UnsyncedWrite};
 pub use sled_log::SledLogStore;
+pub(crate) use sled_log::{LOG_COPIES_TOTAL, LOG_WRITE_SECONDS};
 pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
 pub use snapshots::{IncomingSnapshot, SnapshotFolder, measure};
 pub use standing::{Expulsion, Standing};
