@@ -14,11 +14,8 @@
 mod cluster;
 mod daemon;
 mod http;
-<<<<<<< HEAD
 mod membership;
-=======
 mod operator;
->>>>>>> main
 mod ports;
 mod programs;
 mod skip;
@@ -28,11 +25,7 @@ mod writer;
 pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};
-<<<<<<< HEAD
-pub use membership::Writer;
-=======
 pub use operator::Operator;
->>>>>>> main
 pub use ports::free_ports;
 pub use programs::{command, program};
 pub use skip::skip;

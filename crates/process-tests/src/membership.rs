@@ -1,10 +1,6 @@
 //! Members that come and go while the cluster runs.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,7 +8,6 @@ use serde_json::Value;
 use crate::cluster::{Cluster, flags};
 use crate::daemon::Daemon;
 use crate::ports::free_ports;
-use crate::programs::command;
 use crate::wait::value_of;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,59 +89,4 @@ impl Cluster {
             }
         });
     }
-}
-
-/// Creates one tenant after the other until it is stopped.
-#[derive(Debug)]
-pub struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<BTreeSet<String>>,
-}
-
-impl Writer {
-    /// Writes through `endpoints`.
-    #[must_use]
-    pub fn start(endpoints: String) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut acknowledged = BTreeSet::new();
-            for number in 0.. {
-                if stopped.load(Ordering::Acquire) {
-                    break;
-                }
-                let name = format!("written-{number}");
-                let mut tenantctl = command("tenantctl");
-                tenantctl.args(["--endpoint", &endpoints, "--timeout", "10s", "tenant", "create", &name]);
-                if tenantctl.output().is_ok_and(|output| output.status.success()) {
-                    acknowledged.insert(name);
-                }
-            }
-            acknowledged
-        });
-        Self { stop, thread }
-    }
-
-    /// Stops, and checks that the cluster has all that it acknowledged; answers with how many that are.
-    ///
-    /// # Panics
-    /// When something is missing, or nothing was acknowledged.
-    pub fn finish(self, cluster: &Cluster) -> usize {
-        self.stop.store(true, Ordering::Release);
-        let acknowledged = self.thread.join().expect("the writer does not panic");
-        assert!(!acknowledged.is_empty(), "not one write was acknowledged");
-        let tenants = cluster.ctl(&["tenant", "list"]);
-        let there: BTreeSet<_> = tenants.as_array().expect("tenants").iter().map(name_of).collect();
-        let lost: Vec<_> = acknowledged.iter().filter(|name| !there.contains(*name)).collect();
-        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        acknowledged.len()
-    }
-}
-
-fn name_of(tenant: &Value) -> String {
-    tenant["name"]
-        .as_str()
-        .unwrap_or_default()
-        .trim_start_matches("tenants/")
-        .to_owned()
 }

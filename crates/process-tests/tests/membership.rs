@@ -20,7 +20,7 @@ fn id(index: usize) -> String {
 fn the_first_member_is_exchanged_for_a_fourth_while_writes_go_on_and_stays_out() {
     let mut cluster = Cluster::start();
     let fourth = cluster.start_joiner(&cluster.join_token());
-    let writer = Writer::start(cluster.endpoints());
+    let writer = Writer::start(cluster.operator(), "meanwhile");
 
     let _ = cluster.ctl(&["cluster", "member", "add", "4", &cluster.grpc(fourth)]);
     assert_eq!(cluster.voters_and_learners(), (vec![1, 2, 3], vec![4]));
@@ -37,7 +37,11 @@ fn the_first_member_is_exchanged_for_a_fourth_while_writes_go_on_and_stays_out()
     cluster.members[0].start();
     assert_eq!(cluster.members[0].wait_until_ended(PATIENCE).code(), Some(1));
 
-    writer.finish(&cluster);
+    let promises = writer.finish();
+    assert!(
+        !promises.created.is_empty() && promises.vanished.is_empty(),
+        "{promises:?}"
+    );
     cluster.wait_until_present_members_agree(3);
     // The id is burnt, and the new member counts: one of the others may die.
     let refused = cluster
@@ -53,7 +57,7 @@ fn a_leader_and_then_a_dead_member_are_replaced_while_writes_go_on() {
     let mut cluster = Cluster::start();
     let token = cluster.join_token();
     let (fourth, fifth) = (cluster.start_joiner(&token), cluster.start_joiner(&token));
-    let writer = Writer::start(cluster.endpoints());
+    let writer = Writer::start(cluster.operator(), "meanwhile");
 
     let leader = cluster.leader(None);
     let _ = cluster.ctl(&["cluster", "member", "replace", &id(leader), "4", &cluster.grpc(fourth)]);
@@ -71,7 +75,11 @@ fn a_leader_and_then_a_dead_member_are_replaced_while_writes_go_on() {
     assert_eq!(cluster.members[dead].wait_until_ended(PATIENCE).code(), Some(1));
     let log = cluster.members[dead].log();
     assert!(log.contains("was removed from the cluster"), "{log}");
-    writer.finish(&cluster);
+    let promises = writer.finish();
+    assert!(
+        !promises.created.is_empty() && promises.vanished.is_empty(),
+        "{promises:?}"
+    );
     cluster.wait_until_present_members_agree(3);
 }
 

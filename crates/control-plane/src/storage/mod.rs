@@ -7,11 +7,8 @@ mod binary;
 mod contract;
 mod frame;
 mod identity;
-<<<<<<< HEAD
 mod log_id;
-=======
 mod log_layout;
->>>>>>> main
 mod log_store;
 mod memory_log;
 mod records;

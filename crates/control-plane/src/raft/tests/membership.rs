@@ -215,7 +215,11 @@ fn a_replacement_is_finished_by_the_next_leader() {
         (0..messages_before_the_crash).for_each(|_| bag.deliver_one());
         bag.crash(leader);
         let alive = bag.members.values();
-        halfway += usize::from(alive.map(|running| running.replica.members()).any(|known| !known.voters_outgoing.is_empty()));
+        halfway += usize::from(
+            alive
+                .map(|running| running.replica.members())
+                .any(|known| !known.voters_outgoing.is_empty()),
+        );
         bag.elect();
         bag.start(leader).unwrap();
         bag.tick(30);
