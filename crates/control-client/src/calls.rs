@@ -78,6 +78,11 @@ calls! {
         repeatable get_cluster_status(GetClusterStatusRequest) -> GetClusterStatusResponse;
         repeatable take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse;
         repeatable transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+        repeatable list_members(ListMembersRequest) -> ListMembersResponse;
+        repeatable add_member(AddMemberRequest) -> AddMemberResponse;
+        repeatable promote_member(PromoteMemberRequest) -> PromoteMemberResponse;
+        repeatable remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+        repeatable replace_member(ReplaceMemberRequest) -> ReplaceMemberResponse;
     }
 }
 

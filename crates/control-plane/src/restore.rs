@@ -1,8 +1,8 @@
 //! `control-plane restore`: makes an empty data folder that of a member of a new cluster, from a snapshot file.
 //!
 //! The new cluster has the old one's name, state and answers, and the next cluster epoch. Every member restores from the
-//! same file with the same list of members, and comes to the same first snapshot, byte for byte: none is copied from
-//! another. Nothing is overwritten, and a folder is a member's only when everything is in it.
+//! same file with the same list of members, and comes to the same state, byte for byte: none is copied from another. Its
+//! first start begins the log with it. Nothing is overwritten, and a folder is restored only when everything is in it.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -17,8 +17,8 @@ use crate::codec::{self, DecodeError};
 use crate::machine::ReplicatedState;
 use crate::raft::{InitialMembers, InvalidMembers, StateMachine as _};
 use crate::storage::{
-    HardState, Identity, IdentityError, LogPosition, LogStore as _, Members, MembersAt, Origin, SledLogStore,
-    SnapshotError, SnapshotFolder, SnapshotHeader, StoreError, first_word, open_snapshot_file,
+    IdentityError, LogPosition, MembersAt, Provenance, Seed, SnapshotError, SnapshotFolder, SnapshotHeader, first_word,
+    open_snapshot_file,
 };
 
 /// What a data folder holds: as `server` lays it out.
@@ -104,9 +104,6 @@ pub enum RestoreError {
     /// The snapshot could not be written.
     #[error("cannot write the first snapshot")]
     Write(#[source] SnapshotError),
-    /// The log could not be begun.
-    #[error("cannot begin the Raft log")]
-    Log(#[from] StoreError),
     /// The markers could not be written.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -137,16 +134,13 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
         term: source.header.position.term,
     };
     let state = source.state.in_new_epoch(epoch, Revision(position.index))?;
-    let origin = Origin::Restored {
+    let provenance = Provenance::Restored {
         epoch,
         file: source.hash,
     };
-    let identity = Identity {
-        member: options.member_id,
-        fingerprint: origin.fingerprint(initial.fingerprint()),
-    };
+    let fingerprint = provenance.fingerprint(initial.fingerprint());
     let unfinished = data_dir.join(UNFINISHED);
-    begin_log(&unfinished, identity, origin, position, &initial, &state)?;
+    leave_seed(&unfinished, fingerprint, provenance, position, &state)?;
     fs::rename(&unfinished, data_dir.join(RAFT_FOLDER))?;
     File::open(data_dir.path())?.sync_all()?;
     Ok(Restored {
@@ -155,7 +149,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
         position,
         tenants: state.active_tenants(),
         nodes: state.node_count(),
-        fingerprint: identity.fingerprint,
+        fingerprint,
     })
 }
 
@@ -231,45 +225,24 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// As a first start does it, with a state that is not empty: snapshot, log, markers.
-fn begin_log(
+/// What a first start will begin the log with. Only then do the members learn each other's logs, and is the folder one's.
+fn leave_seed(
     folder: &Path,
-    identity: Identity,
-    origin: Origin,
+    fingerprint: u64,
+    provenance: Provenance,
     position: LogPosition,
-    initial: &InitialMembers,
     state: &State,
 ) -> Result<(), RestoreError> {
     fs::create_dir(folder)?;
-    let members = MembersAt {
-        index: position.index,
-        members: Members {
-            voters: initial.addresses().keys().copied().collect(),
-            addresses: initial.addresses().clone(),
-            ..Members::default()
-        },
-    };
     let header = SnapshotHeader {
         position,
-        members: members.clone(),
-        fingerprint: identity.fingerprint,
+        members: MembersAt::default(),
+        fingerprint,
     };
-    let snapshots =
-        SnapshotFolder::open(&folder.join("snapshots"), identity.fingerprint).map_err(RestoreError::Write)?;
-    snapshots
-        .write(&header, |out| ReplicatedState::write_snapshot(state, out))
+    let seed = SnapshotFolder::open(&Seed::path(folder), fingerprint).map_err(RestoreError::Write)?;
+    seed.write(&header, |out| ReplicatedState::write_snapshot(state, out))
         .map_err(RestoreError::Write)?;
-    // Nobody has voted: the old cluster's votes are not ours, and its members cannot ask us.
-    let hard_state = HardState {
-        term: position.term,
-        vote: 0,
-        commit: position.index,
-    };
-    let mut log = SledLogStore::open(&folder.join("log"), identity)?;
-    log.install_snapshot(position, &members, hard_state)?;
-    drop(log);
-    origin.mark_folder(folder)?;
-    identity.mark_folder(folder)?;
+    provenance.mark_folder(folder)?;
     Ok(())
 }
 
@@ -327,7 +300,7 @@ mod tests {
                 let data_dir = folder.path().join(format!("member-{member}"));
                 let restored = restore(&options(&file, data_dir.clone(), member)).unwrap();
                 let name = format!("{:020}-{}.snap", restored.position.index, restored.position.term);
-                let first = fs::read(data_dir.join("raft/snapshots").join(name)).unwrap();
+                let first = fs::read(data_dir.join("raft/seed").join(name)).unwrap();
                 (restored, first)
             })
             .collect();
@@ -338,7 +311,6 @@ mod tests {
         assert!(restored.position.index > before.revision().get());
         let (header, mut reader) = open_snapshot_file(first.as_slice()).unwrap();
         assert_eq!(header.position, restored.position);
-        assert_eq!(header.members.members.voters.len(), 3);
         let state = codec::read_state(&mut reader).unwrap();
         let revision = Revision(restored.position.index);
         assert_eq!(state, before.in_new_epoch(ClusterEpoch(2), revision).unwrap());

@@ -12,6 +12,7 @@ use tenantry_types::{MemberId, Revision};
 
 use super::Role;
 use super::applier::ApplyJob;
+use super::change::Heard;
 use super::codec::{ProposalId, command_entry, decode_message, is_peer_message, names};
 use super::error::ReplicaError;
 use super::log_view::LogView;
@@ -19,7 +20,7 @@ use super::log_writer::{Reloaded, Written};
 use super::opening::raft_node;
 use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
 use super::snapshotting::Snapshotting;
-use crate::storage::{IncomingSnapshot, LogPosition, Members, MembersAt};
+use crate::storage::{IncomingSnapshot, LogId, LogPosition, Members, MembersAt};
 
 /// How a replica behaves. Times are in ticks.
 #[derive(Debug, Clone)]
@@ -42,6 +43,17 @@ pub struct ReplicaConfig {
     pub log_keep: u64,
     /// Bytes of commands that may wait to be committed before proposals are refused.
     pub max_uncommitted_bytes: u64,
+    /// How its log begins.
+    pub beginning: Beginning,
+}
+
+/// How a member's log begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With the cluster, whose first members have these logs. The log of a member that is missing is never checked.
+    Genesis(BTreeMap<MemberId, LogId>),
+    /// Empty, until a snapshot arrives.
+    Joining,
 }
 
 impl ReplicaConfig {
@@ -58,6 +70,7 @@ impl ReplicaConfig {
             snapshot_every_bytes: 64 * 1024 * 1024,
             log_keep: 5_000,
             max_uncommitted_bytes: 16 * 1024 * 1024,
+            beginning: Beginning::Genesis(BTreeMap::new()),
         }
     }
 }
@@ -83,6 +96,7 @@ pub struct Replica {
     /// Snapshots being sent: the log behind them must stay.
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
+    pub(super) heard: Heard,
 }
 
 impl Replica {
@@ -93,6 +107,7 @@ impl Replica {
             durable_term: node.raft.term,
             announced: (Role::Follower, 0, None),
             snapshotting: Snapshotting::default(),
+            heard: Heard::default(),
             config,
             node,
             generation: 1,
@@ -126,10 +141,7 @@ impl Replica {
         if behind {
             out(Output::Apply(ApplyJob::Restore { position: snapshot }));
         }
-        out(Output::Members {
-            members,
-            proposal: None,
-        });
+        out(Output::Members(members));
         Ok(())
     }
 
@@ -139,6 +151,7 @@ impl Replica {
             self.node.tick();
         }
         self.snapshotting.tick();
+        self.heard.tick();
     }
 
     /// Takes in a message of another member.
@@ -198,6 +211,7 @@ impl Replica {
                 last,
             });
         }
+        self.heard.note(message.from);
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
@@ -223,15 +237,15 @@ impl Replica {
             self.node.advance_apply_to(position.index);
             self.snapshotting.installed();
             out(Output::Apply(ApplyJob::Restore { position }));
-            out(Output::Members {
-                members: self.node.store().members().clone(),
-                proposal: None,
-            });
+            out(Output::Members(self.members_at().clone()));
         }
     }
 
     fn is_member(&self, id: u64) -> bool {
-        MemberId::new(id).is_ok_and(|id| self.members().addresses.contains_key(&id))
+        let members = self.members();
+        // Whoever joins knows nobody until the first snapshot; the transport has checked the cluster.
+        let joining = members.addresses.is_empty() && self.config.beginning == Beginning::Joining;
+        joining || MemberId::new(id).is_ok_and(|id| members.addresses.contains_key(&id))
     }
 
     /// Proposes commands as one batch: all are taken into the log, in order, or none.

@@ -8,6 +8,7 @@ mod cluster;
 mod control_plane;
 mod deadline;
 mod leader_forwarding;
+mod members;
 mod notification;
 mod page;
 mod placement;

@@ -9,7 +9,7 @@ use snapshot_format::{FileError, FileReader, FileWriter};
 use tenantry_proto::internal::v1::{SnapshotFileHeader, SnapshotMembers};
 use tenantry_types::{InvalidId, MemberId};
 
-use super::{LogPosition, Members, MembersAt};
+use super::{LogId, LogPosition, Members, MembersAt};
 
 /// What a snapshot is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,8 @@ fn to_wire(header: &SnapshotHeader) -> SnapshotFileHeader {
         learners_next,
         auto_leave,
         addresses,
+        logs,
+        removed,
     } = members;
     let ids = |set: &BTreeSet<MemberId>| set.iter().map(|id| id.get()).collect();
     SnapshotFileHeader {
@@ -131,6 +133,8 @@ fn to_wire(header: &SnapshotHeader) -> SnapshotFileHeader {
                 .iter()
                 .map(|(id, address)| (id.get(), address.clone()))
                 .collect(),
+            logs: logs.iter().map(|(id, log)| (id.get(), log.get())).collect(),
+            removed: ids(removed),
         }),
     }
 }
@@ -156,6 +160,12 @@ fn from_wire(header: SnapshotFileHeader) -> Result<SnapshotHeader, InvalidId> {
                     .into_iter()
                     .map(|(id, address)| Ok((MemberId::new(id)?, address)))
                     .collect::<Result<_, InvalidId>>()?,
+                logs: members
+                    .logs
+                    .into_iter()
+                    .filter_map(|(id, log)| LogId::new(log).map(|log| Ok((MemberId::new(id)?, log))))
+                    .collect::<Result<_, InvalidId>>()?,
+                removed: ids(members.removed)?,
             },
         },
         fingerprint: header.cluster_fingerprint,
@@ -187,6 +197,8 @@ mod tests {
                         .into_iter()
                         .map(|id| (id, format!("host-{id}:7401")))
                         .collect(),
+                    logs: ids(&[1, 2]).into_iter().zip(LogId::new(77)).collect(),
+                    removed: ids(&[5, 6]),
                 },
             },
             fingerprint: 7,

@@ -5,6 +5,7 @@ use control_client::ControlClient;
 use tenantry_proto::v1;
 use tenantry_types::MemberId;
 
+use super::member::{self, MemberCommand};
 use super::snapshot::{self, SnapshotCommand};
 use crate::failure::Failure;
 use crate::output::{Printer, json, table};
@@ -18,11 +19,15 @@ pub(crate) enum ClusterCommand {
     Snapshot(SnapshotCommand),
     /// Ask the leader to hand over to another member
     TransferLeadership { id: MemberId },
+    /// Who the members are, and changes of that
+    #[command(subcommand)]
+    Member(MemberCommand),
 }
 
 pub(crate) async fn run(command: ClusterCommand, client: &ControlClient, printer: &Printer) -> Result<(), Failure> {
     let cluster = client.cluster();
     match command {
+        ClusterCommand::Member(command) => member::run(command, client, printer).await,
         ClusterCommand::Status => {
             let request = v1::GetClusterStatusRequest { local_only: false };
             let status = cluster.get_cluster_status(request).await?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod events;
+mod member;
 pub(crate) mod node;
 pub(crate) mod placement;
 pub(crate) mod quota_arguments;

@@ -312,6 +312,29 @@ fn the_cluster_prints_as_agreed() {
 }
 
 #[test]
+fn the_members_print_as_agreed() {
+    let member = |member_id, kind: v1::MemberKind, active| v1::Member {
+        member_id,
+        address: format!("127.0.0.1:740{member_id}"),
+        kind: kind.into(),
+        matched_index: 120,
+        active,
+    };
+    let list = v1::ListMembersResponse {
+        members: vec![
+            member(1, v1::MemberKind::Voter, true),
+            member(3, v1::MemberKind::Voter, false),
+            member(4, v1::MemberKind::Learner, true),
+        ],
+        leader_id: 1,
+        removed_ids: vec![2],
+        join_token: "0123456789abcdef".into(),
+    };
+    check("members.txt", &table::members(&list));
+    check_json("members.json", &json::MemberList::from(&list));
+}
+
+#[test]
 fn an_explanation_prints_as_agreed() {
     let candidate = |node: &str, rejection: &str, load| v1::PlacementCandidate {
         node: node.into(),

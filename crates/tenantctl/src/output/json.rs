@@ -375,6 +375,42 @@ impl From<&v1::GetClusterStatusResponse> for ClusterStatus {
     }
 }
 
+/// `join_token`: 16 hexadecimal digits, more than a JSON number holds exactly.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberList {
+    leader_id: Option<u64>,
+    join_token: String,
+    removed_ids: Vec<u64>,
+    members: Vec<ListedMember>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedMember {
+    member_id: u64,
+    address: String,
+    kind: Word,
+    matched_index: u64,
+    active: bool,
+}
+
+impl From<&v1::ListMembersResponse> for MemberList {
+    fn from(list: &v1::ListMembersResponse) -> Self {
+        let member = |member: &v1::Member| ListedMember {
+            member_id: member.member_id,
+            address: member.address.clone(),
+            kind: word::member_kind(member.kind),
+            matched_index: member.matched_index,
+            active: member.active,
+        };
+        Self {
+            leader_id: Some(list.leader_id).filter(|id| *id != 0),
+            join_token: list.join_token.clone(),
+            removed_ids: list.removed_ids.clone(),
+            members: list.members.iter().map(member).collect(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) index: u64,

@@ -355,6 +355,29 @@ pub(crate) fn cluster(status: &v1::GetClusterStatusResponse) -> String {
     format!("{summary}\n{}", render(&header, status.members.iter().map(row)))
 }
 
+pub(crate) fn members(list: &v1::ListMembersResponse) -> String {
+    let removed: Vec<_> = list.removed_ids.iter().map(ToString::to_string).collect();
+    let summary = fields([
+        (
+            "leader",
+            or_none((list.leader_id != 0).then(|| list.leader_id.to_string())),
+        ),
+        ("join token", given(&list.join_token)),
+        ("removed ids", given(&removed.join(" "))),
+    ]);
+    let row = |member: &v1::Member| {
+        vec![
+            member.member_id.to_string(),
+            member.address.clone(),
+            or_none(word::member_kind(member.kind).map(ToOwned::to_owned)),
+            member.matched_index.to_string(),
+            if member.active { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    let header = ["MEMBER", "ADDRESS", "KIND", "MATCHED", "ACTIVE"];
+    format!("{summary}\n{}", render(&header, list.members.iter().map(row)))
+}
+
 pub(crate) fn explanation(answer: &v1::ExplainPlacementResponse) -> String {
     let chosen = match answer.node.as_str() {
         "" => "no node has room".to_owned(),

@@ -281,7 +281,7 @@ async fn what_is_not_meant_for_this_member_of_this_cluster_is_refused() {
     let cluster = Cluster::of_three().await;
     let leader = cluster.leader().await;
     let to = leader % 3 + 1;
-    let fingerprint = cluster.config(to).initial_members.fingerprint();
+    let fingerprint = cluster.config(to).origin.fingerprint();
     let address = format!("http://{}", cluster.addresses[&to]);
     let mut client = RaftTransportServiceClient::connect(address).await.unwrap();
     let frame = |cluster_fingerprint, to| DeliverRequest {
@@ -289,6 +289,7 @@ async fn what_is_not_meant_for_this_member_of_this_cluster_is_refused() {
         from: leader,
         to,
         messages: vec![bytes::Bytes::from_static(b"junk")],
+        ..DeliverRequest::default()
     };
     for (frame, expected) in [
         (frame(fingerprint + 1, to), Err(Code::FailedPrecondition)),
@@ -309,6 +310,7 @@ async fn what_is_not_meant_for_this_member_of_this_cluster_is_refused() {
             size_bytes: 4,
             crc32: crc32fast::hash(b"junk"),
             first_offset: 0,
+            ..SnapshotHeader::default()
         })
     };
     let data = |offset, bytes: &'static [u8]| {

@@ -140,7 +140,7 @@ async fn a_damaged_piece_is_refused_and_what_came_before_it_is_kept() {
     let cluster = Cluster::connected_by(None).await;
     let leader = cluster.leader().await;
     let to = leader % 3 + 1;
-    let fingerprint = cluster.config(to).initial_members.fingerprint();
+    let fingerprint = cluster.config(to).fingerprint().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let folder = SnapshotFolder::open(scratch.path(), fingerprint).unwrap();
     let position = LogPosition { index: 77, term: 9 };
@@ -166,6 +166,7 @@ async fn a_damaged_piece_is_refused_and_what_came_before_it_is_kept() {
             size_bytes,
             crc32,
             first_offset: 0,
+            ..SnapshotHeader::default()
         },
         file,
     };

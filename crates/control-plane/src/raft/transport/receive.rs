@@ -6,17 +6,20 @@ use bytes::Bytes;
 use tenantry_proto::internal::v1::raft_transport_service_server::{RaftTransportService, RaftTransportServiceServer};
 use tenantry_proto::internal::v1::send_snapshot_request::Part;
 use tenantry_proto::internal::v1::{
-    DeliverRequest, DeliverResponse, OfferSnapshotRequest, OfferSnapshotResponse, SendSnapshotRequest,
-    SendSnapshotResponse, SnapshotHeader,
+    DeliverRequest, DeliverResponse, IntroduceRequest, IntroduceResponse, OfferSnapshotRequest, OfferSnapshotResponse,
+    SendSnapshotRequest, SendSnapshotResponse, SnapshotHeader,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tenantry_types::MemberId;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Link, MAX_FRAME_BYTES, PIECE_BYTES, RaftTransport};
-use crate::raft::announced_snapshot;
+use super::{Link, MAX_FRAME_BYTES, PIECE_BYTES, PeerBook, RaftTransport};
+use crate::raft::expulsion::Expelled;
 use crate::raft::handle::{Control, ControlSender};
-use crate::storage::{AnnouncedSnapshot, IncomingSnapshot, SnapshotError, SnapshotFolder};
+use crate::raft::introduction::{answer, check_sender};
+use crate::raft::{RaftStatus, announced_snapshot};
+use crate::storage::{AnnouncedSnapshot, Expulsion, IncomingSnapshot, LogId, SnapshotError, SnapshotFolder};
 
 /// Hands what arrives to the raft thread.
 pub struct Inbound {
@@ -28,10 +31,14 @@ pub struct Inbound {
     /// One snapshot is received at a time.
     receiving: Arc<Semaphore>,
     stop: CancellationToken,
+    status: watch::Receiver<RaftStatus>,
+    expelled: Expelled,
+    book: PeerBook,
 }
 
 pub(in crate::raft) fn serve(
     link: Link,
+    (status, expelled, book): (watch::Receiver<RaftStatus>, Expelled, PeerBook),
     take: Arc<dyn Fn(Bytes) -> bool + Send + Sync>,
     control: ControlSender,
     folder: SnapshotFolder,
@@ -44,30 +51,33 @@ pub(in crate::raft) fn serve(
         folder,
         receiving: Arc::new(Semaphore::new(1)),
         stop,
+        status,
+        expelled,
+        book,
     };
     RaftTransportServiceServer::new(inbound).max_decoding_message_size(MAX_FRAME_BYTES)
 }
 
 impl Inbound {
     fn check(&self, fingerprint: u64, to: u64) -> Result<(), Status> {
-        if fingerprint != self.link.fingerprint {
-            return Err(Status::failed_precondition(format!(
-                "this member is of cluster {:016x}, not {fingerprint:016x}",
-                self.link.fingerprint
-            )));
+        self.link.check(fingerprint, to)
+    }
+
+    /// Nothing is taken from a member that is out, nor for a log that this member does not have any more.
+    fn check_logs(&self, from: u64, from_log: u64, to_log: u64) -> Result<(), Status> {
+        if to_log != 0 && to_log != self.link.log.get() {
+            self.expelled.declare(Expulsion::DiskLost);
+            return Err(Status::failed_precondition(
+                "this member has another log: its disk was lost",
+            ));
         }
-        if to != self.link.own.get() {
-            return Err(Status::failed_precondition(format!(
-                "this is member {}, not {to}",
-                self.link.own
-            )));
-        }
-        Ok(())
+        check_sender(&self.status.borrow().members.members, from, from_log)
     }
 
     /// Whether a snapshot is for this member, and which file will come.
     fn announced(&self, header: &SnapshotHeader) -> Result<AnnouncedSnapshot, Status> {
         self.check(header.cluster_fingerprint, header.to)?;
+        self.check_logs(header.from, header.from_log, header.to_log)?;
         let position = announced_snapshot(&header.message)
             .ok_or_else(|| Status::invalid_argument("the message announces no snapshot"))?;
         Ok(AnnouncedSnapshot {
@@ -126,6 +136,11 @@ impl RaftTransportService for Inbound {
                 return Ok(Response::new(DeliverResponse {}));
             };
             self.check(frame.cluster_fingerprint, frame.to)?;
+            self.check_logs(frame.from, frame.from_log, frame.to_log)?;
+            if let (Ok(from), false) = (MemberId::new(frame.from), frame.from_address.is_empty()) {
+                self.book
+                    .note_caller(from, frame.from_address, LogId::new(frame.from_log));
+            }
             for message in frame.messages {
                 if !(self.take)(message) {
                     return Err(stopped());
@@ -143,6 +158,11 @@ impl RaftTransportService for Inbound {
         let folder = self.folder.clone();
         let offset = blocking(move || folder.received_bytes(announced)).await?;
         Ok(Response::new(OfferSnapshotResponse { offset }))
+    }
+
+    async fn introduce(&self, request: Request<IntroduceRequest>) -> Result<Response<IntroduceResponse>, Status> {
+        let members = &self.status.borrow().members.members;
+        answer(self.link, members, request.get_ref()).map(Response::new)
     }
 
     async fn send_snapshot(

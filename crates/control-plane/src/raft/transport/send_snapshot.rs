@@ -1,6 +1,5 @@
 //! Sends one snapshot file on a stream of its own, and reports how that ended whatever happens.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -15,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use super::{ConnectPeer, Link, PIECE_BYTES};
+use super::peer_book::PeerRecord;
+use super::{ConnectPeer, Link, PIECE_BYTES, PeerBook};
 use crate::raft::handle::{Control, ControlSender};
 use crate::raft::{OutgoingSnapshot, SnapshotOutcome};
-use crate::storage::{SnapshotFolder, measure};
+use crate::storage::{LogId, SnapshotFolder, measure};
 
 /// A transfer that takes longer is given up. What has arrived is kept: the next one goes on from there.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -31,7 +31,7 @@ const READ_AHEAD: usize = 4;
 #[derive(Clone)]
 pub(super) struct SnapshotSender {
     pub(super) link: Link,
-    pub(super) addresses: BTreeMap<MemberId, String>,
+    pub(super) book: PeerBook,
     pub(super) connect: ConnectPeer,
     pub(super) folder: SnapshotFolder,
     pub(super) control: ControlSender,
@@ -105,7 +105,7 @@ impl Failed {
 impl SnapshotSender {
     async fn send(self, snapshot: OutgoingSnapshot) -> Result<(), Failed> {
         let to = snapshot.to;
-        let address = self.addresses.get(&to).ok_or(Failed::NoAddress)?;
+        let PeerRecord { address, log } = self.book.get(to).ok_or(Failed::NoAddress)?;
         let folder = self.folder.clone();
         let (file, size_bytes, crc32) = tokio::task::spawn_blocking(move || {
             let mut file = folder.open_raw(snapshot.position).ok()?;
@@ -124,11 +124,13 @@ impl SnapshotSender {
             size_bytes,
             crc32,
             first_offset: 0,
+            from_log: self.link.log.get(),
+            to_log: log.map_or(0, LogId::get),
         };
         let mut failures = 0;
         loop {
             let before = header.first_offset;
-            let error = match self.send_rest(to, address, &mut header, &file).await {
+            let error = match self.send_rest(to, &address, &mut header, &file).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };

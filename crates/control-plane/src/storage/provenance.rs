@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 
 /// How a log began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Provenance {
     /// Empty, with the cluster.
     Founded,
     /// With the state of a snapshot.
@@ -30,7 +30,7 @@ pub enum Origin {
     },
 }
 
-impl Origin {
+impl Provenance {
     /// Reads the folder's marker; without one, the log began with the cluster.
     ///
     /// # Errors
@@ -106,32 +106,32 @@ mod tests {
     #[test]
     fn an_origin_reads_back_and_damage_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Origin::read(folder.path()).unwrap(), Origin::Founded);
-        let restored = Origin::Restored {
+        assert_eq!(Provenance::read(folder.path()).unwrap(), Provenance::Founded);
+        let restored = Provenance::Restored {
             epoch: ClusterEpoch(3),
             file: 0xabc,
         };
         restored.mark_folder(folder.path()).unwrap();
-        assert_eq!(Origin::read(folder.path()).unwrap(), restored);
+        assert_eq!(Provenance::read(folder.path()).unwrap(), restored);
         for text in [
             "",
             "format=2\nepoch=3\nsnapshot=abc\n",
             "format=1\nepoch=x\nsnapshot=abc\n",
         ] {
             fs::write(folder.path().join(FILE_NAME), text).unwrap();
-            assert!(Origin::read(folder.path()).is_err(), "{text}");
+            assert!(Provenance::read(folder.path()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn restored_clusters_differ_by_members_epoch_and_file() {
-        let restored = |epoch, file| Origin::Restored {
+        let restored = |epoch, file| Provenance::Restored {
             epoch: ClusterEpoch(epoch),
             file,
         };
-        assert_eq!(Origin::Founded.fingerprint(7), 7);
+        assert_eq!(Provenance::Founded.fingerprint(7), 7);
         let prints = [
-            Origin::Founded.fingerprint(7),
+            Provenance::Founded.fingerprint(7),
             restored(2, 1).fingerprint(7),
             restored(3, 1).fingerprint(7),
             restored(2, 2).fingerprint(7),
