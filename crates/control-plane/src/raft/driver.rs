@@ -78,6 +78,8 @@ pub(super) struct Driver<A, P> {
     pub(super) transfers: Transfers,
     pub(super) snapshot_waiters: SnapshotWaiters,
     pub(super) ticks: u64,
+    /// The status has changed since it was last told.
+    pub(super) untold: bool,
     pub(super) log_bytes: u64,
     pub(super) stop_deadline_tick: Option<u64>,
     pub(super) changes: ChangeQueue,
@@ -125,6 +127,8 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
 
     fn serve(&mut self) -> Result<(), ReplicaError> {
         let mut next_tick = Instant::now() + self.config.tick;
+        // What the disk says to be committed need not wait for anybody.
+        self.process()?;
         loop {
             let patience = next_tick.saturating_duration_since(Instant::now());
             let first = match self.inbox.recv_timeout(patience) {
@@ -150,7 +154,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
                 self.turn_away(round);
                 self.reload_when_due(now);
             }
-            self.publish();
+            self.publish(tick_due);
             if self.stopping.load(Ordering::Acquire) && self.may_stop() {
                 return Ok(());
             }
@@ -288,7 +292,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
         let Self { replica, outlet, .. } = self;
         match control {
             Control::Written(written, log_bytes) => {
-                self.log_bytes = log_bytes;
+                self.log_bytes = log_bytes.unwrap_or(self.log_bytes);
                 self.failure.progress(self.ticks);
                 replica.written(written, &mut |output| outlet.carry_out(output));
             }
@@ -345,7 +349,9 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
         }
     }
 
-    fn publish(&mut self) {
+    /// Progress alone is told once a tick: at thousands of commands a second it would wake everybody who waits for a change
+    /// of leader all the time.
+    fn publish(&mut self, tick_due: bool) {
         let replica = &self.replica;
         let (first_index, last_index) = replica.log_range();
         let (role, leader, health) = match self.failure.reason() {
@@ -373,10 +379,13 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
             members: Arc::clone(&self.outlet.members),
             health,
         };
-        self.status.send_if_modified(|status| {
-            let changed = *status != now;
+        let Self { status, untold, .. } = self;
+        status.send_if_modified(|status| {
+            *untold |= *status != now;
+            let tell = *untold && (tick_due || !status.differs_in_progress_alone(&now));
+            *untold &= !tell;
             *status = now;
-            changed
+            tell
         });
     }
 }

@@ -138,8 +138,8 @@ pub(super) enum Control {
     },
     Unreachable(MemberId),
     SnapshotWritten(Result<SnapshotHeader, SnapshotError>),
-    /// What is durable now, and the bytes that the log takes on disk.
-    Written(Written, u64),
+    /// What is durable now, and the bytes that the log takes on disk if it forgot something.
+    Written(Written, Option<u64>),
     WriteFailed {
         generation: u64,
         error: ReplicaError,

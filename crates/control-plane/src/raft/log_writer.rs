@@ -42,6 +42,13 @@ pub(super) enum WriteStep {
     },
 }
 
+impl WriteStep {
+    /// Whether the log forgets something by it.
+    pub(super) fn moves_the_log(&self) -> bool {
+        matches!(self, Self::Install { .. } | Self::Compact { .. })
+    }
+}
+
 /// What is durable now.
 #[derive(Debug, Default)]
 pub struct Written {

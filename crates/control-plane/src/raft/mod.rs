@@ -4,6 +4,7 @@
 //! for, `log_writer` makes durable and `applier` applies. `driver` and `workers` give the three a thread each, `transport` a
 //! network, `handle` callers. Raft's own types are named nowhere else in the project.
 
+mod answers;
 mod applier;
 mod bootstrap;
 mod change;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
+use super::answers::Answers;
 use super::change_queue::ChangeQueue;
 use super::driver::{Driver, DriverConfig, Peers};
 use super::error::ReplicaError;
@@ -257,7 +258,9 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
     });
     let stopping = Arc::new(AtomicBool::new(false));
     let proposals = Proposals::new(origin);
-    let workers = Workers::start(writer, applier, proposals.clone(), orders.clone()).map_err(refused)?;
+    let answers = Answers::start(&tasks);
+    let workers =
+        Workers::start(writer, applier, proposals.clone(), answers.clone(), orders.clone()).map_err(refused)?;
     let driver = Driver {
         config: DriverConfig {
             tick: config.tick,
@@ -266,7 +269,7 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         },
         changes: ChangeQueue::default(),
         replica,
-        outlet: Outlet::new(peers(&orders), members, proposals, workers),
+        outlet: Outlet::new(peers(&orders), members, proposals, answers, workers),
         inbox: waiting,
         control,
         status,
@@ -277,6 +280,7 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         transfers: Transfers::default(),
         snapshot_waiters: SnapshotWaiters::default(),
         ticks: 0,
+        untold: false,
         log_bytes,
         stop_deadline_tick: None,
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tenantry_types::Revision;
 
 use super::Role;
+use super::answers::{Answer, Answers};
 use super::driver::{Peers, UnreachablePeers};
 use super::handle::ReadReply;
 use super::output::Output;
@@ -16,6 +17,7 @@ use crate::storage::MembersAt;
 pub(super) struct Outlet<A, P> {
     pub(super) peers: P,
     pub(super) proposals: Proposals<A>,
+    answers: Answers<A>,
     pub(super) reads: PendingReads<ReadReply>,
     pub(super) unreachable: UnreachablePeers,
     pub(super) workers: Workers,
@@ -23,11 +25,18 @@ pub(super) struct Outlet<A, P> {
     leading_term: Option<u64>,
 }
 
-impl<A, P: Peers> Outlet<A, P> {
-    pub(super) fn new(peers: P, members: Arc<MembersAt>, proposals: Proposals<A>, workers: Workers) -> Self {
+impl<A: Send + 'static, P: Peers> Outlet<A, P> {
+    pub(super) fn new(
+        peers: P,
+        members: Arc<MembersAt>,
+        proposals: Proposals<A>,
+        answers: Answers<A>,
+        workers: Workers,
+    ) -> Self {
         Self {
             peers,
             proposals,
+            answers,
             reads: PendingReads::default(),
             unreachable: UnreachablePeers::new(),
             workers,
@@ -71,8 +80,8 @@ impl<A, P: Peers> Outlet<A, P> {
     }
 
     pub(super) fn answer_reads(&mut self, applied: Revision) {
-        for reply in self.reads.take_ready(applied.get()) {
-            let _ = reply.send(Ok(applied));
-        }
+        let ready = self.reads.take_ready(applied.get()).into_iter();
+        self.answers
+            .give(ready.map(|reply| Answer::Read(reply, Ok(applied))).collect());
     }
 }

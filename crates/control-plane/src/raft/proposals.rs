@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::answers::Answer;
 use super::applier::Applied;
 use super::codec::ProposalId;
 use super::handle::{ProposeError, ProposeReply};
@@ -38,15 +39,11 @@ impl<A> Proposals<A> {
         self.lock().extend(replies);
     }
 
-    /// Answers whoever waits for this, if it is one of ours. Nobody is called with the lock held.
-    pub(super) fn answer(&self, applied: Applied<A>) {
-        let Some(own) = applied.proposal.filter(|id| id.origin == self.origin) else {
-            return;
-        };
-        let reply = self.lock().remove(&own.sequence);
-        if let Some(reply) = reply {
-            let _ = reply.send(Ok((applied.revision, applied.answer)));
-        }
+    /// The answer to whoever waits for this, if it is one of ours.
+    pub(super) fn answer(&self, applied: Applied<A>) -> Option<Answer<A>> {
+        let own = applied.proposal.filter(|id| id.origin == self.origin)?;
+        let reply = self.lock().remove(&own.sequence)?;
+        Some(Answer::Proposal(reply, Ok((applied.revision, applied.answer))))
     }
 
     /// Turns away callers whose commands were certainly not taken.

@@ -70,6 +70,18 @@ pub struct RaftStatus {
 }
 
 impl RaftStatus {
+    /// Whether `later` is the same but for how far the log and the state have got.
+    pub(super) fn differs_in_progress_alone(&self, later: &Self) -> bool {
+        let progressed = Self {
+            commit: later.commit,
+            applied: later.applied,
+            last_index: later.last_index,
+            digest: later.digest,
+            ..self.clone()
+        };
+        progressed == *later
+    }
+
     /// Whether this member leads.
     #[must_use]
     pub fn is_leader(&self) -> bool {

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::StateMachine;
+use super::answers::Answers;
 use super::applier::{Applier, ApplyJob, SnapshotJob};
 use super::driver::panic_text;
 use super::error::ReplicaError;
@@ -40,6 +41,7 @@ impl Workers {
         writer: LogWriter<L>,
         applier: Applier<M>,
         proposals: Proposals<M::Answer>,
+        answers: Answers<M::Answer>,
         control: ControlSender,
     ) -> io::Result<Self> {
         let (writes, jobs) = channel();
@@ -47,7 +49,11 @@ impl Workers {
         let write = move || watched("log writer", &report, || write_all(writer, &jobs, &report));
         let writer = Builder::new().name("raft-log".into()).spawn(write)?;
         let (applies, jobs) = channel();
-        let apply = move || watched("applier", &control, || apply_all(applier, &jobs, &proposals, &control));
+        let apply = move || {
+            watched("applier", &control, || {
+                apply_all(applier, &jobs, &proposals, &answers, &control)
+            })
+        };
         let applier = Builder::new().name("raft-apply".into()).spawn(apply)?;
         Ok(Self {
             writes,
@@ -102,8 +108,10 @@ fn write_all<L: LogStore>(mut writer: LogWriter<L>, jobs: &Receiver<WriteOrder>,
         // After a failure only a reload makes sense of what is on the disk.
         if !failed && !group.is_empty() {
             let generation = group.first().map_or(0, |job| job.generation);
+            // Finding out means to look through a folder.
+            let moved = group.iter().any(|job| job.step.moves_the_log());
             control.send(match writer.write(group) {
-                Ok(written) => Control::Written(written, writer.log_bytes()),
+                Ok(written) => Control::Written(written, moved.then(|| writer.log_bytes())),
                 Err(error) => {
                     failed = true;
                     Control::WriteFailed { generation, error }
@@ -122,11 +130,15 @@ fn apply_all<M: StateMachine>(
     mut applier: Applier<M>,
     jobs: &Receiver<ApplyJob>,
     proposals: &Proposals<M::Answer>,
+    answers: &Answers<M::Answer>,
     control: &ControlSender,
 ) {
     let mut snapshot_thread: Option<JoinHandle<()>> = None;
     while let Ok(job) = jobs.recv() {
-        match applier.run(job, &mut |applied| proposals.answer(applied)) {
+        let mut batch = Vec::new();
+        let outcome = applier.run(job, &mut |applied| batch.extend(proposals.answer(applied)));
+        answers.give(batch);
+        match outcome {
             Ok(None) => control.send(Control::Applied(applier.progress())),
             Ok(Some(job)) => {
                 if let Some(thread) = snapshot_thread.take() {
