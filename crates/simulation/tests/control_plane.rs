@@ -109,7 +109,7 @@ fn breach_of(mistake_of: impl Fn(MemberId) -> Mistake) -> Option<Breach> {
     };
     run_with(1, &Plan::default(), machines)
         .err()
-        .map(|violation| violation.breach)
+        .map(|violation| *violation.breach)
 }
 
 fn only_member_two(mistake: Mistake) -> impl Fn(MemberId) -> Mistake {

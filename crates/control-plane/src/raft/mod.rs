@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod codec;
+mod describe;
 mod driver;
 mod handle;
 mod log_view;
@@ -23,9 +24,11 @@ mod transport;
 
 pub use bootstrap::{InitialMembers, InvalidMembers};
 pub use codec::ProposalId;
+pub use describe::describe_message;
 pub use driver::{Peers, Unreachable};
 pub use handle::{ControlError, ProposeError, RaftHandle, ReadError};
 pub use node::{RaftConfig, RaftNode, StartError};
+pub use pending::PendingReads;
 pub use replica::{
     OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped,
     announced_snapshot,

@@ -178,13 +178,17 @@ impl LogStore for MemoryLogStore {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        if self.disk.lock().fault == DiskFault::Full {
+        let mut platters = self.disk.lock();
+        if platters.fault == DiskFault::Full {
             let source = io::ErrorKind::StorageFull.into();
             return Err(StoreError::Io {
                 doing: "open the log",
                 source,
             });
         }
+        // What is read from here on is acted upon: it must survive the next crash, though its sync failed.
+        platters.durable = platters.cached.clone();
+        drop(platters);
         self.failed = false;
         Ok(())
     }

@@ -1,23 +1,30 @@
 //! One simulated machine: a disk that outlives crashes, and the replica that runs on it while the power is on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine};
-use ::control_plane::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
+use ::control_plane::storage::{DiskFault, Identity, LogPosition, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
 use tenantry_types::{MemberId, Revision};
 
+use super::checked_log::{CheckedLog, Expected};
+use super::clients::Reads;
 use super::recorded::{Observations, Recorded};
 
-pub(super) type SimulatedReplica<M> = Replica<MemoryLogStore, Recorded<M>>;
+pub(super) type SimulatedReplica<M> = Replica<CheckedLog, Recorded<M>>;
 
 /// What survives a crash.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) id: MemberId,
     pub(super) disk: MemoryDisk,
+    /// What the disk must hold.
+    pub(super) expected: Expected,
     pub(super) snapshots: PathBuf,
+    /// Snapshots that were damaged on this disk.
+    pub(super) damaged: BTreeSet<LogPosition>,
     pub(super) initial: InitialMembers,
     /// Distinct among members, so that no two of them split every vote.
     pub(super) election_ticks: usize,
@@ -49,7 +56,8 @@ impl Machine {
             member: self.id,
             fingerprint,
         };
-        let mut store = MemoryLogStore::open(self.disk.clone(), identity)?;
+        let store = MemoryLogStore::open(self.disk.clone(), identity)?;
+        let mut store = CheckedLog::new(store, self.expected.clone());
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
@@ -64,6 +72,8 @@ impl Machine {
             checked: Revision::ZERO,
             job: None,
             disk: Disk::Works,
+            paused_until: None,
+            reads: Reads::default(),
         })
     }
 }
@@ -82,11 +92,15 @@ pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
     /// A snapshot to be written, and when.
     pub(super) job: Option<(u64, SnapshotJob<Recorded<M>>)>,
     pub(super) disk: Disk,
+    /// The process is stopped until then, and knows nothing of it; what arrives waits.
+    pub(super) paused_until: Option<u64>,
+    /// Clients that wait for an answer to a read.
+    pub(super) reads: Reads,
 }
 
 impl<M: StateMachine<Answer = Outcome>> Running<M> {
     pub(super) fn works(&self) -> bool {
-        self.disk != Disk::Failed
+        self.disk != Disk::Failed && self.paused_until.is_none()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -122,7 +136,7 @@ impl<M: StateMachine<Answer = Outcome>> Member<M> {
         }
     }
 
-    /// Running, and not waiting for its disk.
+    /// Running, neither paused nor waiting for its disk.
     pub(super) fn working(&mut self) -> Option<&mut Running<M>> {
         self.running().filter(|running| running.works())
     }

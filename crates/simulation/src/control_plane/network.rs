@@ -99,6 +99,11 @@ impl Network {
         Some(flight)
     }
 
+    /// Puts back what cannot be delivered before `at`, in the order in which it was sent.
+    pub(super) fn hold(&mut self, flight: Flight, at: u64) {
+        self.in_flight.insert((at, flight.sent), flight);
+    }
+
     /// Whether a partition stops this; counts what each partition costs.
     pub(super) fn stops(&mut self, link: Link, report: &mut Report) -> bool {
         let Some(partition) = self.partitions.iter_mut().find(|p| p.blocked.contains(&link)) else {

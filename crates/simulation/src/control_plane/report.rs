@@ -9,6 +9,8 @@ macro_rules! counters {
         pub struct Report {
             /// Hash over everything that happened, in order.
             pub trace: u64,
+            /// The last lines of what happened; as many as the plan keeps.
+            pub lines: Vec<String>,
             $($(#[$doc])* pub $name: u64,)*
         }
 
@@ -52,6 +54,18 @@ counters! {
     unsent_promises,
     /// Crashed members that came back.
     restarts,
+    /// Times that all members lost their power at once.
+    restart_storms,
+    /// Processes that were stopped for a while without noticing.
+    pauses,
+    /// Messages that waited for a stopped process.
+    messages_held,
+    /// Wall clocks that were set anew.
+    clock_jumps,
+    /// Leaders that were asked to hand over.
+    transfers,
+    /// Messages that arrived at another member than they were sent to.
+    misdelivered,
     /// Disk failures that a member noticed.
     disk_failures,
     /// Members that went on after a disk failure without a restart.
@@ -62,14 +76,32 @@ counters! {
     snapshots_installed,
     /// Snapshots that did not arrive.
     snapshots_lost,
+    /// Snapshots that were cut off on their way.
+    snapshots_cut,
+    /// Snapshots of which a bit turned over on their way.
+    snapshots_flipped,
+    /// Snapshots that could not be written, since the disk failed.
+    snapshots_unwritten,
+    /// Snapshots damaged on a disk, from which a restart has to do without.
+    damaged_snapshots,
     /// Requests that were answered.
     acknowledged,
+    /// Requests that were answered once more.
+    answered_again,
     /// Requests that never were.
     unknown,
     /// Requests sent again, answered or not.
     retries,
     /// Repeated requests that reached the log again.
     repeats_applied,
+    /// Linearizable reads that were answered, by leaders and followers.
+    reads,
+    /// Questions for a read index; more than reads where answers got lost.
+    read_questions,
+    /// Reads of a state that others had left behind.
+    stale_reads,
+    /// Operations whose history was found linearizable.
+    operations_judged,
     /// Commands that changed something.
     accepted,
     /// Commands that the state machine rejected.
