@@ -6,3 +6,5 @@
 pub mod campaign;
 pub mod control_plane;
 pub mod linearizability;
+#[cfg(feature = "mutants")]
+pub mod mutants;

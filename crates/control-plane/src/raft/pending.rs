@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutants::{Mutant, mutated};
+
 /// Reads on their way. All that arrive while one question is under way share the next.
 #[derive(Debug)]
 pub struct PendingReads<W> {
@@ -58,6 +60,7 @@ impl<W> PendingReads<W> {
     pub fn next_question(&mut self, tick: u64, patience: u64) -> Option<u64> {
         match &mut self.asked {
             Some(asked) if tick.saturating_sub(asked.asked_at_tick) < patience => return None,
+            Some(_) if mutated(Mutant::ReadNotAskedAgain) => return None,
             Some(asked) => asked.asked_at_tick = tick,
             None if self.queued.is_empty() => return None,
             None => {
@@ -89,7 +92,8 @@ impl<W> PendingReads<W> {
 
     /// Those who may read now that `applied` is applied.
     pub fn take_ready(&mut self, applied: u64) -> Vec<W> {
-        let later = self.answered.split_off(&applied.saturating_add(1));
+        let ahead = if mutated(Mutant::ReadBeforeApplied) { 1_000 } else { 1 };
+        let later = self.answered.split_off(&applied.saturating_add(ahead));
         std::mem::replace(&mut self.answered, later)
             .into_values()
             .flatten()

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::log_store::{check_append, check_compact};
 use super::{AppendBatch, HardState, Identity, LoadedLog, LogPosition, LogStore, MembersAt, StoreError};
+use crate::mutants::{Mutant, mutated};
 
 /// What the disk does to the next writes, until told otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,6 +105,7 @@ impl MemoryLogStore {
                 return Err(StoreError::Io { doing, source });
             }
             DiskFault::SyncLies => {}
+            DiskFault::None | DiskFault::Full if mutated(Mutant::AcknowledgedBeforeFlush) => {}
             DiskFault::None | DiskFault::Full => platters.durable = platters.cached.clone(),
         }
         platters.syncs += 1;
@@ -116,7 +118,11 @@ impl LogStore for MemoryLogStore {
         if self.failed {
             return Err(StoreError::NeedsReopen);
         }
-        Ok(self.disk.lock().cached.clone())
+        let mut log = self.disk.lock().cached.clone();
+        if mutated(Mutant::LastEntryLost) {
+            log.entries.pop();
+        }
+        Ok(log)
     }
 
     fn append(&mut self, batch: &AppendBatch) -> Result<(), StoreError> {
@@ -124,11 +130,23 @@ impl LogStore for MemoryLogStore {
             "append to the log",
             |log| check_append(&batch.entries, log.compacted.index, log.last().index),
             |log| {
-                if let Some(first) = batch.entries.first() {
-                    log.entries.retain(|entry| entry.position.index < first.position.index);
-                    log.entries.extend(batch.entries.iter().cloned());
+                if let (Some(first), Some(last)) = (batch.entries.first(), batch.entries.last()) {
+                    let (first, last) = (first.position.index, last.position.index);
+                    let stale = if mutated(Mutant::StoreKeepsStaleTail) {
+                        log.entries
+                            .iter()
+                            .filter(|entry| entry.position.index > last)
+                            .cloned()
+                            .collect()
+                    } else {
+                        Vec::new()
+                    };
+                    log.entries.retain(|entry| entry.position.index < first);
+                    log.entries.extend(batch.entries.iter().cloned().chain(stale));
                 }
-                log.hard_state = batch.hard_state.unwrap_or(log.hard_state);
+                if !(batch.entries.is_empty() && mutated(Mutant::VoteNotWritten)) {
+                    log.hard_state = batch.hard_state.unwrap_or(log.hard_state);
+                }
                 if let Some(members) = &batch.members {
                     log.members = members.clone();
                 }
@@ -149,8 +167,9 @@ impl LogStore for MemoryLogStore {
                 log.snapshot = snapshot;
                 log.hard_state = hard_state;
                 if through.index > log.compacted.index {
+                    let more = u64::from(mutated(Mutant::CompactsOneTooMany));
                     log.compacted = through;
-                    log.entries.retain(|entry| entry.position.index > through.index);
+                    log.entries.retain(|entry| entry.position.index > through.index + more);
                 }
             },
         )
@@ -166,12 +185,17 @@ impl LogStore for MemoryLogStore {
             "install a snapshot",
             |_| Ok(()),
             |log| {
+                let old = std::mem::take(&mut log.entries);
                 *log = LoadedLog {
                     hard_state,
                     members: members.clone(),
                     snapshot,
                     compacted: snapshot,
-                    entries: Vec::new(),
+                    entries: if mutated(Mutant::InstallKeepsOldLog) {
+                        old
+                    } else {
+                        Vec::new()
+                    },
                 };
             },
         )

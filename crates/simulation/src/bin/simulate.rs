@@ -15,6 +15,10 @@ use simulation::control_plane::{Plan, Violation};
 /// From so many seeds on, a fault that never hits is a fault of the simulation.
 const ENOUGH_SEEDS: u64 = 200;
 
+/// After so many seeds without a breach, a bug counts as not caught.
+#[cfg(feature = "mutants")]
+const MAX_SEEDS_PER_MUTANT: u64 = 2_000;
+
 /// Simulates clusters of control-plane members, one per seed.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -101,4 +105,40 @@ fn show(violation: &Violation) {
         eprintln!("{line}");
     }
     eprintln!("{violation}");
+}
+
+/// A table of all bugs. Fails if one is not caught.
+#[cfg(feature = "mutants")]
+fn mutants(arguments: &Arguments, plan: &Plan) -> ExitCode {
+    use control_plane::mutants::Mutant;
+    use simulation::mutants::{hunt, real_bug};
+
+    let seeds = Seeds {
+        first: arguments.seed,
+        count: arguments.seeds.unwrap_or(MAX_SEEDS_PER_MUTANT),
+        time: None,
+    };
+    let wanted = |mutant: &&Mutant| arguments.only.is_empty() || arguments.only.contains(&format!("{mutant:?}"));
+    let mut missed = Vec::new();
+    println!("{:<26} {:>6}  {:<16} real bug", "mutant", "seeds", "noticed as");
+    for mutant in Mutant::ALL.iter().filter(wanted) {
+        let hunt = hunt(*mutant, seeds, plan);
+        let name = format!("{mutant:?}");
+        let noticed = hunt
+            .caught
+            .as_ref()
+            .map_or("NOT CAUGHT", |violation| violation.breach.name());
+        let needed = hunt.missed + u64::from(hunt.caught.is_some());
+        println!("{name:<26} {needed:>6}  {noticed:<16} {}", real_bug(*mutant));
+        match &hunt.caught {
+            None => missed.push(name),
+            Some(violation) if !arguments.only.is_empty() => show(violation),
+            Some(_) => {}
+        }
+    }
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not caught within {} seeds: {}", seeds.count, missed.join(", "));
+    ExitCode::FAILURE
 }

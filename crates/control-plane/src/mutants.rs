@@ -1,0 +1,72 @@
+//! Known bugs of this kind of system, each of which can be put back to prove that the simulation finds it.
+//!
+//! Only with the feature `mutants`, with which the program does not compile. Without it every question is answered by a
+//! constant `false`, and nothing of the bugs is left in the machine code.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[$doc])* $name,)*
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+mutants! {
+    /// New entries replace conflicting ones, but what followed those stays.
+    StoreKeepsStaleTail,
+    /// Reading the log back leaves out its last entry.
+    LastEntryLost,
+    /// A term and a vote without entries are not written.
+    VoteNotWritten,
+    /// A write is acknowledged before it is flushed.
+    AcknowledgedBeforeFlush,
+    /// An installed snapshot leaves the old entries where they were.
+    InstallKeepsOldLog,
+    /// Compaction forgets the entry after the one it was asked for.
+    CompactsOneTooMany,
+    /// A disk that is full for a while stops the member for good.
+    FullDiskIsFatal,
+    /// A snapshot is restored without the answers kept for repeated requests.
+    RequestsNotRestored,
+    /// A snapshot is restored without one of its tables.
+    KeysNotRestored,
+    /// A received snapshot file is adopted unchecked.
+    SnapshotNotVerified,
+    /// In memory, conflicting entries stay behind new ones.
+    ViewKeepsStaleTail,
+    /// A question for a read index that was dropped is not asked again.
+    ReadNotAskedAgain,
+    /// A read is answered before its index is applied.
+    ReadBeforeApplied,
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Puts a bug back on this thread, or takes it out again.
+#[cfg(feature = "mutants")]
+pub fn put_back(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Whether this bug is in.
+#[cfg(feature = "mutants")]
+pub(crate) fn mutated(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Whether this bug is in: never.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn mutated(_: Mutant) -> bool {
+    false
+}
