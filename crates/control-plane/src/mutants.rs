@@ -6,6 +6,7 @@
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A bug.
+        #[cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "public for the simulation alone"))]
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Mutant {
             $($(#[$doc])* $name,)*

@@ -102,6 +102,19 @@ pub(super) fn conf_state(members: &Members) -> ConfState {
     state
 }
 
+/// Whether `state` names exactly these members.
+pub(super) fn names(state: &ConfState, members: &Members) -> bool {
+    let equal = |ids: &[u64], set: &std::collections::BTreeSet<MemberId>| {
+        let ids: std::collections::BTreeSet<u64> = ids.iter().copied().collect();
+        ids.iter().copied().eq(set.iter().map(|id| id.get()))
+    };
+    equal(state.get_voters(), &members.voters)
+        && equal(state.get_learners(), &members.learners)
+        && equal(state.get_voters_outgoing(), &members.voters_outgoing)
+        && equal(state.get_learners_next(), &members.learners_next)
+        && state.get_auto_leave() == members.auto_leave
+}
+
 pub(super) fn encode_message(message: &Message) -> Result<Bytes, protobuf::ProtobufError> {
     message.write_to_bytes().map(Bytes::from)
 }

@@ -1,8 +1,7 @@
 //! The thread that owns a replica: waits for input or the next tick, hands in everything that queued, carries out what
-//! comes back, and tells the waiting callers.
+//! comes back, and tells the waiting callers. It never waits for the disk.
 //!
-//! Everything that queued during one flush goes into the next: that is the group commit. It never ticks in a burst to
-//! make up for a stall, which would shorten the election timeout that others rely on.
+//! It never ticks in a burst to make up for a stall, which would shorten the election timeout that others rely on.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,21 +11,29 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tenantry_types::{MemberId, Revision};
-use tokio::sync::{oneshot, watch};
+use tenantry_types::MemberId;
+use tokio::sync::watch;
 
-use super::handle::{Control, ControlError, Input, ProposeError, ProposeReply, ReadError, ReadReply};
+use super::applier::Progress;
+use super::error::ReplicaError;
+use super::handle::{Control, Input, ProposeError, ProposeReply, ReadError, ReadReply};
+use super::orders::{SnapshotWaiters, Transfers};
 use super::outlet::Outlet;
-use super::replica::{OutgoingSnapshot, ProposeRefusal, ReadId, Replica, ReplicaError, Stepped};
-use super::{Health, ProposalId, RaftStatus, Role, StateMachine};
-use crate::storage::LogStore;
+use super::output::{OutgoingSnapshot, ProposeRefusal, ReadId, Stepped};
+use super::replica::{PeerMessage, Replica};
+use super::storage_failure::StorageFailure;
+use super::{Health, ProposalId, RaftStatus, Role};
 
-/// Inputs taken between two flushes.
+/// Inputs taken in one round.
 const MAX_ROUND: usize = 4096;
 /// Commands of one raft message, in bytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Callers that may wait for a read.
 const MAX_READS: usize = 16_384;
+/// Callers that may wait for a command.
+const MAX_PROPOSALS: usize = 16_384;
+/// Committed entries that may wait to be applied before further commands are refused.
+const MAX_UNAPPLIED: u64 = 65_536;
 
 /// Where a replica's messages go. Must not block.
 pub trait Peers: Send + 'static {
@@ -52,42 +59,32 @@ pub(super) struct DriverConfig {
     pub(super) storage_retry: Duration,
 }
 
-pub(super) struct Driver<L, M: StateMachine, P> {
+pub(super) struct Driver<A, P> {
     pub(super) config: DriverConfig,
-    pub(super) replica: Replica<L, M>,
-    pub(super) outlet: Outlet<M, P>,
-    pub(super) inbox: Receiver<Input<M::Answer>>,
+    pub(super) replica: Replica,
+    pub(super) outlet: Outlet<A, P>,
+    pub(super) inbox: Receiver<Input<A>>,
     pub(super) control: Receiver<Control>,
     pub(super) status: watch::Sender<RaftStatus>,
     pub(super) stopping: Arc<AtomicBool>,
-    pub(super) failed: Option<Failure>,
-    pub(super) transfers: Vec<Transfer>,
-    pub(super) snapshot_waiters: Vec<(u64, oneshot::Sender<Result<Revision, ControlError>>)>,
+    pub(super) next_proposal: u64,
+    pub(super) progress: Progress,
+    pub(super) failure: StorageFailure,
+    pub(super) transfers: Transfers,
+    pub(super) snapshot_waiters: SnapshotWaiters,
     pub(super) ticks: u64,
     pub(super) log_bytes: u64,
     pub(super) stop_deadline_tick: Option<u64>,
 }
 
-/// The disk does not work at the moment.
-pub(super) struct Failure {
-    reason: String,
-    retry_at: Instant,
+/// What arrived since the last round.
+pub(super) struct Round<A> {
+    pub(super) messages: Vec<PeerMessage>,
+    pub(super) proposals: Vec<(Bytes, ProposeReply<A>)>,
+    pub(super) reads: Vec<ReadReply>,
 }
 
-pub(super) struct Transfer {
-    to: MemberId,
-    deadline_tick: u64,
-    reply: oneshot::Sender<Result<(), ControlError>>,
-}
-
-/// What arrived since the last flush.
-struct Round<A> {
-    messages: Vec<Bytes>,
-    proposals: Vec<(Bytes, ProposeReply<A>)>,
-    reads: Vec<ReadReply>,
-}
-
-impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
+impl<A: Send + 'static, P: Peers> Driver<A, P> {
     /// Runs until asked to stop, or until nobody can ask any more. A panic or a fatal error is reported in the status;
     /// the process should end then, since a member that no longer answers still counts as one.
     pub(super) fn run(mut self) {
@@ -96,22 +93,26 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
             Ok(Ok(())) => Health::Stopped,
             Ok(Err(error)) => Health::Fatal { reason: chain(&error) },
             Err(panic) => Health::Fatal {
-                reason: panic_text(panic.as_ref()),
+                reason: panic_text("raft thread", panic.as_ref()),
             },
         };
         if let Health::Fatal { reason } = &health {
             tracing::error!(reason, "the raft thread has ended; this process must be restarted");
         }
-        for reply in self.outlet.take_proposals() {
-            let _ = reply.send(Err(ProposeError::OutcomeUnknown));
-        }
-        for reply in self.outlet.reads.take_all() {
+        let Self { outlet, status, .. } = self;
+        // What was committed is still applied and answered; the store is closed before the status says so, so that the
+        // folder can be opened anew.
+        let Outlet {
+            proposals,
+            mut reads,
+            workers,
+            ..
+        } = outlet;
+        workers.finish();
+        proposals.forget_all();
+        for reply in reads.take_all() {
             let _ = reply.send(Err(ReadError::Stopped));
         }
-        self.outlet.join_snapshot_thread();
-        // The store is closed before the status says so, so that the folder can be opened anew.
-        let Self { replica, status, .. } = self;
-        drop(replica);
         status.send_modify(|status| status.health = health);
     }
 
@@ -135,14 +136,12 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                 self.ticks += 1;
                 self.outlet.reads.retain(|reply| !reply.is_closed());
             }
-            if self.try_recover(now)? {
-                match self.work(round, tick_due) {
-                    Ok(()) => {}
-                    Err(error) if error.is_transient() => self.fail(&error, now),
-                    Err(error) => return Err(error),
-                }
+            self.obey_all(now)?;
+            if self.failure.is_over() {
+                self.work(round, tick_due, now)?;
             } else {
                 self.turn_away(round);
+                self.reload_when_due(now);
             }
             self.publish();
             if self.stopping.load(Ordering::Acquire) && self.may_stop() {
@@ -151,7 +150,7 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         }
     }
 
-    fn gather(&mut self, first: Option<Input<M::Answer>>) -> Round<M::Answer> {
+    fn gather(&mut self, first: Option<Input<A>>) -> Round<A> {
         let mut round = Round {
             messages: Vec::new(),
             proposals: Vec::new(),
@@ -160,7 +159,10 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         let mut next = first;
         for _ in 0..MAX_ROUND {
             match next {
-                Some(Input::Message(bytes)) => round.messages.push(bytes),
+                Some(Input::Message(bytes)) => match PeerMessage::decode(&bytes) {
+                    Ok(message) => round.messages.push(message),
+                    Err(reason) => tracing::debug!(reason, "dropped a message"),
+                },
                 Some(Input::Propose { command, reply }) => round.proposals.push((command, reply)),
                 Some(Input::Read { reply }) => round.reads.push(reply),
                 Some(Input::Wake) | None => {}
@@ -170,20 +172,18 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             };
         }
+        drop_superseded(&mut round.messages);
         round
     }
 
-    fn work(&mut self, round: Round<M::Answer>, tick_due: bool) -> Result<(), ReplicaError> {
+    fn work(&mut self, round: Round<A>, tick_due: bool, now: Instant) -> Result<(), ReplicaError> {
         if tick_due {
             self.replica.tick();
         }
-        for message in &round.messages {
-            if let Stepped::Refused(reason) = self.replica.step(message)? {
+        for message in round.messages {
+            if let Stepped::Refused(reason) = self.replica.step_message(message)? {
                 tracing::debug!(reason, "dropped a message");
             }
-        }
-        while let Ok(control) = self.control.try_recv() {
-            self.obey(control)?;
         }
         self.propose(round.proposals);
         for reply in round.reads {
@@ -194,16 +194,16 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
             }
         }
         // Patience of half an election timeout: long enough for an answer, short enough for a caller.
-        if let Some(sequence) = self
-            .outlet
-            .reads
-            .next_question(self.ticks, self.config.election_ticks / 2)
-        {
-            let origin = self.outlet.origin;
+        let patience = self.config.election_ticks / 2;
+        if let Some(sequence) = self.outlet.reads.next_question(self.ticks, patience) {
+            let origin = self.outlet.proposals.origin;
             self.replica.read_index(ReadId { origin, sequence });
         }
         self.process()?;
-        self.finish_transfers();
+        self.transfers.finish(self.replica.leader(), self.ticks);
+        if self.failure.notice_stall(self.replica.is_writing(), self.ticks) {
+            self.fail("the disk does not answer".to_owned(), now);
+        }
         Ok(())
     }
 
@@ -213,11 +213,14 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         for to in std::mem::take(&mut outlet.unreachable) {
             replica.report_unreachable(to);
         }
-        outlet.answer_reads(replica.applied());
+        outlet.answer_reads(self.progress.applied);
         outcome
     }
 
-    fn propose(&mut self, proposals: Vec<(Bytes, ProposeReply<M::Answer>)>) {
+    fn propose(&mut self, proposals: Vec<(Bytes, ProposeReply<A>)>) {
+        let handed_over = self.replica.handed_over().get();
+        let unapplied = handed_over.saturating_sub(self.progress.applied.get());
+        let full = unapplied > MAX_UNAPPLIED || self.outlet.proposals.len() > MAX_PROPOSALS;
         let mut proposals = proposals.into_iter().peekable();
         while proposals.peek().is_some() {
             let mut bytes = 0_usize;
@@ -227,19 +230,60 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                 proposals.next_if(|(command, _)| bytes == 0 || bytes + command.len() <= MAX_BATCH_BYTES)
             {
                 bytes += command.len().max(1);
-                let id = self.outlet.next_proposal();
+                let id = ProposalId {
+                    origin: self.outlet.proposals.origin,
+                    sequence: self.next_proposal,
+                };
+                self.next_proposal += 1;
                 batch.push((id, command));
                 replies.push((id, reply));
             }
-            match self.replica.propose(batch) {
-                Ok(()) => self.outlet.await_proposals(replies),
-                Err(refusal) => refuse(replies, refusal),
+            let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
+            self.outlet.proposals.wait(replies);
+            let refusal = if full {
+                Err(ProposeRefusal::Full)
+            } else {
+                self.replica.propose(batch)
+            };
+            if let Err(refusal) = refusal {
+                let error = match refusal {
+                    ProposeRefusal::NotLeader { leader } => ProposeError::NotLeader { leader },
+                    ProposeRefusal::Full => ProposeError::Busy,
+                };
+                self.outlet.proposals.refuse(ids, &error);
             }
         }
     }
 
+    fn obey_all(&mut self, now: Instant) -> Result<(), ReplicaError> {
+        while let Ok(control) = self.control.try_recv() {
+            match control {
+                Control::WriteFailed { generation, error } if generation == self.replica.generation => {
+                    if !error.is_transient() {
+                        return Err(error);
+                    }
+                    self.fail(chain(&error), now);
+                }
+                Control::WriteFailed { .. } => {}
+                Control::Reloaded(reloaded) => self.resume(reloaded, now)?,
+                Control::WorkerFailed(error) => return Err(error),
+                Control::Applied(progress) => self.progress = progress,
+                other if self.failure.is_over() => self.obey(other)?,
+                other => self.refuse(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// An order to a member that works.
     fn obey(&mut self, control: Control) -> Result<(), ReplicaError> {
+        let Self { replica, outlet, .. } = self;
         match control {
+            Control::Written(written, log_bytes) => {
+                self.log_bytes = log_bytes;
+                self.failure.progress(self.ticks);
+                replica.written(written, &mut |output| outlet.carry_out(output));
+            }
             Control::ReceivedSnapshot { message, file, reply } => {
                 // Everything stepped so far is settled first, so that the file meets its own message.
                 self.process()?;
@@ -250,72 +294,31 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
                     Stepped::Refused(reason) => Err(reason),
                 });
             }
-            Control::SnapshotReport { to, outcome } => self.replica.report_snapshot(to, outcome),
-            Control::Unreachable(to) => self.replica.report_unreachable(to),
+            Control::SnapshotReport { to, outcome } => replica.report_snapshot(to, outcome),
+            Control::Unreachable(to) => replica.report_unreachable(to),
             Control::SnapshotWritten(outcome) => {
-                self.outlet.join_snapshot_thread();
                 let refusal = outcome.as_ref().err().map(|error| chain(error));
-                self.replica.snapshot_written(outcome)?;
-                self.log_bytes = self.replica.log_bytes();
-                self.answer_snapshot_waiters(refusal.as_deref());
+                replica.snapshot_written(outcome, &mut |output| outlet.carry_out(output))?;
+                self.snapshot_waiters
+                    .answer(self.replica.snapshot().index, refusal.as_deref());
             }
             Control::TakeSnapshot { reply } => {
-                self.replica.request_snapshot();
-                self.snapshot_waiters.push((self.replica.applied().get(), reply));
-                self.answer_snapshot_waiters(None);
+                replica.request_snapshot();
+                self.snapshot_waiters.push(replica.handed_over().get(), reply);
+                self.snapshot_waiters.answer(replica.snapshot().index, None);
             }
-            Control::Transfer { to, reply } => self.begin_transfer(to, reply),
+            Control::Transfer { to, reply } => {
+                let deadline = self.ticks + 2 * self.config.election_ticks;
+                self.transfers.begin(replica, to, deadline, reply);
+            }
+            Control::WriteFailed { .. } | Control::Reloaded(_) | Control::WorkerFailed(_) | Control::Applied(_) => {}
         }
         Ok(())
     }
 
-    fn answer_snapshot_waiters(&mut self, refusal: Option<&str>) {
-        let newest = self.replica.snapshot().index;
-        for (wanted, reply) in std::mem::take(&mut self.snapshot_waiters) {
-            if newest >= wanted {
-                let _ = reply.send(Ok(Revision(newest)));
-            } else if let Some(reason) = refusal {
-                let reason = reason.to_owned();
-                let _ = reply.send(Err(ControlError::Unavailable { reason }));
-            } else {
-                self.snapshot_waiters.push((wanted, reply));
-            }
-        }
-    }
-
-    fn begin_transfer(&mut self, to: MemberId, reply: oneshot::Sender<Result<(), ControlError>>) {
-        if self.replica.role() != Role::Leader {
-            let leader = self.replica.leader();
-            let _ = reply.send(Err(ControlError::NotLeader { leader }));
-        } else if !self.replica.members().voters.contains(&to) {
-            let _ = reply.send(Err(ControlError::NotVoter { member: to }));
-        } else {
-            self.replica.transfer_leadership(to);
-            let deadline_tick = self.ticks + 2 * self.config.election_ticks;
-            self.transfers.push(Transfer {
-                to,
-                deadline_tick,
-                reply,
-            });
-        }
-    }
-
-    fn finish_transfers(&mut self) {
-        let leader = self.replica.leader();
-        for transfer in std::mem::take(&mut self.transfers) {
-            if leader == Some(transfer.to) {
-                let _ = transfer.reply.send(Ok(()));
-            } else if self.ticks >= transfer.deadline_tick {
-                let _ = transfer.reply.send(Err(ControlError::TimedOut));
-            } else {
-                self.transfers.push(transfer);
-            }
-        }
-    }
-
     /// A leader hands over before it stops, but not for ever.
     fn may_stop(&mut self) -> bool {
-        if self.failed.is_some() || self.replica.role() != Role::Leader {
+        if !self.failure.is_over() || self.replica.role() != Role::Leader {
             return true;
         }
         match (self.stop_deadline_tick, self.replica.successor()) {
@@ -329,89 +332,18 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
         }
     }
 
-    fn fail(&mut self, error: &ReplicaError, now: Instant) {
-        let reason = chain(error);
-        tracing::error!(
-            reason,
-            "the disk failed; this member takes no part until it works again"
-        );
-        for reply in self.outlet.take_proposals() {
-            let _ = reply.send(Err(ProposeError::OutcomeUnknown));
-        }
-        for reply in self.outlet.reads.take_all() {
-            let reason = reason.clone();
-            let _ = reply.send(Err(ReadError::Unavailable { reason }));
-        }
-        self.failed = Some(Failure {
-            reason,
-            retry_at: now + self.config.storage_retry,
-        });
-    }
-
-    /// Whether the member works; tries to make it so when it is time.
-    fn try_recover(&mut self, now: Instant) -> Result<bool, ReplicaError> {
-        let Some(failure) = &mut self.failed else {
-            return Ok(true);
-        };
-        if now < failure.retry_at {
-            return Ok(false);
-        }
-        match self.replica.rebuild() {
-            Ok(()) => {
-                tracing::info!("the disk works again; rebuilt from it");
-                self.failed = None;
-                Ok(true)
-            }
-            Err(error) if error.is_transient() => {
-                failure.reason = chain(&error);
-                failure.retry_at = now + self.config.storage_retry;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn turn_away(&mut self, round: Round<M::Answer>) {
-        let reason = || {
-            let failure = self.failed.as_ref();
-            failure.map_or_else(String::new, |failure| failure.reason.clone())
-        };
-        for (_, reply) in round.proposals {
-            let _ = reply.send(Err(ProposeError::Unavailable { reason: reason() }));
-        }
-        for reply in round.reads {
-            let _ = reply.send(Err(ReadError::Unavailable { reason: reason() }));
-        }
-        while let Ok(control) = self.control.try_recv() {
-            match control {
-                Control::SnapshotWritten(_) => {
-                    self.outlet.join_snapshot_thread();
-                    self.replica.discard_snapshot();
-                }
-                Control::ReceivedSnapshot { reply, .. } => {
-                    let _ = reply.send(Err("the disk failed"));
-                }
-                Control::TakeSnapshot { reply } => {
-                    let _ = reply.send(Err(ControlError::Unavailable { reason: reason() }));
-                }
-                Control::Transfer { reply, .. } => {
-                    let _ = reply.send(Err(ControlError::NotLeader { leader: None }));
-                }
-                // The rebuilt node will know nothing of these.
-                Control::SnapshotReport { .. } | Control::Unreachable(_) => {}
-            }
-        }
-    }
-
     fn publish(&mut self) {
         let replica = &self.replica;
         let (first_index, last_index) = replica.log_range();
-        let (role, leader, health) = match &self.failed {
+        let (role, leader, health) = match self.failure.reason() {
             None => (replica.role(), replica.leader(), Health::Running),
-            Some(failure) => {
-                let reason = failure.reason.clone();
-                (Role::Follower, None, Health::StorageFailed { reason })
-            }
+            Some(reason) => (
+                Role::Follower,
+                None,
+                Health::StorageFailed {
+                    reason: reason.to_owned(),
+                },
+            ),
         };
         let now = RaftStatus {
             member: self.status.borrow().member,
@@ -419,11 +351,11 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
             role,
             leader,
             commit: replica.commit(),
-            applied: replica.applied(),
+            applied: self.progress.applied,
             first_index,
             last_index,
             snapshot_index: replica.snapshot().index,
-            digest: replica.digest(),
+            digest: self.progress.digest,
             log_bytes: self.log_bytes,
             health,
         };
@@ -435,13 +367,15 @@ impl<L: LogStore, M: StateMachine, P: Peers> Driver<L, M, P> {
     }
 }
 
-fn refuse<A>(replies: Vec<(ProposalId, ProposeReply<A>)>, refusal: ProposeRefusal) {
-    for (_, reply) in replies {
-        let _ = reply.send(Err(match refusal {
-            ProposeRefusal::NotLeader { leader } => ProposeError::NotLeader { leader },
-            ProposeRefusal::Full => ProposeError::Busy,
-        }));
-    }
+/// Of several heartbeats of one member only the newest is kept: it says all that the others did.
+fn drop_superseded(messages: &mut Vec<PeerMessage>) {
+    let mut newer = BTreeSet::new();
+    let mut keep: Vec<bool> = messages
+        .iter()
+        .rev()
+        .map(|message| message.superseded_by_newer().is_none_or(|key| newer.insert(key)))
+        .collect();
+    messages.retain(|_| keep.pop().unwrap_or(true));
 }
 
 /// An error with all its causes, on one line.
@@ -456,12 +390,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(thread: &str, panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the raft thread panicked: {}", text.unwrap_or("no message"))
+    format!("the {thread} panicked: {}", text.unwrap_or("no message"))
 }
 
 /// Members that a message could not be sent to, each once.

@@ -14,7 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{RaftStatus, SnapshotOutcome};
+use super::RaftStatus;
+use super::applier::Progress;
+use super::error::ReplicaError;
+use super::log_writer::{Reloaded, Written};
+use super::output::SnapshotOutcome;
 use crate::storage::{IncomingSnapshot, SnapshotError, SnapshotHeader};
 
 /// Why a command has no answer.
@@ -130,6 +134,16 @@ pub(super) enum Control {
     },
     Unreachable(MemberId),
     SnapshotWritten(Result<SnapshotHeader, SnapshotError>),
+    /// What is durable now, and the bytes that the log takes on disk.
+    Written(Written, u64),
+    WriteFailed {
+        generation: u64,
+        error: ReplicaError,
+    },
+    Reloaded(Result<Reloaded, ReplicaError>),
+    Applied(Progress),
+    /// The writing or the applying thread cannot go on.
+    WorkerFailed(ReplicaError),
     TakeSnapshot {
         reply: oneshot::Sender<Result<Revision, ControlError>>,
     },

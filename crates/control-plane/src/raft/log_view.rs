@@ -47,10 +47,6 @@ impl LogView {
         self.hard_state = state;
     }
 
-    pub(super) fn set_commit(&mut self, commit: u64) {
-        self.hard_state.commit = commit;
-    }
-
     pub(super) fn members(&self) -> &MembersAt {
         &self.members
     }

@@ -1,39 +1,50 @@
 //! The replicated log: raft-rs driven by one thread, reached through a handle.
 //!
-//! `replica` is the member without sockets, clocks or threads, and `ready` its one order of doing things; `driver` gives
-//! it a thread, `transport` a network, `handle` callers. Raft's own types are named nowhere else in the project.
+//! `replica` is the member without disks, sockets, clocks or threads, and `ready` its one order of doing things. What it asks
+//! for, `log_writer` makes durable and `applier` applies. `driver` and `workers` give the three a thread each, `transport` a
+//! network, `handle` callers. Raft's own types are named nowhere else in the project.
 
+mod applier;
 mod bootstrap;
 mod codec;
 mod describe;
 mod driver;
+mod error;
 mod handle;
 mod log_view;
+mod log_writer;
 mod logger;
 mod node;
+mod opening;
+mod orders;
 mod outlet;
+mod output;
 mod pending;
+mod proposals;
 mod ready;
 mod replica;
 mod snapshotting;
 mod state_machine;
 mod status;
+mod storage_failure;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod workers;
 
+pub use applier::{Applied, Applier, ApplyJob, CommittedEntry, Progress, SnapshotJob};
 pub use bootstrap::{InitialMembers, InvalidMembers};
 pub use codec::ProposalId;
 pub use describe::describe_message;
 pub use driver::{Peers, Unreachable};
+pub use error::ReplicaError;
 pub use handle::{ControlError, ProposeError, RaftHandle, ReadError};
+pub use log_writer::{LogWriter, Reloaded, WriteJob, Written};
 pub use node::{RaftConfig, RaftNode, StartError};
+pub use opening::{Opened, bootstrap, open};
+pub use output::{OutgoingSnapshot, Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
 pub use pending::PendingReads;
-pub use replica::{
-    OutgoingSnapshot, Output, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, SnapshotOutcome, Stepped,
-    announced_snapshot,
-};
-pub use snapshotting::SnapshotJob;
+pub use replica::{Replica, ReplicaConfig, announced_snapshot};
 pub use state_machine::{FatalApply, RestoreError, StateMachine};
 pub use status::{Health, RaftStatus, Role};
 pub use transport::{ConnectPeer, RaftTransport};

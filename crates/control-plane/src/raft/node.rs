@@ -14,13 +14,21 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
 use super::driver::{Driver, DriverConfig, Peers};
+use super::error::ReplicaError;
 use super::handle::{ControlSender, Input, RaftHandle};
+use super::opening::{Opened, bootstrap, open as open_member};
+use super::orders::{SnapshotWaiters, Transfers};
 use super::outlet::Outlet;
+use super::proposals::Proposals;
+use super::storage_failure::StorageFailure;
 use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, RaftTransport, serve};
-use super::{Health, InitialMembers, RaftStatus, Replica, ReplicaConfig, ReplicaError, Role, StateMachine};
+use super::workers::Workers;
+use super::{Health, InitialMembers, RaftStatus, ReplicaConfig, Role, StateMachine};
 use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// A write may take so many election timeouts before the disk counts as failed.
+const STALL_ELECTIONS: u64 = 6;
 
 /// How a member runs.
 #[derive(Clone)]
@@ -125,7 +133,7 @@ impl RaftNode {
     ) -> Result<(RaftHandle<M::Answer>, RaftTransport), StartError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || open(&opening, machine)).await;
-        let (replica, folder) = opened.map_err(|panic| StartError::Thread {
+        let (member, folder) = opened.map_err(|panic| StartError::Thread {
             source: std::io::Error::other(panic),
         })??;
         let link = Link {
@@ -134,7 +142,7 @@ impl RaftNode {
         };
         let connections = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let addresses = replica.members().addresses.clone();
+        let addresses = member.replica.members().addresses.clone();
         let peers = |control: &ControlSender| {
             GrpcPeers::start(
                 link,
@@ -146,7 +154,7 @@ impl RaftNode {
                 connections.clone(),
             )
         };
-        let handle = launch(&config, replica, peers, connections.clone(), tasks.clone())?;
+        let handle = launch(&config, member, peers, connections.clone(), tasks.clone())?;
         let inbox = Arc::downgrade(&handle.inbox);
         let take = move |message: Bytes| match inbox.upgrade() {
             // A dropped message is as good as one lost on the way.
@@ -161,46 +169,70 @@ impl RaftNode {
     }
 }
 
-/// Gives a replica its thread.
+/// Gives a member its threads.
 pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
     config: &RaftConfig,
-    replica: Replica<L, M>,
+    member: Opened<L, M>,
     peers: impl FnOnce(&ControlSender) -> P,
     connections: CancellationToken,
     tasks: TaskTracker,
 ) -> Result<RaftHandle<M::Answer>, StartError> {
+    let refused = |source| StartError::Thread { source };
+    let Opened {
+        replica,
+        writer,
+        applier,
+    } = member;
     let (inbox, waiting) = mpsc::sync_channel(config.inbox);
     let inbox = Arc::new(inbox);
     let (orders, control) = mpsc::channel();
     let orders = ControlSender::new(orders, &inbox);
-    let origin = getrandom::u64().map_err(|error| StartError::Thread {
-        source: std::io::Error::other(error),
-    })?;
-    let (status, watcher) = watch::channel(first_status(config.member, &replica));
+    let origin = getrandom::u64().map_err(|error| refused(std::io::Error::other(error)))?;
+    let election_ticks = u64::try_from(config.replica.election_ticks).unwrap_or(u64::MAX);
+    let (log_bytes, progress) = (writer.log_bytes(), applier.progress());
+    let (first_index, last_index) = replica.log_range();
+    let (status, watcher) = watch::channel(RaftStatus {
+        member: config.member,
+        term: replica.term(),
+        role: Role::Follower,
+        leader: None,
+        commit: replica.commit(),
+        applied: progress.applied,
+        first_index,
+        last_index,
+        snapshot_index: replica.snapshot().index,
+        digest: progress.digest,
+        log_bytes,
+        health: Health::Running,
+    });
     let stopping = Arc::new(AtomicBool::new(false));
+    let proposals = Proposals::new(origin);
+    let workers = Workers::start(writer, applier, proposals.clone(), orders.clone()).map_err(refused)?;
     let driver = Driver {
         config: DriverConfig {
             tick: config.tick,
-            election_ticks: u64::try_from(config.replica.election_ticks).unwrap_or(u64::MAX),
+            election_ticks,
             storage_retry: config.storage_retry,
         },
-        log_bytes: replica.log_bytes(),
         replica,
-        outlet: Outlet::new(origin, peers(&orders), orders.clone()),
+        outlet: Outlet::new(peers(&orders), proposals, workers),
         inbox: waiting,
         control,
         status,
         stopping: Arc::clone(&stopping),
-        failed: None,
-        transfers: Vec::new(),
-        snapshot_waiters: Vec::new(),
+        next_proposal: 1,
+        progress,
+        failure: StorageFailure::none(STALL_ELECTIONS * election_ticks),
+        transfers: Transfers::default(),
+        snapshot_waiters: SnapshotWaiters::default(),
         ticks: 0,
+        log_bytes,
         stop_deadline_tick: None,
     };
     let thread = std::thread::Builder::new()
         .name("raft".into())
         .spawn(move || driver.run())
-        .map_err(|source| StartError::Thread { source })?;
+        .map_err(refused)?;
     Ok(RaftHandle {
         inbox,
         control: orders,
@@ -213,29 +245,11 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
     })
 }
 
-fn first_status<L: LogStore, M: StateMachine>(member: MemberId, replica: &Replica<L, M>) -> RaftStatus {
-    let (first_index, last_index) = replica.log_range();
-    RaftStatus {
-        member,
-        term: replica.term(),
-        role: Role::Follower,
-        leader: None,
-        commit: replica.commit(),
-        applied: replica.applied(),
-        first_index,
-        last_index,
-        snapshot_index: replica.snapshot().index,
-        digest: replica.digest(),
-        log_bytes: replica.log_bytes(),
-        health: Health::Running,
-    }
-}
-
 /// The folder's marker is written last: until then the member has promised nothing, and the first start may be repeated.
 fn open<M: StateMachine>(
     config: &RaftConfig,
     machine: M,
-) -> Result<(Replica<SledLogStore, M>, SnapshotFolder), StartError> {
+) -> Result<(Opened<SledLogStore, M>, SnapshotFolder), StartError> {
     let path = &config.data_dir;
     let identity = Identity {
         member: config.member,
@@ -256,11 +270,11 @@ fn open<M: StateMachine>(
         source,
     };
     if !known {
-        Replica::bootstrap(&replica_config, &mut store, &folder, &machine, &config.initial_members).map_err(failed)?;
+        bootstrap(&replica_config, &mut store, &folder, &machine, &config.initial_members).map_err(failed)?;
         identity.mark_folder(path)?;
     }
-    let replica = Replica::open(replica_config, store, folder.clone(), machine).map_err(failed)?;
-    Ok((replica, folder))
+    let member = open_member(replica_config, store, folder.clone(), machine).map_err(failed)?;
+    Ok((member, folder))
 }
 
 fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogStore, StartError> {

@@ -1,7 +1,7 @@
-//! One member of the replicated log, without sockets, timers, threads or clocks.
+//! One member of the replicated log, without disks, sockets, timers, threads or clocks.
 //!
 //! Whoever drives it hands in ticks, messages and proposals, then calls [`Replica::process_ready`] and carries out the
-//! outputs. It writes only through the store and the snapshot folder it was given.
+//! outputs: sends, writes, applies. What was written is reported back by [`Replica::written`].
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,16 @@ use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 use tenantry_types::{MemberId, Revision};
 
-use super::codec::{ProposalId, command_entry, decode_message, is_peer_message};
+use super::Role;
+use super::applier::ApplyJob;
+use super::codec::{ProposalId, command_entry, decode_message, is_peer_message, names};
+use super::error::ReplicaError;
 use super::log_view::LogView;
-use super::snapshotting::{SnapshotJob, Snapshotting, bootstrap, open_node};
-use super::{FatalApply, InitialMembers, RestoreError, Role, StateMachine};
-use crate::storage::{IncomingSnapshot, LogPosition, LogStore, Members, SnapshotError, SnapshotFolder, StoreError};
+use super::log_writer::{Reloaded, Written};
+use super::opening::raft_node;
+use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
+use super::snapshotting::Snapshotting;
+use crate::storage::{IncomingSnapshot, LogPosition, Members, MembersAt};
 
 /// How a replica behaves. Times are in ticks.
 #[derive(Debug, Clone)]
@@ -57,178 +62,21 @@ impl ReplicaConfig {
     }
 }
 
-/// What is to be carried out by whoever drives a replica, in the order in which it is given.
-pub enum Output<M: StateMachine> {
-    /// Send this to a member. May be lost; if it certainly was, say so by `report_unreachable`.
-    Message {
-        /// To whom.
-        to: MemberId,
-        /// What.
-        bytes: Bytes,
-    },
-    /// Send a snapshot file; `report_snapshot` must follow whatever happens.
-    Snapshot(OutgoingSnapshot),
-    /// A command was applied.
-    Applied {
-        /// At which revision.
-        revision: Revision,
-        /// Whose it was.
-        proposal: Option<ProposalId>,
-        /// What the state machine said.
-        answer: M::Answer,
-    },
-    /// A read may go ahead once `index` is applied.
-    Read {
-        /// The read that asked.
-        id: ReadId,
-        /// What must be applied first.
-        index: Revision,
-    },
-    /// The member's role, its term or its leader changed.
-    Role {
-        /// The new role.
-        role: Role,
-        /// The new term.
-        term: u64,
-        /// The new leader.
-        leader: Option<MemberId>,
-    },
-    /// Write a snapshot, anywhere and at leisure, and hand the result to `snapshot_written`.
-    SnapshotDue(SnapshotJob<M>),
-}
-
-/// A snapshot file on its way to a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutgoingSnapshot {
-    /// To whom.
-    pub to: MemberId,
-    /// The message that goes with the file.
-    pub message: Bytes,
-    /// Which file.
-    pub position: LogPosition,
-}
-
-/// How sending a snapshot ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotOutcome {
-    /// The receiver has it.
-    Delivered,
-    /// It did not arrive.
-    Failed,
-}
-
-/// Names a read in the whole cluster; a second one of the same name would be ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReadId {
-    /// Drawn at random at each start of a member.
-    pub origin: u64,
-    /// Counts up within one origin.
-    pub sequence: u64,
-}
-
-/// Why commands were certainly not taken into the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeRefusal {
-    /// Another member leads, or none.
-    #[error("this member does not lead")]
-    NotLeader {
-        /// Who does.
-        leader: Option<MemberId>,
-    },
-    /// Too much waits to be committed.
-    #[error("too many bytes wait to be committed")]
-    Full,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stepped {
-    /// It was taken in.
-    Taken,
-    /// It was dropped.
-    Refused(&'static str),
-}
-
-/// Why a replica cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicaError {
-    /// The log store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A snapshot could not be written, read or installed.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// A command could not be applied.
-    #[error("cannot apply the command at revision {revision}: this version may be older than the cluster")]
-    Apply {
-        /// Where.
-        revision: Revision,
-        /// Why.
-        #[source]
-        source: FatalApply,
-    },
-    /// The state machine refused a snapshot.
-    #[error("cannot take over the state of the snapshot at {}", position.index)]
-    Restore {
-        /// Which.
-        position: LogPosition,
-        /// Why.
-        #[source]
-        source: RestoreError,
-    },
-    /// No snapshot can be read from which the log leads on.
-    #[error(
-        "no usable snapshot from index {from} on; nothing was changed. Keep the folder for examination, and let this \
-         member join again from the others with a new id and an empty folder"
-    )]
-    NoSnapshot {
-        /// The oldest index that would do.
-        from: u64,
-    },
-    /// The log holds an entry of a kind that this version does not know.
-    #[error("entry {index} is a membership change, which this version cannot apply")]
-    UnknownEntry {
-        /// Where.
-        index: u64,
-    },
-    /// The leader counts on entries that this member no longer has.
-    #[error(
-        "this member has acknowledged entries up to {acknowledged} but its log ends at {last}: its disk was lost. Remove it \
-         from the cluster and join again under a new id with an empty folder"
-    )]
-    LostLog {
-        /// What the leader counts on.
-        acknowledged: u64,
-        /// Where the log ends.
-        last: u64,
-    },
-    /// raft-rs refused.
-    #[error("raft: {0}")]
-    Raft(String),
-}
-
-impl ReplicaError {
-    /// Whether [`Replica::rebuild`] can help, perhaps later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_transient(),
-            Self::Snapshot(error) => matches!(error, SnapshotError::Io { .. }),
-            _ => false,
-        }
-    }
-}
-
 /// One member of the replicated log.
-pub struct Replica<L, M: StateMachine> {
+pub struct Replica {
     pub(super) config: ReplicaConfig,
     pub(super) node: RawNode<LogView>,
-    pub(super) store: L,
-    pub(super) snapshots: SnapshotFolder,
-    pub(super) machine: M,
-    /// The last index whose effect the machine holds; durable in the log or a snapshot.
-    pub(super) applied: u64,
-    pub(super) digest: u64,
+    /// Counts the lives of `node`: what was asked for in an earlier one is of no use to this one.
+    pub(super) generation: u64,
+    /// The last index that was handed over to be applied.
+    pub(super) handed_over: u64,
+    /// Write jobs that have not been answered.
+    pub(super) writes_under_way: usize,
+    /// The term on disk, which is the one that may be spoken in.
+    pub(super) durable_term: u64,
+    /// A snapshot that is being written in place of the log. The member is deaf meanwhile: raft-rs panics when an
+    /// election falls between a snapshot taken in and the same snapshot applied.
+    pub(super) installing: Option<LogPosition>,
     pub(super) announced: (Role, u64, Option<MemberId>),
     /// A received file that waits for raft-rs to accept its message.
     pub(super) incoming: Option<(LogPosition, IncomingSnapshot)>,
@@ -237,73 +85,59 @@ pub struct Replica<L, M: StateMachine> {
     pub(super) snapshotting: Snapshotting,
 }
 
-impl<L: LogStore, M: StateMachine> Replica<L, M> {
-    /// Writes the first snapshot of a new cluster, from `machine` in its initial state. Does nothing to a store that
-    /// holds a log already.
-    ///
-    /// # Errors
-    /// When the disk refuses, or the folder shows that this member once had a log.
-    pub fn bootstrap(
-        config: &ReplicaConfig,
-        store: &mut L,
-        snapshots: &SnapshotFolder,
-        machine: &M,
-        members: &InitialMembers,
-    ) -> Result<(), ReplicaError> {
-        bootstrap(config, store, snapshots, machine, members)
-    }
-
-    /// Restores the newest snapshot into `machine` and continues from the log.
-    ///
-    /// # Errors
-    /// When the disk cannot be read, or does not hold together.
-    pub fn open(
-        config: ReplicaConfig,
-        mut store: L,
-        snapshots: SnapshotFolder,
-        mut machine: M,
-    ) -> Result<Self, ReplicaError> {
-        let mut applied = 0;
-        let node = open_node(&config, &mut store, &snapshots, &mut machine, &mut applied)?;
-        let digest = machine.digest();
+impl Replica {
+    /// A member whose state machine is at `applied`, on a disk that holds `reloaded`.
+    pub(super) fn new(config: ReplicaConfig, reloaded: Reloaded, applied: u64) -> Result<Self, ReplicaError> {
+        let node = raft_node(&config, reloaded, applied)?;
         Ok(Self {
+            durable_term: node.raft.term,
             announced: (Role::Follower, 0, None),
+            snapshotting: Snapshotting::default(),
             config,
             node,
-            store,
-            snapshots,
-            machine,
-            applied,
-            digest,
+            generation: 1,
+            handed_over: applied,
+            writes_under_way: 0,
+            installing: None,
             incoming: None,
             in_flight: BTreeMap::new(),
-            snapshotting: Snapshotting::default(),
         })
     }
 
-    /// After a storage error: forgets what was in memory and continues from what the disk holds. The machine keeps its
-    /// state, all of which is durable.
+    /// After a failure of the disk: forgets what was in memory and continues from what the disk holds. What was handed
+    /// over to be applied is on that disk, and stays applied.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn rebuild(&mut self) -> Result<(), ReplicaError> {
-        self.store.reopen()?;
+    /// When what the disk holds does not fit what was applied.
+    pub fn rebuild(&mut self, reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
+        let snapshot = reloaded.log.snapshot;
+        let members = reloaded.log.members.clone();
+        // An installation can have reached the disk although it was reported as failed.
+        let behind = snapshot.index > self.handed_over;
+        self.handed_over = self.handed_over.max(snapshot.index);
+        self.node = raft_node(&self.config, reloaded, self.handed_over)?;
+        self.generation += 1;
+        self.writes_under_way = 0;
+        self.durable_term = self.node.raft.term;
+        self.installing = None;
         self.incoming = None;
         self.in_flight.clear();
-        self.node = open_node(
-            &self.config,
-            &mut self.store,
-            &self.snapshots,
-            &mut self.machine,
-            &mut self.applied,
-        )?;
-        self.digest = self.machine.digest();
+        self.snapshotting.discard();
+        if behind {
+            out(Output::Apply(ApplyJob::Restore { position: snapshot }));
+        }
+        out(Output::Members {
+            members,
+            proposal: None,
+        });
         Ok(())
     }
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
-        self.node.tick();
+        if self.installing.is_none() {
+            self.node.tick();
+        }
         self.snapshotting.tick();
     }
 
@@ -312,13 +146,18 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     /// # Errors
     /// `LostLog` when the leader counts on entries that are gone.
     pub fn step(&mut self, bytes: &Bytes) -> Result<Stepped, ReplicaError> {
-        let Ok(message) = decode_message(bytes) else {
-            return Ok(Stepped::Refused("not a raft message"));
-        };
-        if !is_peer_message(&message) {
-            return Ok(Stepped::Refused("not a message between members"));
+        match PeerMessage::decode(bytes) {
+            Ok(message) => self.step_message(message),
+            Err(reason) => Ok(Stepped::Refused(reason)),
         }
-        self.take(message)
+    }
+
+    /// As [`step`](Self::step), with a message that was decoded before.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub(super) fn step_message(&mut self, message: PeerMessage) -> Result<Stepped, ReplicaError> {
+        self.take(message.0)
     }
 
     /// Takes in a snapshot message together with its verified file. `process_ready` must follow.
@@ -326,13 +165,19 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn step_snapshot(&mut self, message: &Bytes, file: IncomingSnapshot) -> Result<Stepped, ReplicaError> {
-        match decode_message(message) {
-            Ok(message) if message.get_msg_type() == MessageType::MsgSnapshot => {
-                self.incoming = Some((snapshot_position(&message), file));
-                self.take(message)
-            }
-            _ => Ok(Stepped::Refused("not a snapshot message")),
+        let message = match decode_message(message) {
+            Ok(message) if message.get_msg_type() == MessageType::MsgSnapshot => message,
+            _ => return Ok(Stepped::Refused("not a snapshot message")),
+        };
+        let Some(header) = file.header() else {
+            return Ok(Stepped::Refused("the file was not verified"));
+        };
+        let announced = message.get_snapshot().get_metadata().get_conf_state();
+        if !names(announced, &header.members.members) {
+            return Ok(Stepped::Refused("the file names other members than its message"));
         }
+        self.incoming = Some((snapshot_position(&message), file));
+        self.take(message)
     }
 
     fn take(&mut self, message: Message) -> Result<Stepped, ReplicaError> {
@@ -341,6 +186,9 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         }
         if !self.is_member(message.from) {
             return Ok(Stepped::Refused("from outside the cluster"));
+        }
+        if self.installing.is_some() {
+            return Ok(Stepped::Refused("busy installing a snapshot"));
         }
         let last = self.node.raft.raft_log.last_index();
         let current = message.term >= self.node.raft.term;
@@ -353,6 +201,32 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
+        }
+    }
+
+    /// Takes note of what is durable now, and sends what waited for it. `process_ready` must follow.
+    pub fn written(&mut self, written: Written, out: &mut dyn FnMut(Output)) {
+        if written.generation != self.generation {
+            return;
+        }
+        self.writes_under_way = self.writes_under_way.saturating_sub(written.jobs);
+        if let Some(hard_state) = written.hard_state {
+            self.durable_term = self.durable_term.max(hard_state.term);
+        }
+        self.send(written.promises, out);
+        if let Some(number) = written.ready {
+            self.node.on_persist_ready(number);
+        }
+        if let Some(position) = written.installed {
+            self.installing = None;
+            self.handed_over = position.index;
+            self.node.advance_apply_to(position.index);
+            self.snapshotting.installed();
+            out(Output::Apply(ApplyJob::Restore { position }));
+            out(Output::Members {
+                members: self.node.store().members().clone(),
+                proposal: None,
+            });
         }
     }
 
@@ -451,10 +325,16 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         self.node.raft.term
     }
 
-    /// The last index applied.
+    /// The last index that was handed over to be applied.
     #[must_use]
-    pub fn applied(&self) -> Revision {
-        Revision(self.applied)
+    pub fn handed_over(&self) -> Revision {
+        Revision(self.handed_over)
+    }
+
+    /// Whether something is being written.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.writes_under_way > 0
     }
 
     /// The last index known to be committed.
@@ -476,28 +356,36 @@ impl<L: LogStore, M: StateMachine> Replica<L, M> {
         self.node.store().snapshot_position()
     }
 
-    /// Hash of the state at `applied`.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        self.digest
-    }
-
     /// Who takes part.
     #[must_use]
     pub fn members(&self) -> &Members {
-        &self.node.store().members().members
+        &self.members_at().members
     }
 
-    /// The state machine, to look at.
+    /// Who takes part, and since which index.
     #[must_use]
-    pub fn machine(&self) -> &M {
-        &self.machine
+    pub fn members_at(&self) -> &MembersAt {
+        self.node.store().members()
+    }
+}
+
+/// A message that a member may send to another.
+pub(super) struct PeerMessage(Message);
+
+impl PeerMessage {
+    pub(super) fn decode(bytes: &Bytes) -> Result<Self, &'static str> {
+        match decode_message(bytes) {
+            Ok(message) if is_peer_message(&message) => Ok(Self(message)),
+            Ok(_) => Err("not a message between members"),
+            Err(_) => Err("not a raft message"),
+        }
     }
 
-    /// Bytes that the log store occupies on disk.
-    #[must_use]
-    pub fn log_bytes(&self) -> u64 {
-        self.store.size_on_disk_bytes()
+    /// Equal for messages of which only the newest is of use: it says all that the earlier ones did.
+    pub(super) fn superseded_by_newer(&self) -> Option<(u64, i32)> {
+        let kind = self.0.get_msg_type();
+        matches!(kind, MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse)
+            .then_some((self.0.from, kind as i32))
     }
 }
 

@@ -114,6 +114,7 @@ impl SnapshotFolder {
             announced_crc32: crc32,
             received_bytes: 0,
             crc32: crc32fast::Hasher::new(),
+            header: None,
         })
     }
 
@@ -133,8 +134,10 @@ impl SnapshotFolder {
             Ok(file)
         })();
         let file = prepared.map_err(io_error("receive a snapshot"))?;
-        let (_, reader) = self.check(file, position)?;
-        reader.verify()
+        let (header, reader) = self.check(file, position)?;
+        reader.verify()?;
+        incoming.header = Some(header);
+        Ok(())
     }
 
     /// Gives a verified file its name.
@@ -208,9 +211,17 @@ pub struct IncomingSnapshot {
     announced_crc32: u32,
     received_bytes: u64,
     crc32: crc32fast::Hasher,
+    /// Once it was verified.
+    header: Option<SnapshotHeader>,
 }
 
 impl IncomingSnapshot {
+    /// What the file says of itself; `None` until it was verified.
+    #[must_use]
+    pub fn header(&self) -> Option<&SnapshotHeader> {
+        self.header.as_ref()
+    }
+
     /// Adds the piece that begins at `offset` bytes.
     ///
     /// # Errors

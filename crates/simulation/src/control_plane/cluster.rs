@@ -22,7 +22,6 @@ use super::checker::Checker;
 use super::clients::{Clients, Patience};
 use super::member::{Life, Machine, Member};
 use super::network::Network;
-use super::outputs::Outputs;
 use super::trace::Trace;
 use super::{Breach, Plan, Report, Violation};
 
@@ -176,7 +175,7 @@ where
         self.members.values_mut().all(|member| {
             member
                 .working()
-                .is_some_and(|it| it.replica.applied() == highest && it.reads.is_empty())
+                .is_some_and(|it| it.applier.progress().applied == highest && it.reads.is_empty())
         })
     }
 
@@ -186,7 +185,7 @@ where
                 "{:?} in term {} at {} with {} reads waiting",
                 it.replica.role(),
                 it.replica.term(),
-                it.replica.applied(),
+                it.applier.progress().applied,
                 it.reads.len()
             ),
             None => "down".to_owned(),
@@ -201,9 +200,9 @@ where
             if let Some(running) = self.members.get_mut(&id).and_then(Member::working) {
                 running.replica.tick();
                 self.ask_for_reads(id);
-                self.process(id, Outputs::CarriedOut)?;
-                self.write_due_snapshot(id)?;
             }
+            self.process(id)?;
+            self.write_due_snapshot(id)?;
         }
         self.deliver_due()?;
         self.ask()?;
@@ -222,7 +221,7 @@ where
             let running = started.map_err(|error| stopped(id, &error))?;
             member.life = Life::Running(Box::new(running));
         }
-        self.look_at(id)
+        self.watch(id)
     }
 
     pub(super) fn clock(&self, id: MemberId) -> UnixMillis {

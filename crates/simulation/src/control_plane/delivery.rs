@@ -16,7 +16,6 @@ use super::Breach;
 use super::cluster::{Cluster, stopped};
 use super::member::Member;
 use super::network::{Cargo, Flight, Link, Sent};
-use super::outputs::Outputs;
 use super::trace::digest;
 
 impl<M, F> Cluster<'_, M, F>
@@ -153,7 +152,6 @@ where
             file.len(),
             digest(&file)
         ));
-        let before = running.replica.snapshot();
         let received = match receive(&running.folder, message, &file, crc32) {
             Ok(received) => received,
             // The sender's file may be damaged, too; then its crc32 is that of the damage.
@@ -174,13 +172,6 @@ where
             });
         }
         self.process_or_crash(to)?;
-        let installed = |member: &mut Member<M>| {
-            member
-                .working()
-                .is_some_and(|running| running.replica.snapshot() > before)
-        };
-        let took_over = self.members.get_mut(&to).is_some_and(installed);
-        self.report.snapshots_installed += u64::from(took_over);
         let alive = self.members.get_mut(&to).and_then(Member::working).is_some();
         let outcome = if alive {
             SnapshotOutcome::Delivered
@@ -214,35 +205,7 @@ where
         if self.faults_go_on() && self.rng.random_ratio(self.plan.crash_on_message, 1000) {
             return self.crash_at_work(id);
         }
-        self.process(id, Outputs::CarriedOut)
-    }
-
-    pub(super) fn write_due_snapshot(&mut self, id: MemberId) -> Result<(), Breach> {
-        let now = self.now;
-        let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
-            return Ok(());
-        };
-        let Some((_, job)) = running.job.take_if(|(at, _)| *at <= now) else {
-            return Ok(());
-        };
-        let fault = self.members.get(&id).and_then(|member| member.disk_fault);
-        let written = match fault {
-            None => job.run(),
-            Some(_) => {
-                self.report.snapshots_unwritten += 1;
-                Err(SnapshotError::Io {
-                    doing: "write a snapshot",
-                    source: std::io::ErrorKind::StorageFull.into(),
-                })
-            }
-        };
-        let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
-            return Ok(());
-        };
-        match running.replica.snapshot_written(written) {
-            Ok(()) => Ok(()),
-            Err(error) => self.fail(id, &error),
-        }
+        self.process(id)
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
-use ::control_plane::raft::{InitialMembers, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine};
+use ::control_plane::raft::{
+    Applier, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine,
+    bootstrap, open,
+};
 use ::control_plane::storage::{DiskFault, Identity, LogPosition, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
 use tenantry_types::{MemberId, Revision};
@@ -12,8 +15,7 @@ use tenantry_types::{MemberId, Revision};
 use super::checked_log::{CheckedLog, Expected};
 use super::clients::Reads;
 use super::recorded::{Observations, Recorded};
-
-pub(super) type SimulatedReplica<M> = Replica<CheckedLog, Recorded<M>>;
+use super::work::{WaitingApplies, WaitingWrites};
 
 /// What survives a crash.
 #[derive(Debug)]
@@ -61,9 +63,19 @@ impl Machine {
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
-        Replica::bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        let Opened {
+            replica,
+            writer,
+            applier,
+        } = open(config, store, folder.clone(), machine)?;
         Ok(Running {
-            replica: Replica::open(config, store, folder.clone(), machine)?,
+            replica,
+            writer,
+            applier,
+            writes: WaitingWrites::default(),
+            applies: WaitingApplies::default(),
+            steps_left: None,
             folder,
             readers,
             observations,
@@ -80,7 +92,13 @@ impl Machine {
 
 /// What a crash ends.
 pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
-    pub(super) replica: SimulatedReplica<M>,
+    pub(super) replica: Replica,
+    pub(super) writer: LogWriter<CheckedLog>,
+    pub(super) applier: Applier<Recorded<M>>,
+    pub(super) writes: WaitingWrites,
+    pub(super) applies: WaitingApplies,
+    /// After so many steps the power goes.
+    pub(super) steps_left: Option<u32>,
     pub(super) folder: SnapshotFolder,
     pub(super) readers: PublishedState,
     pub(super) observations: Observations,

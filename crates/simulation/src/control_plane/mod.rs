@@ -12,12 +12,13 @@ mod delivery;
 mod faults;
 mod member;
 mod network;
-mod outputs;
 mod plan;
 mod recorded;
 mod report;
 mod trace;
 mod violation;
+mod watching;
+mod work;
 
 use ::control_plane::machine::{PublishedState, ReplicatedState};
 use ::control_plane::raft::StateMachine;

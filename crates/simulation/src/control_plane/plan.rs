@@ -53,6 +53,12 @@ pub struct Plan {
     pub cut: u32,
     /// Chance that a bit of a snapshot turns over on its way.
     pub flip: u32,
+    /// Chance that a write to the disk takes more than no time.
+    pub slow_write: u32,
+    /// Chance that the state machine takes more than no time.
+    pub slow_apply: u32,
+    /// How long such a step takes at most.
+    pub max_write_ticks: u64,
     /// Chance per tick that a client has a new command.
     pub command: u32,
     /// Chance per tick that a client reads.
@@ -83,7 +89,7 @@ impl Default for Plan {
             max_delay_ticks: 6,
             partition: 12,
             crash: 5,
-            crash_on_message: 1,
+            crash_on_message: 3,
             disk_failure: 4,
             storm: 1,
             pause: 4,
@@ -93,6 +99,9 @@ impl Default for Plan {
             misdeliver: 3,
             cut: 150,
             flip: 150,
+            slow_write: 100,
+            slow_apply: 100,
+            max_write_ticks: 6,
             command: 150,
             read: 250,
             repeat: 150,
@@ -128,6 +137,8 @@ impl Plan {
             &mut plan.misdeliver,
             &mut plan.cut,
             &mut plan.flip,
+            &mut plan.slow_write,
+            &mut plan.slow_apply,
         ];
         for chance in chances {
             // In thousandths. Three times as often, as planned, seldom, or never.

@@ -50,8 +50,18 @@ counters! {
     crashes,
     /// Crashes after a write that was not synced, which was lost.
     unsynced_losses,
+    /// Crashes after a number of steps, wherever in its work the member was.
+    crashes_at_work,
     /// Crashes after a synced write, before anything that it promised was sent.
     unsent_promises,
+    /// Crashes after commands were applied, before anybody was answered.
+    unanswered_crashes,
+    /// Writes that kept a member waiting.
+    slow_writes,
+    /// Writes of several steps at once.
+    joint_writes,
+    /// Commands or snapshots that the state machine took its time for.
+    slow_applies,
     /// Crashed members that came back.
     restarts,
     /// Times that all members lost their power at once.
@@ -72,6 +82,8 @@ counters! {
     rebuilds,
     /// Terms that got a leader.
     elections,
+    /// Snapshots that a member wrote of its own state.
+    snapshots_written,
     /// Snapshots that a lagging member took over.
     snapshots_installed,
     /// Snapshots that did not arrive.

@@ -9,12 +9,41 @@ use tenantry_types::MemberId;
 
 use super::key_values::{KeyValues, set};
 use crate::raft::{
-    InitialMembers, OutgoingSnapshot, Output, ProposalId, ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError,
-    Role, SnapshotOutcome,
+    Applier, ApplyJob, InitialMembers, LogWriter, Opened, OutgoingSnapshot, Output, ProposalId, ProposeRefusal, ReadId,
+    Replica, ReplicaConfig, ReplicaError, Role, SnapshotOutcome, WriteJob, bootstrap, open,
 };
 use crate::storage::{Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
 
-pub(super) type Member = Replica<MemoryLogStore, KeyValues>;
+/// A member whose disk is as slow as a test wants it.
+pub(super) struct Member {
+    pub(super) replica: Replica,
+    writer: LogWriter<MemoryLogStore>,
+    applier: Applier<KeyValues>,
+    writes: Vec<WriteJob>,
+    pub(super) disk: DiskSpeed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DiskSpeed {
+    /// Writes are done at once.
+    Immediate,
+    /// Writes wait until the test has them done.
+    Held,
+}
+
+impl Member {
+    pub(super) fn applied(&self) -> u64 {
+        self.applier.progress().applied.get()
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.applier.progress().digest
+    }
+
+    pub(super) fn machine(&self) -> &KeyValues {
+        self.applier.machine()
+    }
+}
 
 pub(super) struct Bag {
     pub(super) members: BTreeMap<u64, Member>,
@@ -73,9 +102,20 @@ impl Bag {
         let mut store = MemoryLogStore::open(self.disks[&member].clone(), identity)?;
         let folder = self.snapshot_folder(member);
         let machine = KeyValues::default();
-        Member::bootstrap(&config, &mut store, &folder, &machine, &initial)?;
-        self.members
-            .insert(member, Member::open(config, store, folder, machine)?);
+        bootstrap(&config, &mut store, &folder, &machine, &initial)?;
+        let Opened {
+            replica,
+            writer,
+            applier,
+        } = open(config, store, folder, machine)?;
+        let running = Member {
+            replica,
+            writer,
+            applier,
+            writes: Vec::new(),
+            disk: DiskSpeed::Immediate,
+        };
+        self.members.insert(member, running);
         Ok(())
     }
 
@@ -103,40 +143,114 @@ impl Bag {
         self.start(member).unwrap();
     }
 
+    /// Lets a member do all that it can, in the order in which the threads of a real one would.
     pub(super) fn process(&mut self, member: u64) {
-        let mut outputs = Vec::new();
-        let Some(replica) = self.members.get_mut(&member) else {
-            return;
-        };
-        let outcome = replica.process_ready(&mut |output| outputs.push(output));
-        for output in outputs {
-            self.carry_out(member, output);
-        }
-        if let Err(error) = outcome {
-            self.errors.insert(member, error);
+        loop {
+            let mut outputs = Vec::new();
+            let Some(running) = self.members.get_mut(&member) else {
+                return;
+            };
+            let outcome = running.replica.process_ready(&mut |output| outputs.push(output));
+            self.carry_out_all(member, outputs);
+            if let Err(error) = outcome {
+                self.errors.insert(member, error);
+            }
+            let waits = |running: &Member| running.writes.is_empty() || running.disk == DiskSpeed::Held;
+            if self.members.get(&member).is_none_or(waits) || self.errors.contains_key(&member) {
+                return;
+            }
+            self.write(member, usize::MAX);
         }
     }
 
-    fn carry_out(&mut self, member: u64, output: Output<KeyValues>) {
+    /// Makes a disk hold its writes, or do what it held and then all others at once.
+    pub(super) fn set_disk(&mut self, member: u64, disk: DiskSpeed) {
+        let Some(running) = self.members.get_mut(&member) else {
+            return;
+        };
+        running.disk = disk;
+        if disk == DiskSpeed::Immediate && !self.errors.contains_key(&member) {
+            self.process(member);
+        }
+    }
+
+    /// Has the disk do the first `count` writes that wait for it.
+    pub(super) fn write_some(&mut self, member: u64, count: usize) {
+        self.write(member, count);
+        if !self.errors.contains_key(&member) {
+            self.process(member);
+        }
+    }
+
+    fn write(&mut self, member: u64, count: usize) {
+        let mut outputs = Vec::new();
+        let Some(running) = self.members.get_mut(&member) else {
+            return;
+        };
+        let count = count.min(running.writes.len());
+        let jobs: Vec<WriteJob> = running.writes.drain(..count).collect();
+        if jobs.is_empty() {
+            return;
+        }
+        match running.writer.write(jobs) {
+            Ok(written) => running.replica.written(written, &mut |output| outputs.push(output)),
+            Err(error) => drop(self.errors.insert(member, error)),
+        }
+        self.carry_out_all(member, outputs);
+    }
+
+    /// What a member does when its disk works again.
+    pub(super) fn rebuild(&mut self, member: u64) -> Result<(), ReplicaError> {
+        let mut outputs = Vec::new();
+        let running = self.members.get_mut(&member).unwrap();
+        running.writes.clear();
+        let reloaded = running.writer.reload()?;
+        running.replica.rebuild(reloaded, &mut |output| outputs.push(output))?;
+        self.carry_out_all(member, outputs);
+        Ok(())
+    }
+
+    fn carry_out_all(&mut self, member: u64, outputs: Vec<Output>) {
+        for output in outputs {
+            self.carry_out(member, output);
+        }
+    }
+
+    fn carry_out(&mut self, member: u64, output: Output) {
         match output {
             Output::Message { to, bytes } => self.messages.push_back((member, to.get(), bytes)),
             Output::Snapshot(snapshot) => self.send_snapshot(member, &snapshot),
-            Output::Applied { proposal, answer, .. } => {
-                let proposal = proposal.unwrap();
-                if proposal.origin == member {
-                    self.answers.insert((member, proposal.sequence), answer);
-                }
-            }
+            Output::Write(job) => self.members.get_mut(&member).unwrap().writes.push(job),
+            Output::Apply(job) => self.apply(member, job),
             Output::Read { id, index } => self.reads.push((member, id.sequence, index.get())),
-            Output::Role { .. } => {}
-            Output::SnapshotDue(job) => {
-                let written = job.run();
-                let replica = self.members.get_mut(&member).unwrap();
-                if let Err(error) = replica.snapshot_written(written) {
-                    self.errors.insert(member, error);
-                }
+            Output::Role { .. } | Output::Members { .. } => {}
+        }
+    }
+
+    fn apply(&mut self, member: u64, job: ApplyJob) {
+        let mut answers = Vec::new();
+        let running = self.members.get_mut(&member).unwrap();
+        let outcome = running.applier.run(job, &mut |applied| answers.push(applied));
+        for applied in answers {
+            let proposal = applied.proposal.unwrap();
+            if proposal.origin == member {
+                self.answers.insert((member, proposal.sequence), applied.answer);
             }
         }
+        let mut outputs = Vec::new();
+        let outcome = outcome.and_then(|job| match job {
+            None => Ok(()),
+            Some(job) => {
+                let written = job.run();
+                running
+                    .replica
+                    .snapshot_written(written, &mut |output| outputs.push(output))
+            }
+        });
+        if let Err(error) = outcome {
+            self.errors.insert(member, error);
+        }
+        self.carry_out_all(member, outputs);
     }
 
     fn send_snapshot(&mut self, from: u64, snapshot: &OutgoingSnapshot) {
@@ -154,7 +268,7 @@ impl Bag {
             folder.verify(&mut incoming, snapshot.position).unwrap();
             self.process(to);
             let receiver = self.members.get_mut(&to).unwrap();
-            receiver.step_snapshot(&snapshot.message, incoming).unwrap();
+            receiver.replica.step_snapshot(&snapshot.message, incoming).unwrap();
             self.process(to);
         }
         let outcome = if lost {
@@ -163,7 +277,7 @@ impl Bag {
             SnapshotOutcome::Delivered
         };
         if let Some(sender) = self.members.get_mut(&from) {
-            sender.report_snapshot(snapshot.to, outcome);
+            sender.replica.report_snapshot(snapshot.to, outcome);
         }
     }
 
@@ -178,10 +292,10 @@ impl Bag {
         if self.is_cut(from, to) || self.errors.contains_key(&to) {
             return;
         }
-        let Some(replica) = self.members.get_mut(&to) else {
+        let Some(running) = self.members.get_mut(&to) else {
             return;
         };
-        if let Err(error) = replica.step(&bytes) {
+        if let Err(error) = running.replica.step(&bytes) {
             self.errors.insert(to, error);
             return;
         }
@@ -208,14 +322,14 @@ impl Bag {
         for _ in 0..count {
             let well: Vec<u64> = self.members.keys().copied().collect();
             for member in well.into_iter().filter(|member| !self.errors.contains_key(member)) {
-                self.members.get_mut(&member).unwrap().tick();
+                self.members.get_mut(&member).unwrap().replica.tick();
             }
             self.settle();
         }
     }
 
     pub(super) fn leaders(&self) -> Vec<u64> {
-        let leads = |(member, replica): (&u64, &Member)| (replica.role() == Role::Leader).then_some(*member);
+        let leads = |(member, running): (&u64, &Member)| (running.replica.role() == Role::Leader).then_some(*member);
         self.members.iter().filter_map(leads).collect()
     }
 
@@ -241,12 +355,12 @@ impl Bag {
             origin: member,
             sequence: self.sequence,
         };
-        let replica = self.members.get_mut(&member).unwrap();
+        let replica = &mut self.members.get_mut(&member).unwrap().replica;
         replica.propose(vec![(proposal, set(key, value))])?;
         Ok(self.sequence)
     }
 
-    pub(super) fn write(&mut self, member: u64, values: impl IntoIterator<Item = u64>) {
+    pub(super) fn write_values(&mut self, member: u64, values: impl IntoIterator<Item = u64>) {
         for value in values {
             self.propose(member, &format!("k{}", value % 7), &value.to_string())
                 .unwrap();
@@ -261,7 +375,7 @@ impl Bag {
             origin: member,
             sequence,
         };
-        self.members.get_mut(&member).unwrap().read_index(id);
+        self.members.get_mut(&member).unwrap().replica.read_index(id);
         sequence
     }
 
@@ -270,7 +384,7 @@ impl Bag {
         self.tick(8);
         let states: Vec<_> = self.members.values().map(|m| (m.applied(), m.digest())).collect();
         assert_eq!(states.len(), 3);
-        assert!(states[0].0.get() > 1);
+        assert!(states[0].0 > 1);
         assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
         assert!(self.errors.is_empty(), "{:?}", self.errors);
     }

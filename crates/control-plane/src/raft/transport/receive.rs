@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Link, MAX_FRAME_BYTES, PIECE_BYTES, RaftTransport};
+use crate::raft::announced_snapshot;
 use crate::raft::handle::{Control, ControlSender};
-use crate::raft::replica::announced_snapshot;
 use crate::storage::{IncomingSnapshot, LogPosition, SnapshotError, SnapshotFolder};
 
 /// Hands what arrives to the raft thread.

@@ -101,7 +101,7 @@ where
         let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
             return;
         };
-        let ready = running.reads.take_ready(running.replica.applied().get());
+        let ready = running.reads.take_ready(running.applier.progress().applied.get());
         if ready.is_empty() {
             return;
         }

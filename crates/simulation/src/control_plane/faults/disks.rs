@@ -52,8 +52,12 @@ where
             return Ok(());
         }
         running.job = None;
-        running.replica.discard_snapshot();
-        let rebuilt = running.replica.rebuild();
+        running.writes.clear();
+        let mut outputs = Vec::new();
+        let rebuilt = running
+            .writer
+            .reload()
+            .and_then(|reloaded| running.replica.rebuild(reloaded, &mut |output| outputs.push(output)));
         running.disk = Disk::Works;
         if let Some(what) = member.machine.expected.take_difference() {
             return Err(Breach::DiskDiffers { member: id, what });
@@ -64,7 +68,7 @@ where
             "{} member {id} goes on from what its disk holds",
             self.now
         ));
-        self.look_at(id)
+        self.carry_out_all(id, outputs)
     }
 
     /// A bit turns over in the newest snapshot of a member while it is down, or a minute before it goes down. Only where

@@ -78,6 +78,7 @@ where
             cut: 0,
             flip: 0,
             max_delay_ticks: 1,
+            max_write_ticks: 1,
             ..self.plan.clone()
         };
         self.mend(|_| true)
@@ -85,10 +86,14 @@ where
 
     /// Repairs the disks, wakes and starts the members whose time has come.
     fn mend(&mut self, over: impl Fn(u64) -> bool) -> Result<(), Breach> {
+        let faults_go_on = self.faults_go_on();
         for id in self.ids() {
             let Some(member) = self.members.get_mut(&id) else {
                 continue;
             };
+            if !faults_go_on && let Some(running) = member.running() {
+                running.steps_left = None;
+            }
             let woken = member
                 .running()
                 .and_then(|running| running.paused_until.take_if(|until| over(*until)));

@@ -10,7 +10,6 @@ use tenantry_types::MemberId;
 use super::super::Breach;
 use super::super::cluster::Cluster;
 use super::super::member::{Life, Member};
-use super::super::outputs::Outputs;
 
 impl<M, F> Cluster<'_, M, F>
 where
@@ -18,7 +17,7 @@ where
     F: FnMut(MemberId) -> (M, PublishedState),
 {
     /// A member loses its power between two steps, and has it back after a while.
-    pub(super) fn power_off(&mut self, id: MemberId) {
+    pub(in super::super) fn power_off(&mut self, id: MemberId) {
         let until = self.now + self.rng.random_range(1..80);
         let runs = self.members.get_mut(&id).and_then(Member::running).is_some();
         self.report.crashes += u64::from(runs);
@@ -60,23 +59,25 @@ where
         }
     }
 
-    /// The power goes while a member works on a message: before its write is synced, or just after.
+    /// The power goes while a member works on something: in the middle of its next write, or after a few steps.
     pub(in super::super) fn crash_at_work(&mut self, id: MemberId) -> Result<(), Breach> {
-        if self.rng.random_bool(0.5) {
-            self.process(id, Outputs::Lost)?;
-            self.report.unsent_promises += 1;
-        } else {
-            let now = self.now;
-            if let Some(member) = self.members.get_mut(&id) {
-                member.machine.disk.set_fault(DiskFault::SyncFails);
-                member.disk_fault = Some((DiskFault::SyncFails, now));
+        if self.rng.random_bool(0.7) {
+            let steps = self.rng.random_range(0..8);
+            if let Some(running) = self.members.get_mut(&id).and_then(Member::running) {
+                running.steps_left = Some(steps);
             }
-            let failures = self.report.disk_failures;
-            // What a member sends before its write is synced does get out.
-            self.process(id, Outputs::CarriedOut)?;
-            self.report.unsynced_losses += self.report.disk_failures - failures;
-            self.report.disk_failures = failures;
+            return self.process(id);
         }
+        let now = self.now;
+        if let Some(member) = self.members.get_mut(&id) {
+            member.machine.disk.set_fault(DiskFault::SyncFails);
+            member.disk_fault = Some((DiskFault::SyncFails, now));
+        }
+        let failures = self.report.disk_failures;
+        // What a member sends before its write is synced does get out.
+        self.process(id)?;
+        self.report.unsynced_losses += self.report.disk_failures - failures;
+        self.report.disk_failures = failures;
         let until = self.now + self.rng.random_range(1..80);
         self.crash(id, until);
         Ok(())
