@@ -47,6 +47,34 @@ mutants! {
     ReadNotAskedAgain,
     /// A read is answered before its index is applied.
     ReadBeforeApplied,
+    /// Whoever waits for an index is woken by the entry itself, not by a snapshot or batch that covers it.
+    WaiterForgotten,
+    /// Reads trust a leader's lease.
+    LeaseBasedReads,
+    /// A message for another member is taken in.
+    ForeignMessageTaken,
+    /// A member does not notice that it has lost its log.
+    LostLogIgnored,
+    /// The leader is not told that a snapshot did not arrive.
+    FailedSnapshotNotReported,
+    /// A snapshot carries the current term instead of that of its last entry.
+    SnapshotTermWrong,
+    /// The log is compacted to its end, beyond the snapshot.
+    CompactsBeyondSnapshot,
+    /// Votes and acknowledgements leave before what they promise is flushed.
+    PromisedBeforeFlush,
+    /// A leader counts itself towards a majority before its own flush.
+    CountedBeforeFlush,
+    /// A received snapshot is named in the log before its file is in place.
+    InstallMarkerFirst,
+    /// After a failure the state of an installed snapshot is not taken over.
+    RestoreForgotten,
+    /// Messages are taken in while a snapshot is being installed.
+    StepsWhileInstalling,
+    /// After a failure of the disk the node in memory goes on.
+    NodeResumed,
+    /// A snapshot that cannot be written stops the member.
+    UnwrittenSnapshotIsFatal,
 }
 
 #[cfg(feature = "mutants")]

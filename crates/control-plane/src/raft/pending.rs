@@ -92,6 +92,9 @@ impl<W> PendingReads<W> {
 
     /// Those who may read now that `applied` is applied.
     pub fn take_ready(&mut self, applied: u64) -> Vec<W> {
+        if mutated(Mutant::WaiterForgotten) {
+            return self.answered.remove(&applied).unwrap_or_default();
+        }
         let ahead = if mutated(Mutant::ReadBeforeApplied) { 1_000 } else { 1 };
         let later = self.answered.split_off(&applied.saturating_add(ahead));
         std::mem::replace(&mut self.answered, later)

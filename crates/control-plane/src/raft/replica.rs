@@ -19,6 +19,7 @@ use super::log_writer::{Reloaded, Written};
 use super::opening::raft_node;
 use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
 use super::snapshotting::Snapshotting;
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{IncomingSnapshot, LogPosition, Members, MembersAt};
 
 /// How a replica behaves. Times are in ticks.
@@ -110,6 +111,9 @@ impl Replica {
     /// # Errors
     /// When what the disk holds does not fit what was applied.
     pub fn rebuild(&mut self, reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
+        if mutated(Mutant::NodeResumed) {
+            return Ok(());
+        }
         let snapshot = reloaded.log.snapshot;
         let members = reloaded.log.members.clone();
         // An installation can have reached the disk although it was reported as failed.
@@ -123,7 +127,7 @@ impl Replica {
         self.incoming = None;
         self.in_flight.clear();
         self.snapshotting.discard();
-        if behind {
+        if behind && !mutated(Mutant::RestoreForgotten) {
             out(Output::Apply(ApplyJob::Restore { position: snapshot }));
         }
         out(Output::Members {
@@ -181,17 +185,17 @@ impl Replica {
     }
 
     fn take(&mut self, message: Message) -> Result<Stepped, ReplicaError> {
-        if message.to != self.config.member.get() {
+        if message.to != self.config.member.get() && !mutated(Mutant::ForeignMessageTaken) {
             return Ok(Stepped::Refused("meant for another member"));
         }
         if !self.is_member(message.from) {
             return Ok(Stepped::Refused("from outside the cluster"));
         }
-        if self.installing.is_some() {
+        if self.installing.is_some() && !mutated(Mutant::StepsWhileInstalling) {
             return Ok(Stepped::Refused("busy installing a snapshot"));
         }
         let last = self.node.raft.raft_log.last_index();
-        let current = message.term >= self.node.raft.term;
+        let current = message.term >= self.node.raft.term && !mutated(Mutant::LostLogIgnored);
         if current && message.get_msg_type() == MessageType::MsgHeartbeat && message.commit > last {
             return Err(ReplicaError::LostLog {
                 acknowledged: message.commit,
@@ -277,6 +281,9 @@ impl Replica {
     /// Says how sending a snapshot to `to` ended.
     pub fn report_snapshot(&mut self, to: MemberId, outcome: SnapshotOutcome) {
         self.in_flight.remove(&to);
+        if outcome == SnapshotOutcome::Failed && mutated(Mutant::FailedSnapshotNotReported) {
+            return;
+        }
         let status = match outcome {
             SnapshotOutcome::Delivered => SnapshotStatus::Finish,
             SnapshotOutcome::Failed => SnapshotStatus::Failure,

@@ -23,7 +23,7 @@ use super::clients::{Clients, Patience};
 use super::member::{Life, Machine, Member};
 use super::network::Network;
 use super::trace::Trace;
-use super::{Breach, Plan, Report, Violation};
+use super::{Breach, Plan, Report, Violation, Wipe};
 
 const TICK_MS: u64 = 100;
 
@@ -147,6 +147,9 @@ where
             self.pass_tick()?;
         }
         self.recover()?;
+        if self.plan.wipe == Wipe::AtTheEnd {
+            self.return_with_an_empty_disk()?;
+        }
         self.clients.history.check()
     }
 
@@ -194,7 +197,7 @@ where
         format!("committed {}; {}", self.checker.highest(), states.join(", "))
     }
 
-    fn pass_tick(&mut self) -> Result<(), Breach> {
+    pub(super) fn pass_tick(&mut self) -> Result<(), Breach> {
         self.now += 1;
         for id in self.ids() {
             if let Some(running) = self.members.get_mut(&id).and_then(Member::working) {

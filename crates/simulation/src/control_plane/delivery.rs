@@ -136,7 +136,7 @@ where
                 });
             }
         }
-        self.process_or_crash(at)
+        self.process_or_crash(at, self.plan.crash_on_message)
     }
 
     fn deliver_snapshot(&mut self, link: Link, message: &Bytes, file: &Bytes, crc32: u32) -> Result<(), Breach> {
@@ -171,7 +171,7 @@ where
                 reason: "it took a damaged snapshot for a good one".to_owned(),
             });
         }
-        self.process_or_crash(to)?;
+        self.process_or_crash(to, self.plan.crash_on_snapshot)?;
         let alive = self.members.get_mut(&to).and_then(Member::working).is_some();
         let outcome = if alive {
             SnapshotOutcome::Delivered
@@ -201,8 +201,9 @@ where
         (file.clone(), false)
     }
 
-    fn process_or_crash(&mut self, id: MemberId) -> Result<(), Breach> {
-        if self.faults_go_on() && self.rng.random_ratio(self.plan.crash_on_message, 1000) {
+    /// Lets a member work on what it was given; `chance` in a thousand that it crashes over it.
+    fn process_or_crash(&mut self, id: MemberId, chance: u32) -> Result<(), Breach> {
+        if self.faults_go_on() && self.rng.random_ratio(chance, 1000) {
             return self.crash_at_work(id);
         }
         self.process(id)

@@ -25,7 +25,7 @@ use ::control_plane::raft::StateMachine;
 use tenantry_state::Outcome;
 use tenantry_types::MemberId;
 
-pub use plan::{Plan, Weather};
+pub use plan::{Plan, Weather, Wipe};
 pub use report::Report;
 pub use violation::{Breach, Violation};
 

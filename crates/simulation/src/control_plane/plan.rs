@@ -12,6 +12,15 @@ pub enum Weather {
     Steady,
 }
 
+/// Whether a member's disk is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wipe {
+    /// No.
+    Never,
+    /// That of a follower, once all have recovered from everything else.
+    AtTheEnd,
+}
+
 /// The shape of a run. Times are in ticks, chances in thousandths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -35,6 +44,8 @@ pub struct Plan {
     pub crash: u32,
     /// Chance per message that its receiver crashes while working on it.
     pub crash_on_message: u32,
+    /// Chance per snapshot that its receiver crashes while working on it.
+    pub crash_on_snapshot: u32,
     /// Chance per tick that a member's disk fails for a while.
     pub disk_failure: u32,
     /// Chance per tick that all members lose their power at once.
@@ -69,6 +80,8 @@ pub struct Plan {
     pub snapshot_every: u64,
     /// Entries that the log keeps behind a snapshot.
     pub log_keep: u64,
+    /// Whether a disk is lost.
+    pub wipe: Wipe,
     /// Whether each seed has a climate of its own.
     pub weather: Weather,
     /// More deliveries within one tick are taken for talk without end.
@@ -90,6 +103,7 @@ impl Default for Plan {
             partition: 12,
             crash: 5,
             crash_on_message: 3,
+            crash_on_snapshot: 150,
             disk_failure: 4,
             storm: 1,
             pause: 4,
@@ -107,6 +121,7 @@ impl Default for Plan {
             repeat: 150,
             snapshot_every: 20,
             log_keep: 5,
+            wipe: Wipe::AtTheEnd,
             weather: Weather::Drawn,
             max_deliveries: 20_000,
             trace_lines: 60,
@@ -128,6 +143,7 @@ impl Plan {
             &mut plan.partition,
             &mut plan.crash,
             &mut plan.crash_on_message,
+            &mut plan.crash_on_snapshot,
             &mut plan.disk_failure,
             &mut plan.storm,
             &mut plan.pause,

@@ -82,6 +82,8 @@ counters! {
     rebuilds,
     /// Terms that got a leader.
     elections,
+    /// Members that came back under their old ids with empty disks.
+    wiped_members,
     /// Snapshots that a member wrote of its own state.
     snapshots_written,
     /// Snapshots that a lagging member took over.

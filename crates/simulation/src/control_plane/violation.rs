@@ -138,6 +138,12 @@ pub enum Breach {
         /// Whose it was.
         meant_for: MemberId,
     },
+    /// A member whose disk was lost takes no part under its old id.
+    #[error("member {member}, whose disk was lost, goes on under its old id")]
+    WipedMemberServes {
+        /// Who.
+        member: MemberId,
+    },
     /// Nothing panics.
     #[error("panicked: {reason}")]
     Panicked {
@@ -190,6 +196,7 @@ impl Breach {
             Self::NotDurable { .. } => "NotDurable",
             Self::DiskDiffers { .. } => "DiskDiffers",
             Self::ForeignMessage { .. } => "ForeignMessage",
+            Self::WipedMemberServes { .. } => "WipedMemberServes",
             Self::Panicked { .. } => "Panicked",
             Self::MemberStopped { .. } => "MemberStopped",
             Self::EndlessTalk => "EndlessTalk",

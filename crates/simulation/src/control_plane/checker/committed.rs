@@ -53,6 +53,11 @@ impl Committed {
         self.created.iter().filter(|created| **created <= revision).count()
     }
 
+    /// A member begins again from nothing.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.positions.remove(&member);
+    }
+
     pub(super) fn observe(
         &mut self,
         member: MemberId,

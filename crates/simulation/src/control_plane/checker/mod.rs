@@ -55,6 +55,11 @@ impl Checker {
         self.committed.observe(member, observation, report)
     }
 
+    /// A member begins again from nothing.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.committed.forget(member);
+    }
+
     /// Notes that a client was told `outcome`.
     pub(super) fn acknowledge(
         &mut self,

@@ -3,6 +3,7 @@
 mod disks;
 mod partitions;
 mod power;
+mod wipe;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::StateMachine;

@@ -1,0 +1,60 @@
+//! The last fault of a run: a member comes back under its old id with an empty disk.
+
+use ::control_plane::machine::PublishedState;
+use ::control_plane::raft::StateMachine;
+use ::control_plane::storage::MemoryDisk;
+use rand::Rng as _;
+use tenantry_state::Outcome;
+use tenantry_types::MemberId;
+
+use super::super::Breach;
+use super::super::checked_log::Expected;
+use super::super::cluster::{Cluster, impossible};
+use super::super::member::Member;
+
+/// Heartbeats reach every follower sooner.
+const NOTICED_WITHIN_TICKS: u64 = 40;
+
+impl<M, F> Cluster<'_, M, F>
+where
+    M: StateMachine<Answer = Outcome>,
+    F: FnMut(MemberId) -> (M, PublishedState),
+{
+    /// Someone replaces the disk of a follower and starts it as if nothing had happened. It counts as having
+    /// acknowledged what it no longer has, so it must stop as soon as it hears of that.
+    pub(in super::super) fn return_with_an_empty_disk(&mut self) -> Result<(), Breach> {
+        let follows = |(id, member): (&MemberId, &mut Member<M>)| {
+            member.working().is_some_and(|running| !running.leads()).then_some(*id)
+        };
+        let followers: Vec<MemberId> = self.members.iter_mut().filter_map(follows).collect();
+        if followers.is_empty() {
+            return Ok(());
+        }
+        let Some(id) = followers.get(self.rng.random_range(0..followers.len())).copied() else {
+            return Ok(());
+        };
+        self.crash(id, self.now);
+        self.trace
+            .note(format_args!("{} member {id} gets an empty disk", self.now));
+        if let Some(member) = self.members.get_mut(&id) {
+            member.machine.disk = MemoryDisk::default();
+            member.machine.expected = Expected::default();
+            std::fs::remove_dir_all(&member.machine.snapshots).map_err(|error| impossible("empty a disk", &error))?;
+        }
+        self.checker.forget(id);
+        self.report.wiped_members += 1;
+        self.start(id)?;
+        for _ in 0..NOTICED_WITHIN_TICKS {
+            match self.pass_tick() {
+                Ok(()) => {}
+                Err(Breach::MemberStopped { member, reason })
+                    if member == id && reason.contains("its disk was lost") =>
+                {
+                    return Ok(());
+                }
+                Err(breach) => return Err(breach),
+            }
+        }
+        Err(Breach::WipedMemberServes { member: id })
+    }
+}
