@@ -165,6 +165,7 @@ impl Plan {
                 _ => (*chance * 3).min(600),
             };
         }
+        plan.command = plan.command * rng.random_range(2..=6) / 3;
         // Whoever lags needs a snapshot soon, or can catch up from a long log.
         plan.snapshot_every = plan.snapshot_every * rng.random_range(1..=6) / 3;
         plan.log_keep = plan.log_keep * rng.random_range(0..=6) / 3;

@@ -10,7 +10,7 @@ use tenantry_types::{
 
 use super::history::{Key, Operation, Version};
 
-const NAMES: u64 = 12;
+const NAMES: u64 = 8;
 const NODES: u64 = 4;
 
 /// What clients know of a tenant from an answer.

@@ -19,6 +19,9 @@ use super::{Breach, Plan};
 /// A wall clock is never further off: answers are kept for a day, by the clocks of leaders.
 const MAX_CLOCK_AHEAD_MS: u64 = 6 * 60 * 60 * 1000;
 
+/// Clients that read from a member right after it was stopped for a while.
+const READS_AFTER_PAUSE: u32 = 3;
+
 impl<M, F> Cluster<'_, M, F>
 where
     M: StateMachine<Answer = Outcome>,
@@ -100,7 +103,14 @@ where
                 .and_then(|running| running.paused_until.take_if(|until| over(*until)));
             if woken.is_some() {
                 self.trace.note(format_args!("{} member {id} goes on", self.now));
+                // Whoever has just learnt of something elsewhere may ask a member that does not know how late it is.
+                for _ in 0..READS_AFTER_PAUSE {
+                    self.read_through(id)?;
+                }
             }
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
             if member.disk_fault.take_if(|(_, until)| over(*until)).is_some() {
                 member.machine.disk.set_fault(DiskFault::None);
                 self.recover_from_disk(id)?;

@@ -18,10 +18,19 @@ where
 {
     /// A member loses its power between two steps, and has it back after a while.
     pub(in super::super) fn power_off(&mut self, id: MemberId) {
-        let until = self.now + self.rng.random_range(1..80);
+        let until = self.now + self.outage();
         let runs = self.members.get_mut(&id).and_then(Member::running).is_some();
         self.report.crashes += u64::from(runs);
         self.crash(id, until);
+    }
+
+    /// How long a member is down: now and then so long that it needs a snapshot afterwards.
+    fn outage(&mut self) -> u64 {
+        if self.rng.random_bool(0.2) {
+            self.rng.random_range(100..300)
+        } else {
+            self.rng.random_range(1..80)
+        }
     }
 
     /// The power goes everywhere at once, and all members come back at almost the same time.
@@ -78,7 +87,7 @@ where
         self.process(id)?;
         self.report.unsynced_losses += self.report.disk_failures - failures;
         self.report.disk_failures = failures;
-        let until = self.now + self.rng.random_range(1..80);
+        let until = self.now + self.outage();
         self.crash(id, until);
         Ok(())
     }

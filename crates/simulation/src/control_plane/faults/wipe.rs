@@ -12,6 +12,9 @@ use super::super::checked_log::Expected;
 use super::super::cluster::{Cluster, impossible};
 use super::super::member::Member;
 
+/// Until then a leader has learnt how far each follower is. A member that is wiped before that comes back unnoticed as
+/// far as the replica is concerned: only the transport could tell.
+const SETTLED_WITHIN_TICKS: u64 = 20;
 /// Heartbeats reach every follower sooner.
 const NOTICED_WITHIN_TICKS: u64 = 40;
 
@@ -23,6 +26,9 @@ where
     /// Someone replaces the disk of a follower and starts it as if nothing had happened. It counts as having
     /// acknowledged what it no longer has, so it must stop as soon as it hears of that.
     pub(in super::super) fn return_with_an_empty_disk(&mut self) -> Result<(), Breach> {
+        for _ in 0..SETTLED_WITHIN_TICKS {
+            self.pass_tick()?;
+        }
         let follows = |(id, member): (&MemberId, &mut Member<M>)| {
             member.working().is_some_and(|running| !running.leads()).then_some(*id)
         };
