@@ -21,6 +21,7 @@ mod outlet;
 mod output;
 mod pending;
 mod proposals;
+mod read_questions;
 mod ready;
 mod replica;
 mod snapshotting;

@@ -220,12 +220,8 @@ impl Replica {
     }
 
     fn own_read(&self, context: &[u8]) -> Option<ReadId> {
-        let (member, rest) = context.split_first_chunk()?;
-        let (origin, sequence) = rest.split_first_chunk()?;
-        (u64::from_be_bytes(*member) == self.config.member.get()).then_some(ReadId {
-            origin: u64::from_be_bytes(*origin),
-            sequence: u64::from_be_bytes(sequence.try_into().ok()?),
-        })
+        let (member, id) = ReadId::from_context(context)?;
+        (member == self.config.member.get()).then_some(id)
     }
 
     fn announce_role(&mut self, out: &mut dyn FnMut(Output)) {

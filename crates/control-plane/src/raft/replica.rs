@@ -18,6 +18,7 @@ use super::log_view::LogView;
 use super::log_writer::{Reloaded, Written};
 use super::opening::raft_node;
 use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
+use super::read_questions::ReadQuestions;
 use super::snapshotting::Snapshotting;
 use crate::mutants::{Mutant, mutated};
 use crate::storage::{IncomingSnapshot, LogPosition, Members, MembersAt};
@@ -84,6 +85,7 @@ pub struct Replica {
     /// Snapshots being sent: the log behind them must stay.
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
+    pub(super) read_questions: ReadQuestions,
 }
 
 impl Replica {
@@ -94,6 +96,7 @@ impl Replica {
             durable_term: node.raft.term,
             announced: (Role::Follower, 0, None),
             snapshotting: Snapshotting::default(),
+            read_questions: ReadQuestions::default(),
             config,
             node,
             generation: 1,
@@ -202,10 +205,22 @@ impl Replica {
                 last,
             });
         }
+        if message.get_msg_type() == MessageType::MsgReadIndex && !self.asks_something_new(&message) {
+            return Ok(Stepped::Refused("a question that was asked before"));
+        }
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
         }
+    }
+
+    fn asks_something_new(&mut self, message: &Message) -> bool {
+        let context = message.entries.first().map(|entry| &*entry.data);
+        let Some((member, question)) = context.and_then(ReadId::from_context) else {
+            return false;
+        };
+        let term = self.node.raft.term;
+        self.read_questions.is_new(term, member, question)
     }
 
     /// Takes note of what is durable now, and sends what waited for it. `process_ready` must follow.
@@ -267,10 +282,7 @@ impl Replica {
     /// Asks from which index on a read sees everything acknowledged before. May be dropped silently: ask again, under
     /// a new id.
     pub fn read_index(&mut self, id: ReadId) {
-        let mut context = self.config.member.get().to_be_bytes().to_vec();
-        context.extend_from_slice(&id.origin.to_be_bytes());
-        context.extend_from_slice(&id.sequence.to_be_bytes());
-        self.node.read_index(context);
+        self.node.read_index(id.to_context(self.config.member.get()));
     }
 
     /// Says that a message to `to` was certainly lost.

@@ -6,7 +6,7 @@ use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{
     OutgoingSnapshot, ReplicaError, SnapshotOutcome, StateMachine, Stepped, announced_snapshot, describe_message,
 };
-use ::control_plane::storage::{IncomingSnapshot, SnapshotError, SnapshotFolder, measure};
+use ::control_plane::storage::{DiskFault, IncomingSnapshot, SnapshotError, SnapshotFolder, measure};
 use bytes::Bytes;
 use rand::Rng as _;
 use tenantry_state::Outcome;
@@ -171,6 +171,7 @@ where
                 reason: "it took a damaged snapshot for a good one".to_owned(),
             });
         }
+        self.trouble_installation(to);
         self.process_or_crash(to, self.plan.crash_on_snapshot)?;
         let alive = self.members.get_mut(&to).and_then(Member::working).is_some();
         let outcome = if alive {
@@ -180,6 +181,23 @@ where
         };
         self.report_snapshot(from, to, outcome);
         Ok(())
+    }
+
+    /// The disk takes long over a snapshot that has just arrived, or reports that it could not be synced.
+    fn trouble_installation(&mut self, id: MemberId) {
+        if !self.faults_go_on() {
+            return;
+        }
+        let slow = self.rng.random_ratio(self.plan.slow_installation, 1000);
+        let takes = if slow { self.rng.random_range(1..40) } else { 0 };
+        if let Some(running) = self.members.get_mut(&id).and_then(Member::working) {
+            running.next_write_takes = takes;
+            self.report.slow_installations += u64::from(slow);
+        }
+        if self.rng.random_ratio(self.plan.failing_installation, 1000) {
+            self.report.failing_installations += 1;
+            self.break_disk(id, DiskFault::SyncFails);
+        }
     }
 
     /// What of a file arrives, and whether that differs from what was sent.

@@ -75,6 +75,7 @@ impl Machine {
             applier,
             writes: WaitingWrites::default(),
             applies: WaitingApplies::default(),
+            next_write_takes: 0,
             steps_left: None,
             folder,
             readers,
@@ -97,6 +98,8 @@ pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
     pub(super) applier: Applier<Recorded<M>>,
     pub(super) writes: WaitingWrites,
     pub(super) applies: WaitingApplies,
+    /// How many ticks the next write takes at least.
+    pub(super) next_write_takes: u64,
     /// After so many steps the power goes.
     pub(super) steps_left: Option<u32>,
     pub(super) folder: SnapshotFolder,

@@ -68,6 +68,10 @@ pub struct Plan {
     pub slow_write: u32,
     /// Chance that the state machine takes more than no time.
     pub slow_apply: u32,
+    /// Chance that a received snapshot takes long to be installed.
+    pub slow_installation: u32,
+    /// Chance that the disk fails over a received snapshot.
+    pub failing_installation: u32,
     /// How long such a step takes at most.
     pub max_write_ticks: u64,
     /// Chance per tick that a client has a new command.
@@ -115,6 +119,8 @@ impl Default for Plan {
             flip: 150,
             slow_write: 100,
             slow_apply: 100,
+            slow_installation: 300,
+            failing_installation: 150,
             max_write_ticks: 6,
             command: 150,
             read: 250,
@@ -155,6 +161,8 @@ impl Plan {
             &mut plan.flip,
             &mut plan.slow_write,
             &mut plan.slow_apply,
+            &mut plan.slow_installation,
+            &mut plan.failing_installation,
         ];
         for chance in chances {
             // In thousandths. Three times as often, as planned, seldom, or never.

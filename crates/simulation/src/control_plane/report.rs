@@ -60,6 +60,10 @@ counters! {
     slow_writes,
     /// Writes of several steps at once.
     joint_writes,
+    /// Received snapshots that took long to be installed.
+    slow_installations,
+    /// Received snapshots over which the disk failed.
+    failing_installations,
     /// Commands or snapshots that the state machine took its time for.
     slow_applies,
     /// Crashed members that came back.

@@ -141,9 +141,10 @@ where
             Output::Message { to, bytes } => self.send_message(id, to, bytes),
             Output::Snapshot(snapshot) => self.send_snapshot(id, &snapshot)?,
             Output::Write(job) => {
-                let takes = self.time_taken(self.plan.slow_write);
-                self.report.slow_writes += u64::from(takes > 0);
+                let mut takes = self.time_taken(self.plan.slow_write);
                 if let Some(running) = self.members.get_mut(&id).and_then(Member::running) {
+                    takes = takes.max(std::mem::take(&mut running.next_write_takes));
+                    self.report.slow_writes += u64::from(takes > 0);
                     running.writes.push(self.now + takes, job);
                 }
             }

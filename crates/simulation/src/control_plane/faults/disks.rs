@@ -18,12 +18,16 @@ where
     M: StateMachine<Answer = Outcome>,
     F: FnMut(MemberId) -> (M, PublishedState),
 {
-    pub(super) fn break_disk(&mut self, id: MemberId) {
+    pub(super) fn break_any_disk(&mut self, id: MemberId) {
         let fault = if self.rng.random_bool(0.5) {
             DiskFault::Full
         } else {
             DiskFault::SyncFails
         };
+        self.break_disk(id, fault);
+    }
+
+    pub(in super::super) fn break_disk(&mut self, id: MemberId, fault: DiskFault) {
         let until = self.now + self.rng.random_range(5..60);
         if let Some(member) = self.members.get_mut(&id)
             && member.running().is_some()

@@ -49,7 +49,7 @@ where
             self.pause(id);
         }
         if let Some(id) = self.struck_by(self.plan.disk_failure) {
-            self.break_disk(id);
+            self.break_any_disk(id);
         }
         if let Some(id) = self.struck_by(self.plan.damage) {
             self.damage_snapshot(id)?;
