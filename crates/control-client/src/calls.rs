@@ -23,20 +23,21 @@ macro_rules! calls {
                 #[doc = concat!("Calls `", stringify!($method), "`; see [`v1::", stringify!($request), "`].")]
                 ///
                 /// # Errors
-                /// When refused, or unavailable until the client's timeout.
+                /// When refused, or unavailable until the client's timeout; then the outcome of a mutation may be
+                /// unknown.
                 pub async fn $method(&self, request: v1::$request) -> Result<v1::$response, CallError> {
-                    let request = calls!(@$kind request);
+                    let (request_id, request) = calls!(@$kind request);
                     let call = |channel, request| async move { $client::new(channel).$method(request).await };
-                    self.0.unary(request, call).await
+                    self.0.unary(request_id, request, call).await
                 }
             )*
         }
     };
-    (@repeatable $request:ident) => { $request };
+    (@repeatable $request:ident) => { (None, $request) };
     (@mutation $request:ident) => {{
         let mut request = $request;
         request.ensure_request_id();
-        request
+        (Some(request.request_id.clone()), request)
     }};
 }
 

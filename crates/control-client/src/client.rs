@@ -119,9 +119,10 @@ impl ControlClient {
         ClusterCalls(self)
     }
 
-    /// Makes a call until it is answered, refused, or out of time.
+    /// Makes a call until it is answered, refused, or out of time. `request_id` is that of a mutation.
     pub(crate) async fn unary<Q, A, F>(
         &self,
+        request_id: Option<String>,
         request: Q,
         call: impl Fn(Channel, Request<Q>) -> F,
     ) -> Result<A, CallError>
@@ -129,7 +130,7 @@ impl ControlClient {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let mut retry = Retry::new(self);
+        let mut retry = Retry::new(self, request_id);
         loop {
             let attempt = retry.begin();
             let mut request = Request::new(request.clone());

@@ -13,9 +13,24 @@ use crate::Endpoint;
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No member could be brought to answer before the deadline. Trying again later may help.
+    /// No member could be brought to answer before the deadline. Trying again later may help. A mutation was not carried
+    /// out.
     #[error("the control plane is unavailable: {attempts} attempts, the last at {endpoint}")]
     Unavailable {
+        /// How many attempts were made.
+        attempts: u32,
+        /// Where the last one went.
+        endpoint: Endpoint,
+        /// How it ended.
+        #[source]
+        last: Box<Status>,
+    },
+    /// A mutation was sent and no member said before the deadline what came of it: it may or may not have happened, and may
+    /// still happen. Repeated with the same request id, it is answered for what it did.
+    #[error("the outcome is unknown: {attempts} attempts, the last at {endpoint}")]
+    OutcomeUnknown {
+        /// The id that all attempts carried.
+        request_id: String,
         /// How many attempts were made.
         attempts: u32,
         /// Where the last one went.
@@ -114,7 +129,15 @@ impl Verdict {
     pub(crate) fn of(status: &Status) -> Self {
         // A status off the wire never has a source: with one, our own transport made it out of a connection that broke.
         let connection_broke = status.source().is_some();
-        if status.code() == Code::Unavailable || connection_broke {
+        // A member's time for the call ran out first, before ours.
+        let out_of_time = match status.code() {
+            Code::Cancelled => true,
+            Code::DeadlineExceeded => status
+                .get_details_error_info()
+                .is_some_and(|info| info.reason == "OUTCOME_UNKNOWN"),
+            _ => false,
+        };
+        if status.code() == Code::Unavailable || connection_broke || out_of_time {
             let leader = status
                 .get_details_error_info()
                 .filter(|info| info.reason == "NOT_LEADER")
@@ -129,10 +152,55 @@ impl Verdict {
     }
 }
 
+/// Reasons of members that have certainly not carried a call out.
+const NOT_CARRIED_OUT: [&str; 8] = [
+    "NOT_LEADER",
+    "NO_LEADER",
+    "LEADER_UNREACHABLE",
+    "BUSY",
+    "STORAGE_FAILED",
+    "STOPPING",
+    "NOT_INITIALIZED",
+    "REVISION_NOT_REACHED",
+];
+
+/// Whether a call that failed like this, and was not refused, may have been carried out all the same. Anything is possible
+/// but for what says that it is not.
+pub(crate) fn may_have_happened(status: &Status) -> bool {
+    let never_connected = std::iter::successors(status.source(), |error| (*error).source())
+        .any(|error| error.is::<tonic::ConnectError>());
+    let said_so = status
+        .get_details_error_info()
+        .is_some_and(|info| NOT_CARRIED_OUT.contains(&info.reason.as_str()));
+    !never_connected && !said_so
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tonic_types::ErrorDetails;
+
+    #[test]
+    fn only_what_is_certain_counts_as_not_carried_out() {
+        let with = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "tenantry.dev", std::collections::HashMap::new());
+            Status::with_error_details(Code::Unavailable, "no", details)
+        };
+        for reason in NOT_CARRIED_OUT {
+            assert!(!may_have_happened(&with(reason)), "{reason}");
+        }
+        let refused = tonic::ConnectError(Box::new(std::io::Error::other("refused")));
+        assert!(!may_have_happened(&Status::from_error(Box::new(refused))));
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        for unknown in [
+            with("OUTCOME_UNKNOWN"),
+            with(""),
+            Status::unavailable("starting"),
+            broken,
+        ] {
+            assert!(may_have_happened(&unknown), "{unknown}");
+        }
+    }
 
     fn not_leader(address: &str) -> Status {
         let metadata = [("leader_address".to_owned(), address.to_owned())];

@@ -40,7 +40,7 @@ impl EventReporter {
     /// When refused, or unavailable until the client's timeout. The next call opens a new stream.
     pub async fn report(&mut self, batch: v1::ReportRequest) -> Result<v1::ReportResponse, CallError> {
         let client = self.client.clone();
-        let mut retry = Retry::new(&client);
+        let mut retry = Retry::new(&client, None);
         loop {
             let attempt = retry.begin();
             // Out of `self` while a batch is under way: neither a failure nor a dropped future leaves a stream behind

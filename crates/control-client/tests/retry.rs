@@ -95,12 +95,43 @@ async fn a_request_id_of_the_callers_choice_stays() {
 async fn without_a_leader_the_call_ends_at_its_deadline_and_says_what_it_tried() {
     let member = Member::start([Reply::NotLeader(None)]).await;
     let dead = dead().await;
-    let client = client(&[&member.endpoint, &dead], options()).with_timeout(Duration::from_millis(300));
+    let client = client(&[&member.endpoint, &dead], options()).with_timeout(Duration::from_secs(2));
     let CallError::Unavailable { attempts, last, .. } = create(&client).await.unwrap_err() else {
         panic!("must be unavailable");
     };
     assert!(attempts >= 2, "{attempts}");
     assert_eq!(last.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_mutation_that_may_have_got_through_is_not_said_to_have_failed() {
+    let unknown = || {
+        let details =
+            ErrorDetails::with_error_info("OUTCOME_UNKNOWN", "tenantry.dev", std::collections::HashMap::new());
+        Reply::Fail(Status::with_error_details(Code::DeadlineExceeded, "?", details))
+    };
+    let hung = ClientOptions {
+        attempt_timeout: Duration::from_millis(50),
+        ..options()
+    };
+    let cases = [
+        (vec![unknown(), Reply::NotLeader(None)], options()),
+        (vec![Reply::Hang, Reply::NotLeader(None)], hung),
+        (vec![unknown(), busy(Duration::from_secs(3_600))], options()),
+    ];
+    for (replies, options) in cases {
+        let member = Member::start(replies).await;
+        let client = client(&[&member.endpoint], options).with_timeout(Duration::from_secs(1));
+        let error = create(&client).await.unwrap_err();
+        let CallError::OutcomeUnknown { request_id, .. } = error else {
+            panic!("must be unknown, not {error:?}");
+        };
+        let created = member.created.lock().unwrap();
+        assert!(created.iter().all(|request| request.request_id == request_id));
+    }
+    // The same for a call that changes nothing is only a failure, and an answer to a later attempt settles it.
+    let member = Member::start([unknown(), Reply::Answer]).await;
+    create(&client(&[&member.endpoint], options())).await.unwrap();
 }
 
 #[tokio::test]

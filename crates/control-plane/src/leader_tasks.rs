@@ -15,6 +15,8 @@ use crate::services::{ControlPlane, choose_node, new_signing_key};
 
 /// How often the leader looks for something to do.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// In how many rounds the use of tenants that moved away is forgotten once: it is a pass over all that nodes reported.
+const ROUNDS_BETWEEN_CLEANUPS: u32 = 60;
 /// Tenants placed in one round, so that a round stays short.
 const PLACED_AT_ONCE: usize = 100;
 
@@ -22,6 +24,7 @@ const PLACED_AT_ONCE: usize = 100;
 pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
     let status = control_plane.log.status();
     let mut placed_for = None;
+    let mut round = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
         if status.borrow().role != Role::Leader {
             // What was heard grows old while another member leads.
@@ -34,14 +37,17 @@ pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
             initialize(&control_plane).await;
             continue;
         }
-        control_plane.observations(|observations| {
-            observations.retain_usage(|node, uid| {
-                let tenant = published.state.tenant(uid);
-                tenant
-                    .and_then(|tenant| tenant.placement.as_ref())
-                    .is_some_and(|placement| placement.node == *node)
+        round = round.wrapping_add(1);
+        if round.is_multiple_of(ROUNDS_BETWEEN_CLEANUPS) {
+            control_plane.observations(|observations| {
+                observations.retain_usage(|node, uid| {
+                    let tenant = published.state.tenant(uid);
+                    tenant
+                        .and_then(|tenant| tenant.placement.as_ref())
+                        .is_some_and(|placement| placement.node == *node)
+                });
             });
-        });
+        }
         place_waiting(&control_plane, &mut placed_for).await;
     }
 }

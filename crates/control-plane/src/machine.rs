@@ -6,13 +6,14 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tenantry_proto::v1::placement_service_watch_response::Part;
 use tenantry_state::{Outcome, State, apply};
 use tenantry_types::Revision;
 use tokio::sync::watch;
 
 use crate::codec::{self, EncodeError};
 use crate::raft::{FatalApply, RestoreError, StateMachine};
-use crate::watch::{RoutingChange, RoutingHistory, RoutingView};
+use crate::watch::{RoutingChange, RoutingEntry, RoutingHistory, RoutingView, SharedSnapshot, encoded};
 
 /// The state at one revision, with the digest of the routing table that belongs to it.
 #[derive(Debug, Clone)]
@@ -31,6 +32,7 @@ pub struct PublishedState {
     current: Arc<ArcSwap<Published>>,
     revision: watch::Receiver<Revision>,
     history: RoutingHistory,
+    snapshot: SharedSnapshot,
 }
 
 impl PublishedState {
@@ -50,6 +52,11 @@ impl PublishedState {
     #[must_use]
     pub const fn history(&self) -> &RoutingHistory {
         &self.history
+    }
+
+    /// The whole routing table as it is being sent to watchers.
+    pub(crate) const fn snapshot(&self) -> &SharedSnapshot {
+        &self.snapshot
     }
 }
 
@@ -80,6 +87,7 @@ impl ReplicatedState {
             current: Arc::clone(&current),
             revision,
             history: history.clone(),
+            snapshot: SharedSnapshot::default(),
         };
         (
             Self {
@@ -105,14 +113,21 @@ impl StateMachine for ReplicatedState {
         let applied = apply(&mut self.state, revision, envelope);
         match self.routing.change(&self.state, revision, &applied.changes) {
             RoutingChange::None => {}
-            RoutingChange::Delta(delta) => self.history.push(delta),
+            RoutingChange::Delta(delta) => self.history.push(RoutingEntry {
+                revision,
+                digest: self.routing.digest(),
+                message: encoded(Part::Delta(delta)),
+            }),
             RoutingChange::TooMuch => self.history.forget(),
+        }
+        if applied.evicted_answers > 0 {
+            metrics::counter!("tenantry_control_answers_evicted_total").increment(applied.evicted_answers);
         }
         Ok(applied.outcome)
     }
 
     fn applied(&mut self, revision: Revision) {
-        self.history.reach(revision);
+        self.history.reach(revision, self.routing.digest());
         self.current.store(Arc::new(Published {
             state: self.state.clone(),
             revision,

@@ -22,7 +22,10 @@ use tonic_health::ServingStatus;
 use crate::config::Config;
 use crate::machine::ReplicatedState;
 use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus};
-use crate::services::{Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement};
+use crate::services::{
+    Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement, RoutingWatch, RoutingWatchService,
+};
+use crate::watch::WatchTiming;
 use crate::{leader_tasks, metrics};
 
 /// How long tasks may take to end at a stop.
@@ -93,15 +96,18 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
 
+    let timing = WatchTiming::default();
+    let routing_watch = RoutingWatch::new(published.clone(), timing, shutdown.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(AdminServiceServer::new(Admin::new(Arc::clone(&control_plane))))
-        .add_service(PlacementServiceServer::new(Placement::new(
-            Arc::clone(&control_plane),
-            shutdown.clone(),
-        )))
+        .add_service(RoutingWatchService::new(
+            routing_watch.clone(),
+            PlacementServiceServer::new(Placement::new(Arc::clone(&control_plane), routing_watch)),
+        ))
         .add_service(NotificationServiceServer::new(Notification::new(
             Arc::clone(&control_plane),
+            timing,
             shutdown.clone(),
         )))
         .add_service(ClusterServiceServer::new(Cluster::new(

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 use crate::http::{Answer, get, post};
+use crate::operator::Operator;
 use crate::ports::free_ports;
-use crate::programs::command;
 use crate::wait::value_of;
 
 /// Members of the control plane.
@@ -65,6 +65,29 @@ impl Cluster {
         }
         let mut cluster = Self::with_ports(folder);
         cluster.start_processes();
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Starts members alone, with what is in `folder` already.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_members_in(folder: TempDir) -> Self {
+        let mut cluster = Self::with_ports(folder);
+        cluster.nodes.clear();
+        cluster.data.clear();
+        cluster.start_processes();
+        for _ in 1..STARTS {
+            if !cluster.lost_a_port() {
+                break;
+            }
+            cluster = Self::with_ports(cluster.give_up());
+            cluster.nodes.clear();
+            cluster.data.clear();
+            cluster.start_processes();
+        }
         cluster.wait_until_ready();
         cluster
     }
@@ -130,11 +153,22 @@ impl Cluster {
             .iter_mut()
             .chain(&mut self.nodes)
             .for_each(Daemon::wait_until_ready);
+        value_of("the cluster's identity", PATIENCE, || {
+            let status = self.try_ctl(&["cluster", "status"])?;
+            match status["cluster_uid"].as_str() {
+                Some(uid) if !uid.is_empty() => Ok(()),
+                _ => Err(status.to_string()),
+            }
+        });
         value_of("the nodes to be up", PATIENCE, || {
             let nodes = self.try_ctl(&["node", "list"])?;
             let up = |node: &&Value| node["availability"] == "up";
             let count = nodes.as_array().map_or(0, |nodes| nodes.iter().filter(up).count());
-            if count == NODES { Ok(()) } else { Err(nodes.to_string()) }
+            if count == self.nodes.len() {
+                Ok(())
+            } else {
+                Err(nodes.to_string())
+            }
         });
     }
 
@@ -180,20 +214,27 @@ impl Cluster {
         *self.data.get(index).expect("there is such a node")
     }
 
+    /// Somebody with `tenantctl`, who can go on while the cluster is being broken.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.endpoints())
+    }
+
+    /// As [`Cluster::operator`], but knows only the member `index` (from 0).
+    ///
+    /// # Panics
+    /// When there is no such member.
+    #[must_use]
+    pub fn operator_at(&self, index: usize) -> Operator {
+        Operator::new(self.grpc.get(index).expect("there is such a member").to_string())
+    }
+
     /// Runs `tenantctl -o json`; the error is what it wrote to stderr.
     ///
     /// # Errors
     /// When it fails or prints no JSON.
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<Value, String> {
-        let mut command = command("tenantctl");
-        command
-            .args(["--endpoint", &self.endpoints(), "--timeout", "5s", "-o", "json"])
-            .args(arguments);
-        let output = command.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("not JSON: {error}"))
+        self.operator().try_ctl(arguments)
     }
 
     /// As [`Cluster::try_ctl`], for what has to work.

@@ -1,4 +1,4 @@
-//! Real clusters for tests: three members and two nodes as processes on loopback, in a folder of their own.
+//! Real clusters for tests: three members, and two nodes unless the test needs none, as processes on loopback, in a folder of their own.
 //!
 //! Nothing here links a crate of ours: the programs are met as their users meet them, by flags, signals, HTTP and
 //! `tenantctl`. A [`Cluster`] ends only the processes that it started, when it is dropped, on a panic too, and then shows
@@ -14,15 +14,19 @@
 mod cluster;
 mod daemon;
 mod http;
+mod operator;
 mod ports;
 mod programs;
 mod skip;
 mod wait;
+mod writer;
 
 pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};
+pub use operator::Operator;
 pub use ports::free_ports;
 pub use programs::{command, program};
 pub use skip::skip;
 pub use wait::{until, value_of};
+pub use writer::{Promises, Writer};

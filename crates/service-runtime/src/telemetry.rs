@@ -4,9 +4,11 @@
 //! as `info,control_plane::raft=debug`). Metrics are not this module's: a daemon hands its own text to [`crate::ops`].
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::env;
 use std::io::{self, IsTerminal};
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -78,6 +80,22 @@ fn parse_filter(text: &str) -> Result<EnvFilter, TelemetryError> {
         })
 }
 
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs foreign code that panics where it should answer an error, such as on a damaged file. A panic of this thread
+/// meanwhile is logged and answered, and does not end the process. What the code was working on must not be used again.
+///
+/// # Errors
+/// With the panic's payload.
+pub fn contain<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+    let before = CONTAINED.replace(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    CONTAINED.set(before);
+    outcome
+}
+
 /// Logs a panic and aborts. A process that lost a thread and lives on answers probes and does no work.
 pub fn abort_on_panic() {
     let print_to_stderr = panic::take_hook();
@@ -87,12 +105,14 @@ pub fn abort_on_panic() {
         } else {
             print_to_stderr(panic);
         }
-        std::process::abort();
+        if !CONTAINED.get() {
+            std::process::abort();
+        }
     }));
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let thread = std::thread::current();
+    let thread = thread::current();
     let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
@@ -100,7 +120,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         thread = thread.name(),
         location,
         backtrace,
-        "panicked, aborting: {}",
+        "panicked: {}",
         panic.payload_as_str().unwrap_or("(not a text)"),
     );
 }
@@ -130,17 +150,18 @@ mod tests {
     const PANICS_KEY: &str = "TENANTRY_TEST_PANICS";
 
     #[test]
-    fn a_panic_on_any_thread_is_logged_and_aborts_the_process() {
+    fn a_panic_on_any_thread_is_logged_and_aborts_the_process_unless_it_is_contained() {
         if env::var_os(PANICS_KEY).is_some() {
             init(LogFormat::Json).unwrap();
-            let _ = std::thread::Builder::new()
+            assert!(contain(|| panic!("a damaged file")).is_err());
+            let _ = thread::Builder::new()
                 .name("raft".to_owned())
                 .spawn(|| panic!("log is torn"))
                 .unwrap()
                 .join();
             return;
         }
-        let name = "telemetry::tests::a_panic_on_any_thread_is_logged_and_aborts_the_process";
+        let name = "telemetry::tests::a_panic_on_any_thread_is_logged_and_aborts_the_process_unless_it_is_contained";
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(PANICS_KEY, "1")
@@ -148,6 +169,7 @@ mod tests {
             .output()
             .unwrap();
         let log = String::from_utf8_lossy(&child.stderr);
+        assert!(log.contains("a damaged file"), "{log}");
         assert_eq!(child.status.signal(), Some(6), "SIGABRT expected: {log}");
         let line = log
             .lines()

@@ -164,7 +164,7 @@ fn per_minute(count: u64, elapsed: Duration) -> u64 {
 
 fn log_failure(what: &'static str, error: &CallError) {
     match error {
-        CallError::Unavailable { .. } => tracing::debug!(%error, what),
+        CallError::Unavailable { .. } | CallError::OutcomeUnknown { .. } => tracing::debug!(%error, what),
         CallError::Refused(_) => tracing::warn!(%error, what),
     }
 }

@@ -270,6 +270,10 @@ fn install_recorder() -> PrometheusHandle {
         "Revision of the routing table in force."
     );
     metrics::describe_counter!(
+        "tenantry_node_routing_diverged_total",
+        "Times that the routing table had another digest than the control plane's and was fetched anew."
+    );
+    metrics::describe_counter!(
         "tenantry_node_routing_refused_total",
         "Routing updates that made no sense."
     );

@@ -11,7 +11,9 @@ use crate::commands::{cluster, events, node, placement, tenant, tier};
 /// Operates Tenantry: tenants, nodes, the control plane and its events.
 #[derive(Debug, Parser)]
 #[command(name = "tenantctl", version, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the control plane is unavailable.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the control plane is unavailable, 4 the outcome is unknown."
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,

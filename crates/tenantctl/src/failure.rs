@@ -59,6 +59,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => 2,
             Self::Call(CallError::Unavailable { .. }) => 3,
+            Self::Call(CallError::OutcomeUnknown { .. }) => 4,
             _ => 1,
         }
     }
@@ -66,7 +67,7 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Self::Usage { message, .. } => message.clone(),
-            Self::Call(error @ CallError::Unavailable { last, .. }) => {
+            Self::Call(error @ (CallError::Unavailable { last, .. } | CallError::OutcomeUnknown { last, .. })) => {
                 let cause = root_cause(last.as_ref()).filter(|cause| cause != last.message());
                 let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
                 format!("{error}: {}{cause}", last.message())
@@ -84,6 +85,13 @@ impl Failure {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Call(CallError::Unavailable { .. }) => {
                 return Some("--endpoint or TENANTRY_ENDPOINT says where the control plane is".to_owned());
+            }
+            Self::Call(CallError::OutcomeUnknown { .. }) => {
+                return Some(
+                    "the change may or may not have happened, and may still happen: look at what there is before you \
+                     repeat it"
+                        .to_owned(),
+                );
             }
             Self::Call(CallError::Refused(refusal)) | Self::Watch(WatchError::Refused(refusal)) => refusal,
             _ => return None,

@@ -1,6 +1,6 @@
 //! `tenantctl`, the operators' command line. It asks the control plane and prints; it decides nothing itself.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the control plane is unavailable.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the control plane is unavailable, 4 the outcome is unknown.
 #![forbid(unsafe_code)]
 
 mod arguments;

@@ -58,6 +58,7 @@ service! { AdminService {
             }
         }
         match request.tenant_id.as_str() {
+            "lost" => Err(Status::unavailable("the connection broke")),
             "taken" => Err(Status::already_exists("tenants/taken exists")),
             "wrong" => {
                 let details = ErrorDetails::with_bad_request_violation("spec.quota.database_bytes", "must be at least 64 KiB");
@@ -191,6 +192,12 @@ async fn every_failure_has_its_exit_code_and_names_its_cause() {
             "tenant create wrong",
             1,
             "error: spec.quota.database_bytes: must be at least 64 KiB\n",
+        ),
+        (
+            &address,
+            "tenant create lost --timeout 300ms",
+            4,
+            "hint: the change may or may not have happened",
         ),
         (&address, "tenant get nobody", 1, "hint: `tenantctl tenant list`"),
         (&address, "tenant usage acme", 1, "hint: the control plane is older"),

@@ -16,6 +16,8 @@ pub struct Applied {
     pub outcome: Outcome,
     /// For watchers; empty when nothing changed.
     pub changes: Vec<Change>,
+    /// Answers kept for retries that were dropped before their time, since more came in than are kept.
+    pub evicted_answers: u64,
 }
 
 /// A rejection is a result like any other: replicated, and the same on all members.

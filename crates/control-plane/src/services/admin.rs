@@ -1,4 +1,5 @@
-//! `AdminService`: tenants, tiers, tokens and usage. Runs on the leader; other members hand calls over before they get here.
+//! `AdminService`: tenants, tiers, tokens and usage. Mutations run on the leader; other members hand them over before they
+//! get here. Reads of tenants and tiers run on every member.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tenantry_types::{Durability, Revision, Tenant, TenantName, TenantSpec, Tenan
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
+use super::deadline::Deadline;
 use super::{page, placing, status, tokens};
 
 /// An update without an etag is tried again when the tenant changed between its reading and its writing.
@@ -31,6 +33,7 @@ impl Admin {
 
     async fn run(
         &self,
+        deadline: Deadline,
         validate_only: bool,
         request: Option<tenantry_state::Request>,
         command: Command,
@@ -38,7 +41,7 @@ impl Admin {
         let answer = if validate_only {
             self.control_plane.try_out(command)
         } else {
-            self.control_plane.propose(request, command).await
+            self.control_plane.propose_by(deadline.at(), request, command).await
         };
         self.tenant(answer)
     }
@@ -54,6 +57,7 @@ impl Admin {
     /// The revised spec goes in only if the tenant is still what the revision rests on.
     async fn update(
         &self,
+        deadline: Deadline,
         message: &v1::UpdateTenantRequest,
         request: Option<tenantry_state::Request>,
     ) -> Result<v1::Tenant, Status> {
@@ -72,7 +76,10 @@ impl Admin {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let published = self.control_plane.read().await?;
+            let published = self.control_plane.read(deadline).await?;
+            if let Some(answer) = ControlPlane::answered(&published, request.as_ref()) {
+                return self.tenant(answer);
+            }
             let current = find(&published.state, &name)?;
             let spec = convert::apply_update_mask(&current.spec, &spec, &paths).map_err(status::invalid)?;
             refuse_unkept(&spec)?;
@@ -82,7 +89,7 @@ impl Admin {
                 expected,
                 spec,
             };
-            let result = self.run(message.validate_only, request, command).await;
+            let result = self.run(deadline, message.validate_only, request, command).await;
             let changed_meanwhile = matches!(&result, Err(status) if status.code() == tonic::Code::Aborted);
             // A request id remembers the rejection, too, so only a call without one can be tried again under the hood.
             if changed_meanwhile && etag.is_none() && request.is_none() && attempt < UPDATE_ATTEMPTS {
@@ -138,10 +145,12 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateTenantRequest>,
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("CreateTenant", &id, &message)?;
-        if let Some(answer) = self.control_plane.answered(request.as_ref()) {
+        // Nothing here is looked up by a name, so what is applied so far will do; apply itself knows the rest.
+        if let Some(answer) = ControlPlane::answered(&self.control_plane.published.current(), request.as_ref()) {
             return Ok(Response::new(v1::CreateTenantResponse {
                 tenant: Some(self.tenant(answer)?),
             }));
@@ -156,7 +165,7 @@ impl AdminService for Admin {
         let placing = placing::choose(&self.control_plane, spec.tier);
         let node = placing.decision.chosen.clone();
         let command = Command::CreateTenant { uid, name, spec, node };
-        let tenant = self.run(message.validate_only, request, command).await?;
+        let tenant = self.run(deadline, message.validate_only, request, command).await?;
         Ok(Response::new(v1::CreateTenantResponse { tenant: Some(tenant) }))
     }
 
@@ -164,20 +173,29 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::GetTenantRequest>,
     ) -> Result<Response<v1::GetTenantResponse>, Status> {
-        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let name = names::parse_tenant_ref("name", &request.name).map_err(status::invalid)?;
+        let published = self
+            .control_plane
+            .read_with(request.read, Revision::ZERO, deadline)
+            .await?;
         let tenant = message(&published.state, find(&published.state, &name)?);
-        Ok(Response::new(v1::GetTenantResponse { tenant: Some(tenant) }))
+        Ok(Response::new(v1::GetTenantResponse {
+            tenant: Some(tenant),
+            revision: published.revision.get(),
+        }))
     }
 
     async fn list_tenants(
         &self,
         request: Request<v1::ListTenantsRequest>,
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let size = page::size(request.page_size)?;
         let query = page::query(&(&request.name_prefix, &request.node, request.tier, request.show_deleted));
-        let after = page::tenant_after(&request.page_token, query)?;
+        let (after, at_least) = page::tenant_after(&request.page_token, query)?;
         let node = match request.node.as_str() {
             "" => None,
             node => Some(names::parse_node("node", node).map_err(status::invalid)?),
@@ -192,7 +210,8 @@ impl AdminService for Admin {
                 DeletedTenants::Hidden
             },
         };
-        let published = self.control_plane.read().await?;
+        // No page shows less than the one before it.
+        let published = self.control_plane.read_with(request.read, at_least, deadline).await?;
         let found = published.state.tenants_page(&filter, after.as_ref(), size);
         let tenants = found
             .tenants
@@ -201,7 +220,7 @@ impl AdminService for Admin {
             .collect();
         let next_page_token = found
             .next
-            .map(|key| page::tenant_token(&key, query))
+            .map(|key| page::tenant_token(&key, published.revision, query))
             .unwrap_or_default();
         let revision = published.revision.get();
         Ok(Response::new(v1::ListTenantsResponse {
@@ -215,13 +234,11 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::UpdateTenantRequest>,
     ) -> Result<Response<v1::UpdateTenantResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("UpdateTenant", &id, &message)?;
-        let tenant = match self.control_plane.answered(request.as_ref()) {
-            Some(answer) => self.tenant(answer)?,
-            None => self.update(&message, request).await?,
-        };
+        let tenant = self.update(deadline, &message, request).await?;
         Ok(Response::new(v1::UpdateTenantResponse { tenant: Some(tenant) }))
     }
 
@@ -229,18 +246,20 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::DeleteTenantRequest>,
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("DeleteTenant", &id, &message)?;
-        let tenant = match self.control_plane.answered(request.as_ref()) {
+        let published = self.control_plane.read(deadline).await?;
+        let tenant = match ControlPlane::answered(&published, request.as_ref()) {
             Some(answer) => self.tenant(answer)?,
             None => {
                 let name = names::parse_tenant_ref("name", &message.name).map_err(status::invalid)?;
                 let expected = etag("etag", &message.etag)?;
-                let published = self.control_plane.read().await?;
                 let uid = find(&published.state, &name)?.uid;
                 let purge_at = ControlPlane::now().plus(self.control_plane.purge_after);
                 self.run(
+                    deadline,
                     message.validate_only,
                     request,
                     Command::DeleteTenant {
@@ -259,16 +278,18 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::UndeleteTenantRequest>,
     ) -> Result<Response<v1::UndeleteTenantResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("UndeleteTenant", &id, &message)?;
-        let tenant = match self.control_plane.answered(request.as_ref()) {
+        let published = self.control_plane.read(deadline).await?;
+        let tenant = match ControlPlane::answered(&published, request.as_ref()) {
             Some(answer) => self.tenant(answer)?,
             None => {
                 let name = names::parse_tenant_ref("name", &message.name).map_err(status::invalid)?;
-                let published = self.control_plane.read().await?;
                 let uid = find(&published.state, &name)?.uid;
-                self.run(false, request, Command::UndeleteTenant { uid }).await?
+                self.run(deadline, false, request, Command::UndeleteTenant { uid })
+                    .await?
             }
         };
         Ok(Response::new(v1::UndeleteTenantResponse { tenant: Some(tenant) }))
@@ -278,8 +299,9 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::GetTenantUsageRequest>,
     ) -> Result<Response<v1::GetTenantUsageResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let published = self.control_plane.read(deadline).await?;
         let tenant = find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
         let usage = placement.and_then(|placement| {
@@ -299,9 +321,10 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateTenantTokenRequest>,
     ) -> Result<Response<v1::CreateTenantTokenResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let name = names::parse_tenant_ref("name", &request.name).map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let published = self.control_plane.read(deadline).await?;
         let tenant = find(&published.state, &name)?;
         let key = published.state.signing_key().ok_or_else(status::no_leader)?;
         tokens::sign(
@@ -316,17 +339,25 @@ impl AdminService for Admin {
 
     async fn list_tiers(
         &self,
-        _request: Request<v1::ListTiersRequest>,
+        request: Request<v1::ListTiersRequest>,
     ) -> Result<Response<v1::ListTiersResponse>, Status> {
-        let published = self.control_plane.read().await?;
+        let deadline = Deadline::of(&request);
+        let published = self
+            .control_plane
+            .read_with(request.into_inner().read, Revision::ZERO, deadline)
+            .await?;
         let tiers = published.state.tiers().iter().map(Into::into).collect();
-        Ok(Response::new(v1::ListTiersResponse { tiers }))
+        Ok(Response::new(v1::ListTiersResponse {
+            tiers,
+            revision: published.revision.get(),
+        }))
     }
 
     async fn update_tier(
         &self,
         request: Request<v1::UpdateTierRequest>,
     ) -> Result<Response<v1::UpdateTierResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let mut message = request.into_inner();
         let id = std::mem::take(&mut message.request_id);
         let request = ControlPlane::request("UpdateTier", &id, &message)?;
@@ -338,7 +369,7 @@ impl AdminService for Admin {
             .map_err(status::invalid)?;
         match self
             .control_plane
-            .propose(request, Command::UpdateTier { definition })
+            .propose_by(deadline.at(), request, Command::UpdateTier { definition })
             .await?
         {
             Answer::Tier(definition) => Ok(Response::new(v1::UpdateTierResponse {

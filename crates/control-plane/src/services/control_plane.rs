@@ -1,24 +1,30 @@
 //! What all services share: the way to propose a command, to read what is certain, and to try something out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prost::Message;
 use tenantry_proto::convert::digest;
+use tenantry_proto::v1;
 use tenantry_state::planner::InFlight;
 use tenantry_state::{Answer, Command, Envelope, Fingerprint, Outcome, Request, State, apply};
-use tenantry_types::{Availability, InvalidId, MemberId, NodeId, RequestId, UnixMillis};
+use tenantry_types::{Availability, InvalidId, MemberId, NodeId, RequestId, Revision, UnixMillis};
+use tokio::time::Instant;
 use tonic::Status;
 
+use super::deadline::Deadline;
 use super::status;
 use crate::codec;
 use crate::machine::{Published, PublishedState};
 use crate::observations::{Observations, Patience};
 use crate::raft::RaftHandle;
 
-/// How long a read waits for the quorum's word.
+/// How long a read waits for the quorum's word, and for the revision that it asks for.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a command that the control plane itself proposes may take.
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Shared by all services of this member.
 pub struct ControlPlane {
@@ -99,12 +105,22 @@ impl ControlPlane {
     /// # Errors
     /// The status to answer with, whether the command was rejected, not carried out, or its fate is unknown.
     pub async fn propose(&self, request: Option<Request>, command: Command) -> Result<Answer, Status> {
+        self.propose_by(Instant::now() + PROPOSE_DEADLINE, request, command)
+            .await
+    }
+
+    /// As [`propose`](Self::propose), until `deadline`; after that the command's fate is unknown to the caller.
+    pub(super) async fn propose_by(
+        &self,
+        deadline: Instant,
+        request: Option<Request>,
+        command: Command,
+    ) -> Result<Answer, Status> {
         let envelope = self.envelope(request, command);
         let command = codec::encode_command(&envelope).map_err(|error| status::internal(error.to_string()))?;
-        let (_, outcome) = self
-            .log
-            .propose(command)
+        let (_, outcome) = tokio::time::timeout_at(deadline, self.log.propose(command))
             .await
+            .map_err(|_| status::out_of_time())?
             .map_err(|error| status::propose_failed(&error))?;
         outcome.map_err(|rejection| status::rejected(&rejection))
     }
@@ -121,16 +137,44 @@ impl ControlPlane {
             .map_err(|rejection| status::rejected(&rejection))
     }
 
-    /// The state, at least as new as everything that was acknowledged before this call.
+    /// The state, at least as new as everything that was acknowledged before this call. Works on every member.
     ///
     /// # Errors
     /// When the quorum cannot be asked in time.
-    pub async fn read(&self) -> Result<Arc<Published>, Status> {
+    pub(super) async fn read(&self, deadline: Deadline) -> Result<Arc<Published>, Status> {
         self.log
-            .read_index(tokio::time::Instant::now() + READ_DEADLINE)
+            .read_index(deadline.within(READ_DEADLINE))
             .await
             .map_err(|error| status::read_failed(&error))?;
         Ok(self.published.current())
+    }
+
+    /// The state, as fresh as `options` ask for and at revision `at_least` or later.
+    ///
+    /// # Errors
+    /// When the quorum cannot be asked in time, or this member does not get to the revision in time.
+    pub(super) async fn read_with(
+        &self,
+        options: Option<v1::ReadOptions>,
+        at_least: Revision,
+        deadline: Deadline,
+    ) -> Result<Arc<Published>, Status> {
+        let options = options.unwrap_or_default();
+        if !options.stale_ok {
+            self.read(deadline).await?;
+        }
+        let at_least = at_least.max(Revision(options.min_revision));
+        let mut applied = self.published.revision();
+        let reached = applied.wait_for(|applied| *applied >= at_least);
+        let reached = tokio::time::timeout_at(deadline.within(READ_DEADLINE), reached).await;
+        match reached {
+            Ok(Ok(_)) => Ok(self.published.current()),
+            Ok(Err(_)) => Err(status::stopping()),
+            Err(_) => Err(status::revision_not_reached(
+                at_least,
+                self.published.current().revision,
+            )),
+        }
     }
 
     /// Recognises a caller's mutation when it comes again: its id, and a hash over what was asked. `message` must have its
@@ -151,11 +195,12 @@ impl ControlPlane {
         }))
     }
 
-    /// The answer that a repeated request got the first time. Asked before a request is resolved against the state, which
-    /// may have moved on: a deleted tenant's name leads nowhere any more.
+    /// The answer that a repeated request got the first time, in a state that is as new as this call. Asked before a request
+    /// is resolved against that state, which may have moved on: a deleted tenant's name leads nowhere any more. A new
+    /// leader that has not applied all of its log yet would not know the answer, and not find the name either.
     #[must_use]
-    pub fn answered(&self, request: Option<&Request>) -> Option<Result<Answer, Status>> {
-        let outcome = self.published.current().state.answered(request?)?;
+    pub(super) fn answered(published: &Published, request: Option<&Request>) -> Option<Result<Answer, Status>> {
+        let outcome = published.state.answered(request?)?;
         Some(outcome.map_err(|rejection| status::rejected(&rejection)))
     }
 }

@@ -1,9 +1,12 @@
 //! Any member takes any call: a tower layer that hands a call to the leader when this member does not lead.
 //!
 //! It works on whole gRPC calls, below the services, so that no service carries forwarding code and streams are passed on
-//! as they are. A forwarded call is never forwarded again. Must not look into messages.
+//! as they are. A forwarded call is never forwarded again, and takes what is left of its deadline along. Where there is no
+//! leader the call is held for about one election, so that clients need not ask again and again meanwhile. Must not look
+//! into messages.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,18 +17,21 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use parking_lot::Mutex;
 use tenantry_types::MemberId;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::{Layer, Service, ServiceExt as _};
 
+use super::deadline::Deadline;
 use super::status;
 use crate::raft::RaftStatus;
 
 /// Added to a call on its way to the leader; its value is the member that passed it on.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("tenantry-forwarded-by");
 
-/// How long a call waits for a leader to be known. About one election, so that a client need not retry through it.
-const LEADER_WAIT: Duration = Duration::from_secs(3);
+/// How long a call waits for a leader to be known. About one election, so that a client need not retry through it; less than
+/// our clients give one attempt, so that they learn for certain that nothing was done.
+const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// A connection that takes longer than this to a member next door will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -38,9 +44,14 @@ enum AnsweredBy {
     Leader,
 }
 
-/// Calls that each member answers itself. All others belong to the leader.
+/// Calls that each member answers itself. All others belong to the leader: mutations, and reads of what only the leader
+/// has heard (nodes' signs of life, load and use).
 fn answered_by(path: &str) -> AnsweredBy {
-    const ANY_MEMBER: [&str; 9] = [
+    const ANY_MEMBER: [&str; 13] = [
+        "/tenantry.v1.AdminService/GetTenant",
+        "/tenantry.v1.AdminService/ListTenants",
+        "/tenantry.v1.AdminService/ListTiers",
+        "/tenantry.v1.PlacementService/ResolveTenant",
         "/tenantry.v1.ClusterService/GetClusterStatus",
         "/tenantry.v1.ClusterService/TakeSnapshot",
         "/tenantry.v1.PlacementService/Watch",
@@ -130,7 +141,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let deadline = Deadline::of_headers(request.headers());
+        deadline.attach(request.extensions_mut());
         // The clone is not ready; the ready one goes into the future.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
@@ -139,7 +152,8 @@ where
         }
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let Some(leader) = shared.leader().await else {
+            let wait_until = deadline.within(LEADER_WAIT);
+            let Some(leader) = shared.leader_by(wait_until, None).await else {
                 return Ok(status::no_leader().into_http());
             };
             if leader == shared.this_member {
@@ -148,39 +162,55 @@ where
             if request.headers().contains_key(&FORWARDED_BY) {
                 return Ok(status::not_leader(leader, shared.addresses.get(&leader).map(String::as_str)).into_http());
             }
-            Ok(shared.forward(request, leader).await)
+            deadline.rewrite(request.headers_mut());
+            Ok(match shared.forward(request, leader).await {
+                Ok(response) => response,
+                Err(Unforwarded::Lost { reason }) => status::leader_lost(leader, &reason).into_http(),
+                // It is probably dead, and this member has not noticed yet. Held until there is another, so that the
+                // caller's next attempt finds it.
+                Err(Unforwarded::Unreachable { reason }) => match shared.leader_by(wait_until, Some(leader)).await {
+                    Some(new) => status::not_leader(new, shared.addresses.get(&new).map(String::as_str)).into_http(),
+                    None => status::leader_unreachable(leader, &reason).into_http(),
+                },
+            })
         })
     }
 }
 
+/// Why the leader gave no answer.
+#[derive(Debug)]
+enum Unforwarded {
+    /// The call did not get there.
+    Unreachable { reason: String },
+    /// The call may have got there.
+    Lost { reason: String },
+}
+
 impl Shared {
-    /// The leader, as soon as one is known; `None` when none is within [`LEADER_WAIT`].
-    async fn leader(&self) -> Option<MemberId> {
+    /// A leader other than `not`, as soon as one is known; `None` when none is by `deadline`.
+    async fn leader_by(&self, deadline: Instant, not: Option<MemberId>) -> Option<MemberId> {
         let mut status = self.status.clone();
-        let known = status.wait_for(|status| status.leader.is_some());
-        tokio::time::timeout(LEADER_WAIT, known).await.ok()?.ok()?.leader
+        let known = status.wait_for(|status| status.leader.is_some() && status.leader != not);
+        tokio::time::timeout_at(deadline, known).await.ok()?.ok()?.leader
     }
 
-    async fn forward(&self, mut request: Request<Body>, leader: MemberId) -> Response<Body> {
-        let address = self.addresses.get(&leader).map(String::as_str);
-        let refuse = |reason: &str| status::leader_unreachable(leader, address, reason).into_http();
-        let Some(mut channel) = self.channel(leader) else {
-            return refuse("its address is not known");
-        };
+    async fn forward(&self, mut request: Request<Body>, leader: MemberId) -> Result<Response<Body>, Unforwarded> {
+        let unreachable = |reason: String| Unforwarded::Unreachable { reason };
+        let mut channel = self
+            .channel(leader)
+            .ok_or_else(|| unreachable("its address is not known".to_owned()))?;
         request
             .headers_mut()
             .insert(FORWARDED_BY, HeaderValue::from(self.this_member.get()));
-        let ready = match channel.ready().await {
-            Ok(ready) => ready,
-            Err(error) => return refuse(&error.to_string()),
-        };
-        match ready.call(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::debug!(%leader, %error, "a forwarded call failed");
-                refuse(&error.to_string())
+        let ready = channel.ready().await.map_err(|error| unreachable(error.to_string()))?;
+        ready.call(request).await.map_err(|error| {
+            tracing::debug!(%leader, %error, "a forwarded call failed");
+            let reason = root_cause(&error);
+            match never_connected(&error) {
+                true => unreachable(reason),
+                false => Unforwarded::Lost { reason },
             }
-        }
+        })
     }
 
     fn channel(&self, member: MemberId) -> Option<Channel> {
@@ -199,15 +229,33 @@ impl Shared {
     }
 }
 
+/// Whether a call failed since there was no connection to send it over.
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|error| error.is::<tonic::ConnectError>())
+}
+
+fn chain<'error>(error: &'error (dyn Error + 'static)) -> impl Iterator<Item = &'error (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+#[cfg(test)]
+#[path = "leader_forwarding_tests.rs"]
+mod calls;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn mutations_and_linearizable_reads_belong_to_the_leader() {
+    fn mutations_and_reads_of_what_nodes_report_belong_to_the_leader() {
         for path in [
             "/tenantry.v1.AdminService/CreateTenant",
-            "/tenantry.v1.AdminService/GetTenant",
+            "/tenantry.v1.AdminService/GetTenantUsage",
+            "/tenantry.v1.PlacementService/ListNodes",
             "/tenantry.v1.PlacementService/Heartbeat",
             "/tenantry.v1.PlacementService/RegisterNode",
             "/tenantry.v1.NotificationService/Report",
@@ -216,6 +264,9 @@ mod tests {
             assert_eq!(answered_by(path), AnsweredBy::Leader, "{path}");
         }
         for path in [
+            "/tenantry.v1.AdminService/GetTenant",
+            "/tenantry.v1.AdminService/ListTenants",
+            "/tenantry.v1.PlacementService/ResolveTenant",
             "/tenantry.v1.PlacementService/Watch",
             "/tenantry.v1.NotificationService/Watch",
             "/tenantry.v1.ClusterService/GetClusterStatus",

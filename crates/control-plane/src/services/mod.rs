@@ -6,11 +6,13 @@
 mod admin;
 mod cluster;
 mod control_plane;
+mod deadline;
 mod leader_forwarding;
 mod notification;
 mod page;
 mod placement;
 mod placing;
+mod routing_watch;
 mod status;
 mod tokens;
 
@@ -20,6 +22,7 @@ pub use control_plane::ControlPlane;
 pub use leader_forwarding::{ForwardToLeader, LeaderForwardingLayer};
 pub use notification::Notification;
 pub use placement::Placement;
+pub use routing_watch::{RoutingWatch, RoutingWatchService};
 
 pub(crate) use placing::choose as choose_node;
 pub(crate) use tokens::new_key as new_signing_key;

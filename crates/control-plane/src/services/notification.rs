@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::control_plane::ControlPlane;
 use super::status;
-use crate::watch::{EventFilter, event_stream};
+use crate::watch::{EventFilter, WatchTiming, event_stream};
 
 /// Messages that wait for a watcher to read. When full, its stream waits, and nothing else does.
 const WATCH_QUEUE: usize = 64;
@@ -29,14 +29,19 @@ const MOST_EVENTS: usize = 1_000;
 #[derive(Clone)]
 pub struct Notification {
     control_plane: Arc<ControlPlane>,
+    timing: WatchTiming,
     stop: CancellationToken,
 }
 
 impl Notification {
     /// Works on the given control plane; streams end at `stop`.
     #[must_use]
-    pub const fn new(control_plane: Arc<ControlPlane>, stop: CancellationToken) -> Self {
-        Self { control_plane, stop }
+    pub const fn new(control_plane: Arc<ControlPlane>, timing: WatchTiming, stop: CancellationToken) -> Self {
+        Self {
+            control_plane,
+            timing,
+            stop,
+        }
     }
 
     /// Replicates one batch and says up to where the node may forget.
@@ -126,10 +131,10 @@ impl NotificationService for Notification {
         let cursor = (!request.only_new).then_some(EventSequence(request.after_sequence));
         let filter = filter(&request)?;
         let (out, stream) = mpsc::channel(WATCH_QUEUE);
-        let (published, stop) = (self.control_plane.published.clone(), self.stop.clone());
+        let (published, timing, stop) = (self.control_plane.published.clone(), self.timing, self.stop.clone());
         // Owned by the stream: it ends when the watcher leaves or this member stops.
         tokio::spawn(async move {
-            stop.run_until_cancelled(event_stream(published, cursor, filter, out))
+            stop.run_until_cancelled(event_stream(published, cursor, filter, timing, out))
                 .await
         });
         Ok(Response::new(ReceiverStream::new(stream)))

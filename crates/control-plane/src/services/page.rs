@@ -1,11 +1,12 @@
-//! Pages of lists (AIP-158). A token holds the key to resume after, so pages stay true while the list changes.
+//! Pages of lists (AIP-158). A token holds the key to resume after, so pages stay true while the list changes; that of a
+//! list that every member answers also holds the revision of its page, so that the next one is not from before it.
 
 use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tenantry_state::{TenantKey, TenantLife};
-use tenantry_types::{NodeId, TenantName};
+use tenantry_types::{NodeId, Revision, TenantName};
 use tonic::Status;
 
 use super::status;
@@ -69,38 +70,42 @@ fn open(token: &str, query: Query) -> Result<Option<String>, Status> {
     Ok(Some(key.to_owned()))
 }
 
-/// The token that resumes a list of tenants after `key`.
-pub(super) fn tenant_token(key: &TenantKey, query: Query) -> String {
+/// The token that resumes a list of tenants after `key`, on a page of `revision`.
+pub(super) fn tenant_token(key: &TenantKey, revision: Revision, query: Query) -> String {
     let life = match key.life {
         TenantLife::Active => 'a',
         TenantLife::Deleted => 'd',
     };
-    seal(query, &format!("{life}{}{}", key.uid, key.name))
+    seal(query, &format!("{:016x}{life}{}{}", revision.get(), key.uid, key.name))
 }
 
-/// The key that a token resumes after; `None` for the beginning.
+/// The key that a token resumes after, `None` for the beginning, and the revision of the page before.
 ///
 /// # Errors
 /// When the token is not one of this list.
-pub(super) fn tenant_after(token: &str, query: Query) -> Result<Option<TenantKey>, Status> {
+pub(super) fn tenant_after(token: &str, query: Query) -> Result<(Option<TenantKey>, Revision), Status> {
     let invalid = || status::invalid_field("page_token", "is not a token of this list");
     let read = |text: String| {
-        let (life, rest) = text.split_at_checked(1)?;
+        let (revision, rest) = text.split_at_checked(16)?;
+        let revision = Revision(u64::from_str_radix(revision, 16).ok()?);
+        let (life, rest) = rest.split_at_checked(1)?;
         let (uid, name) = rest.split_at_checked(32)?;
         let life = match life {
             "a" => TenantLife::Active,
             "d" => TenantLife::Deleted,
             _ => return None,
         };
-        Some(TenantKey {
+        let key = TenantKey {
             name: TenantName::new(name).ok()?,
             life,
             uid: uid.parse().ok()?,
-        })
+        };
+        Some((Some(key), revision))
     };
-    open(token, query)?
-        .map(|text| read(text).ok_or_else(invalid))
-        .transpose()
+    match open(token, query)? {
+        None => Ok((None, Revision::ZERO)),
+        Some(text) => read(text).ok_or_else(invalid),
+    }
 }
 
 /// The token that resumes a list of nodes after `node`.
@@ -129,6 +134,21 @@ mod tests {
         assert_eq!(size(7).unwrap(), 7);
         assert_eq!(size(5_000).unwrap(), 1_000);
         assert_eq!(size(-1).unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_token_of_tenants_holds_its_place_and_its_revision() {
+        let key = TenantKey {
+            name: TenantName::new("acme").unwrap(),
+            life: TenantLife::Deleted,
+            uid: tenantry_types::TenantUid::from_u128(7),
+        };
+        let of = query(&"a filter");
+        let token = tenant_token(&key, Revision(300), of);
+        assert_eq!(tenant_after(&token, of).unwrap(), (Some(key), Revision(300)));
+        assert_eq!(tenant_after("", of).unwrap(), (None, Revision::ZERO));
+        assert!(tenant_after(&token, query(&"another filter")).is_err());
+        assert!(tenant_after(&seal(of, "00000000000000zz"), of).is_err());
     }
 
     #[test]

@@ -2,23 +2,21 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{BoxStream, StreamExt as _};
+use prost::Message as _;
 use tenantry_proto::convert::{self, NodeView, Within as _, names};
 use tenantry_proto::v1;
 use tenantry_proto::v1::placement_service_server::PlacementService;
 use tenantry_state::{Answer, Command};
 use tenantry_types::{Incarnation, Node, NodeId, NodeLoad, NodeSpec, Revision, Scheduling, TenantUsage, Tier};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use super::control_plane::ControlPlane;
+use super::deadline::Deadline;
+use super::routing_watch::RoutingWatch;
 use super::{admin, page, placing, status};
 use crate::machine::Published;
-use crate::watch::{RoutingCursor, routing_stream};
 
-/// Messages that wait for a watcher to read. When full, its stream waits, and nothing else does.
-const WATCH_QUEUE: usize = 64;
 /// Tenants in one heartbeat; more are refused.
 const MOST_USAGE: usize = 1_000;
 
@@ -26,14 +24,14 @@ const MOST_USAGE: usize = 1_000;
 #[derive(Clone)]
 pub struct Placement {
     control_plane: Arc<ControlPlane>,
-    stop: CancellationToken,
+    watch: RoutingWatch,
 }
 
 impl Placement {
-    /// Works on the given control plane; watches end at `stop`.
+    /// Works on the given control plane; its watchers are fed by `watch`.
     #[must_use]
-    pub const fn new(control_plane: Arc<ControlPlane>, stop: CancellationToken) -> Self {
-        Self { control_plane, stop }
+    pub const fn new(control_plane: Arc<ControlPlane>, watch: RoutingWatch) -> Self {
+        Self { control_plane, watch }
     }
 
     fn heartbeat_interval_ms(&self) -> u64 {
@@ -56,6 +54,7 @@ impl Placement {
 
     async fn set_scheduling(
         &self,
+        deadline: Deadline,
         method: &'static str,
         name: &str,
         request_id: &str,
@@ -65,7 +64,7 @@ impl Placement {
         let request = ControlPlane::request(method, request_id, &v1::GetNodeRequest { name: name.to_owned() })?;
         match self
             .control_plane
-            .propose(request, Command::SetNodeScheduling { id, scheduling })
+            .propose_by(deadline.at(), request, Command::SetNodeScheduling { id, scheduling })
             .await?
         {
             Answer::Node(node) => Ok(self.node_message(&self.control_plane.published.current(), &node)),
@@ -84,13 +83,14 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::RegisterNodeRequest>,
     ) -> Result<Response<v1::RegisterNodeResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let id = node_id(&request.node_id)?;
         let spec = request
             .spec
             .ok_or_else(|| status::invalid_field("spec", "must be given"))?;
         let spec = NodeSpec::try_from(spec).within("spec").map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let published = self.control_plane.read(deadline).await?;
         let cluster = published.state.cluster().ok_or_else(status::no_leader)?.uid.to_string();
         if !request.cluster_uid.is_empty() && request.cluster_uid != cluster {
             let message = format!(
@@ -107,7 +107,7 @@ impl PlacementService for Placement {
         }
         let incarnation = Incarnation(request.incarnation);
         self.control_plane
-            .propose(None, Command::RegisterNode { id, incarnation, spec })
+            .propose_by(deadline.at(), None, Command::RegisterNode { id, incarnation, spec })
             .await?;
         let heartbeat_interval_ms = self.heartbeat_interval_ms();
         Ok(Response::new(v1::RegisterNodeResponse {
@@ -156,38 +156,30 @@ impl PlacementService for Placement {
         }))
     }
 
-    type WatchStream = ReceiverStream<Result<v1::PlacementServiceWatchResponse, Status>>;
+    type WatchStream = BoxStream<'static, Result<v1::PlacementServiceWatchResponse, Status>>;
 
+    /// What `RoutingWatchService` answers in encoded form, for callers that are not behind it.
     async fn watch(
         &self,
         request: Request<v1::PlacementServiceWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let request = request.into_inner();
-        let cluster = match request.cluster_uid.as_str() {
-            "" => None,
-            text => Some(
-                text.parse()
-                    .map_err(|error| status::invalid_field("cluster_uid", format!("{error}")))?,
-            ),
-        };
-        let cursor = RoutingCursor {
-            revision: Revision(request.after_revision),
-            cluster,
-            digest: request.digest,
-        };
-        let (out, stream) = mpsc::channel(WATCH_QUEUE);
-        let (published, stop) = (self.control_plane.published.clone(), self.stop.clone());
-        // Owned by the stream: it ends when the watcher leaves or this member stops.
-        tokio::spawn(async move { stop.run_until_cancelled(routing_stream(published, cursor, out)).await });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let messages = self.watch.open(&request.into_inner())?.map(|message| {
+            v1::PlacementServiceWatchResponse::decode(message?).map_err(|error| status::internal(error.to_string()))
+        });
+        Ok(Response::new(messages.boxed()))
     }
 
     async fn resolve_tenant(
         &self,
         request: Request<v1::ResolveTenantRequest>,
     ) -> Result<Response<v1::ResolveTenantResponse>, Status> {
-        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let name = names::parse_tenant_ref("name", &request.name).map_err(status::invalid)?;
+        let published = self
+            .control_plane
+            .read_with(request.read, Revision::ZERO, deadline)
+            .await?;
         let tenant = admin::find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
         let node = placement.and_then(|placement| published.state.node(&placement.node));
@@ -195,6 +187,7 @@ impl PlacementService for Placement {
             tenant_uid: tenant.uid.to_string(),
             placement: placement.map(Into::into),
             data_address: node.map(|node| node.spec.endpoints.data.clone()).unwrap_or_default(),
+            revision: published.revision.get(),
         }))
     }
 
@@ -202,8 +195,9 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::ExplainPlacementRequest>,
     ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let tier = convert::tier_from_wire("tier", request.into_inner().tier).map_err(status::invalid)?;
-        self.control_plane.read().await?;
+        self.control_plane.read(deadline).await?;
         let placing = placing::choose(&self.control_plane, tier.unwrap_or(Tier::Small));
         let decision = &placing.decision;
         let candidates = decision.candidates.iter().map(|candidate| v1::PlacementCandidate {
@@ -224,10 +218,11 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let size = page::size(request.page_size)?;
         let after = page::node_after(&request.page_token)?;
-        let published = self.control_plane.read().await?;
+        let published = self.control_plane.read(deadline).await?;
         let mut found = published.state.nodes_after(after.as_ref());
         let nodes: Vec<&Arc<Node>> = found.by_ref().take(size).collect();
         let more = found.next().is_some();
@@ -244,9 +239,10 @@ impl PlacementService for Placement {
     }
 
     async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let name = request.into_inner().name;
         let id = names::parse_node("name", &name).map_err(status::invalid)?;
-        let published = self.control_plane.read().await?;
+        let published = self.control_plane.read(deadline).await?;
         let node = published
             .state
             .node(&id)
@@ -260,9 +256,16 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::CordonNodeRequest>,
     ) -> Result<Response<v1::CordonNodeResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let node = self
-            .set_scheduling("CordonNode", &request.name, &request.request_id, Scheduling::Cordoned)
+            .set_scheduling(
+                deadline,
+                "CordonNode",
+                &request.name,
+                &request.request_id,
+                Scheduling::Cordoned,
+            )
             .await?;
         Ok(Response::new(v1::CordonNodeResponse { node: Some(node) }))
     }
@@ -271,9 +274,16 @@ impl PlacementService for Placement {
         &self,
         request: Request<v1::UncordonNodeRequest>,
     ) -> Result<Response<v1::UncordonNodeResponse>, Status> {
+        let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let node = self
-            .set_scheduling("UncordonNode", &request.name, &request.request_id, Scheduling::Open)
+            .set_scheduling(
+                deadline,
+                "UncordonNode",
+                &request.name,
+                &request.request_id,
+                Scheduling::Open,
+            )
             .await?;
         Ok(Response::new(v1::UncordonNodeResponse { node: Some(node) }))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tenantry_proto::convert::InvalidField;
 use tenantry_state::Rejection;
-use tenantry_types::MemberId;
+use tenantry_types::{MemberId, Revision};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -69,12 +69,36 @@ pub(crate) fn not_leader(leader: MemberId, address: Option<&str>) -> Status {
     )
 }
 
-/// The leader is known and did not answer. It may have carried the call out.
-pub(crate) fn leader_unreachable(leader: MemberId, address: Option<&str>, reason: &str) -> Status {
-    let mut metadata = vec![("leader_id", leader.to_string())];
-    metadata.extend(address.map(|address| ("leader_address", address.to_owned())));
-    let message = format!("the leader, member {leader}, could not be asked: {reason}");
+/// There is no connection to the leader. Certain: the call was not carried out.
+pub(crate) fn leader_unreachable(leader: MemberId, reason: &str) -> Status {
+    let message = format!("the leader, member {leader}, cannot be reached: {reason}");
+    let metadata = [("leader_id", leader.to_string())];
     with_reason(Code::Unavailable, message, "LEADER_UNREACHABLE", metadata)
+}
+
+/// The connection to the leader broke while it had the call. It may have carried it out.
+pub(crate) fn leader_lost(leader: MemberId, reason: &str) -> Status {
+    let message = format!(
+        "the leader, member {leader}, was lost before it answered: {reason}; the change may or may not have happened; {ASK_AGAIN}"
+    );
+    let metadata = [("leader_id", leader.to_string())];
+    with_reason(Code::Unavailable, message, "OUTCOME_UNKNOWN", metadata)
+}
+
+/// What to do about an unknown outcome.
+const ASK_AGAIN: &str = "ask again with the same request id";
+
+/// The time ran out while a command was under way.
+pub(crate) fn out_of_time() -> Status {
+    let message = format!("the time ran out: the change may or may not have happened; {ASK_AGAIN}");
+    with_reason(Code::DeadlineExceeded, message, "OUTCOME_UNKNOWN", [])
+}
+
+/// This member has not come as far as the caller wants in the time that there was.
+pub(crate) fn revision_not_reached(wanted: Revision, reached: Revision) -> Status {
+    let message = format!("this member is at revision {reached}, not at {wanted} yet");
+    let metadata = [("revision", reached.to_string())];
+    with_reason(Code::Unavailable, message, "REVISION_NOT_REACHED", metadata)
 }
 
 /// A message with a field that cannot be accepted.
@@ -135,7 +159,7 @@ pub(crate) fn propose_failed(error: &ProposeError) -> Status {
         }
         ProposeError::TooLarge { .. } => with_reason(Code::InvalidArgument, error.to_string(), "TOO_LARGE", []),
         ProposeError::OutcomeUnknown => {
-            let message = "leadership changed meanwhile: the change may or may not have happened; ask again with the same request id";
+            let message = format!("leadership changed meanwhile: the change may or may not have happened; {ASK_AGAIN}");
             with_reason(Code::Unavailable, message, "OUTCOME_UNKNOWN", [])
         }
         ProposeError::Unavailable { .. } => storage_failed(&error.to_string()),
@@ -175,6 +199,7 @@ fn storage_failed(message: &str) -> Status {
     with_retry(Code::Unavailable, message, "STORAGE_FAILED", Duration::from_secs(1))
 }
 
-fn stopping() -> Status {
+/// This member is about to end. Certain: the call was not carried out.
+pub(crate) fn stopping() -> Status {
     with_reason(Code::Unavailable, "this member is stopping", "STOPPING", [])
 }

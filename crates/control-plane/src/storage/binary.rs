@@ -67,39 +67,31 @@ pub(super) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn encode_hard_state(state: HardState) -> Vec<u8> {
-    [state.term, state.vote, state.commit]
-        .into_iter()
-        .flat_map(u64::to_le_bytes)
-        .collect()
+pub(super) fn put_hard_state(out: &mut Vec<u8>, state: HardState) {
+    for number in [state.term, state.vote, state.commit] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
-pub(super) fn decode_hard_state(bytes: &[u8]) -> Result<HardState, Malformed> {
-    let mut input = Input(bytes);
-    let state = HardState {
+pub(super) fn take_hard_state(input: &mut Input<'_>) -> Result<HardState, Malformed> {
+    Ok(HardState {
         term: input.u64()?,
         vote: input.u64()?,
         commit: input.u64()?,
-    };
-    input.finish()?;
-    Ok(state)
+    })
 }
 
-pub(super) fn encode_position(position: LogPosition) -> Vec<u8> {
-    [position.index, position.term]
-        .into_iter()
-        .flat_map(u64::to_le_bytes)
-        .collect()
+pub(super) fn put_position(out: &mut Vec<u8>, position: LogPosition) {
+    for number in [position.index, position.term] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
-pub(super) fn decode_position(bytes: &[u8]) -> Result<LogPosition, Malformed> {
-    let mut input = Input(bytes);
-    let position = LogPosition {
+pub(super) fn take_position(input: &mut Input<'_>) -> Result<LogPosition, Malformed> {
+    Ok(LogPosition {
         index: input.u64()?,
         term: input.u64()?,
-    };
-    input.finish()?;
-    Ok(position)
+    })
 }
 
 pub(super) fn put_members(out: &mut Vec<u8>, at: &MembersAt) {
@@ -198,8 +190,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = take_members(&mut Input(&bytes));
-            let _ = decode_hard_state(&bytes);
-            let _ = decode_position(&bytes);
+            let _ = take_hard_state(&mut Input(&bytes));
+            let _ = take_position(&mut Input(&bytes));
         }
     }
 }

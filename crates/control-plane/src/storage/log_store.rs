@@ -26,13 +26,15 @@ pub trait LogStore: Send + 'static {
     /// replaced, with whatever followed them.
     ///
     /// # Errors
-    /// `Hole` and `Compacted` for entries that do not fit, without writing anything; `Io` when the outcome is unknown.
+    /// `Hole`, `Compacted` and `Committed` for entries that do not fit, without writing anything; `Io` when the outcome
+    /// is unknown.
     fn append(&mut self, batch: &AppendBatch) -> Result<(), StoreError>;
 
     /// Moves the snapshot marker and forgets the entries up to and including `through`.
     ///
     /// # Errors
-    /// `BeyondSnapshot` if `through` lies after the snapshot; otherwise as `append`.
+    /// `BeyondSnapshot` if `through` lies after the snapshot, `WrongTerm` if the log disagrees about either; otherwise
+    /// as `append`.
     fn compact(&mut self, snapshot: LogPosition, through: LogPosition, hard_state: HardState)
     -> Result<(), StoreError>;
 
@@ -47,7 +49,8 @@ pub trait LogStore: Send + 'static {
         hard_state: HardState,
     ) -> Result<(), StoreError>;
 
-    /// Closes what is open and opens it again, after an error or to prove that the data is on disk.
+    /// Closes what is open and opens it again, after an error or to prove that the data is on disk. What it answers
+    /// afterwards is durable: what a failed write left behind is written anew, or gone.
     ///
     /// # Errors
     /// When the disk still refuses.
@@ -95,7 +98,8 @@ pub struct HardState {
     pub term: u64,
     /// Whom it voted for in that term; 0 for nobody.
     pub vote: u64,
-    /// The last index known to be committed. May lag behind: it is learnt again.
+    /// The last index known to be committed. May lag behind: it is learnt again. A store never keeps more than the
+    /// log's end.
     pub commit: u64,
 }
 
@@ -205,6 +209,24 @@ pub enum StoreError {
         /// The last entry that was forgotten.
         compacted: u64,
     },
+    /// Entries would rewrite what is known to be committed.
+    #[error("entry {given} would rewrite history: the log is committed up to {commit}")]
+    Committed {
+        /// The entry that was given.
+        given: u64,
+        /// The last entry that is known to be committed.
+        commit: u64,
+    },
+    /// A snapshot is said to end in another term than the log's entry has.
+    #[error("the snapshot says that entry {index} is of term {given}, the log says {found}")]
+    WrongTerm {
+        /// The entry.
+        index: u64,
+        /// The snapshot's word.
+        given: u64,
+        /// The log's word.
+        found: u64,
+    },
     /// A compaction would forget entries that no snapshot covers.
     #[error("cannot compact up to {through}: the snapshot ends at {snapshot} and the log at {last}")]
     BeyondSnapshot {
@@ -229,8 +251,9 @@ impl StoreError {
     }
 }
 
-/// Checks that entries join on to a log that was compacted up to `compacted` and ends at `last`.
-pub(super) fn check_append(entries: &[LogEntry], compacted: u64, last: u64) -> Result<(), StoreError> {
+/// Checks that entries join on to a log that was compacted up to `compacted`, is known to be committed up to `commit`,
+/// and ends at `last`.
+pub(super) fn check_append(entries: &[LogEntry], compacted: u64, commit: u64, last: u64) -> Result<(), StoreError> {
     let Some(first) = entries.first().map(|entry| entry.position.index) else {
         return Ok(());
     };
@@ -239,6 +262,9 @@ pub(super) fn check_append(entries: &[LogEntry], compacted: u64, last: u64) -> R
             given: first,
             compacted,
         });
+    }
+    if first <= commit {
+        return Err(StoreError::Committed { given: first, commit });
     }
     let mut end = last.min(first.saturating_sub(1));
     for entry in entries {

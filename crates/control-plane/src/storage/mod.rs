@@ -7,6 +7,7 @@ mod binary;
 mod contract;
 mod frame;
 mod identity;
+mod log_layout;
 mod log_store;
 mod memory_log;
 mod records;
@@ -18,7 +19,8 @@ pub use identity::{Identity, IdentityError};
 pub use log_store::{
     AppendBatch, EntryKind, HardState, LoadedLog, LogEntry, LogPosition, LogStore, Members, MembersAt, StoreError,
 };
-pub use memory_log::{DiskFault, MemoryDisk, MemoryLogStore};
+pub use memory_log::{Damage, DiskFault, DiskOperation, MemoryDisk, MemoryLogStore, UnsyncedWrite};
 pub use sled_log::SledLogStore;
+pub(crate) use sled_log::{LOG_COPIES_TOTAL, LOG_WRITE_SECONDS};
 pub use snapshot_file::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
 pub use snapshots::{IncomingSnapshot, SnapshotFolder, measure};

@@ -1,18 +1,15 @@
 //! One watcher's stream of the event log: what is kept from its cursor on, then what is new.
 
 use std::collections::HashSet;
-use std::time::Duration;
-
 use tenantry_proto::v1::notification_service_watch_response::Part;
 use tenantry_proto::v1::{self, NotificationServiceWatchResponse};
 use tenantry_types::{Event, EventSequence, Severity, TenantName};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::WatchTiming;
 use crate::machine::PublishedState;
 
-/// A quiet stream says every so often how far it has come.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
 /// Events taken from the log at once.
 const EVENTS_AT_ONCE: usize = 256;
 
@@ -41,7 +38,14 @@ impl EventFilter {
 type Sender = mpsc::Sender<Result<NotificationServiceWatchResponse, Status>>;
 
 /// Feeds `out` with events after `cursor` until the watcher leaves. `cursor` of `None` starts with what happens next.
-pub async fn event_stream(published: PublishedState, cursor: Option<EventSequence>, filter: EventFilter, out: Sender) {
+/// A watcher that does not read is waited for, here alone, and finds a gap where the log has moved on meanwhile.
+pub async fn event_stream(
+    published: PublishedState,
+    cursor: Option<EventSequence>,
+    filter: EventFilter,
+    timing: WatchTiming,
+    out: Sender,
+) {
     let mut applied = published.revision();
     let mut cursor = match cursor {
         Some(cursor) => cursor,
@@ -80,7 +84,7 @@ pub async fn event_stream(published: PublishedState, cursor: Option<EventSequenc
         if taken > 0 {
             continue;
         }
-        let quiet = tokio::time::timeout(BOOKMARK_INTERVAL, applied.changed());
+        let quiet = tokio::time::timeout(timing.bookmark, applied.changed());
         let quiet = tokio::select! {
             quiet = quiet => quiet,
             () = out.closed() => return,

@@ -1,23 +1,43 @@
-//! One watcher's stream of the routing table: a snapshot if it needs one, then changes, and bookmarks while it is quiet.
+//! One watcher's stream of the routing table: a snapshot if it needs one, then changes, bookmarks while it is quiet, and
+//! every so often the digest of the whole table, so that the watcher can compare.
+//!
+//! Never sends anything older than what the watcher has, and never skips a change in silence.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tenantry_proto::v1;
 use tenantry_proto::v1::placement_service_watch_response::Part;
-use tenantry_proto::v1::{self, PlacementServiceWatchResponse};
 use tenantry_types::{ClusterUid, Revision};
-use tokio::sync::mpsc;
-use tonic::Status;
+use tokio::time::Instant;
 
 use super::Since;
-use crate::machine::{Published, PublishedState};
+use super::message::encoded;
+use super::outgoing::{Outgoing, Undelivered};
+use crate::machine::PublishedState;
 
-/// A quiet stream says every so often how far it has come.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
-/// Tenants in one message of a snapshot; well below gRPC's usual limit of 4 MiB.
-const TENANTS_PER_MESSAGE: usize = 2_000;
 /// Changes taken from the history at once.
-const DELTAS_AT_ONCE: usize = 256;
+const CHANGES_AT_ONCE: usize = 256;
+
+/// When a watcher is told what.
+#[derive(Debug, Clone, Copy)]
+pub struct WatchTiming {
+    /// A quiet stream says this often how far it has come.
+    pub bookmark: Duration,
+    /// A busy stream says this often what the digest of the whole table is.
+    pub digest: Duration,
+    /// A watcher that takes no message for this long is given up.
+    pub patience: Duration,
+}
+
+impl Default for WatchTiming {
+    fn default() -> Self {
+        Self {
+            bookmark: Duration::from_secs(10),
+            digest: Duration::from_secs(60),
+            patience: Duration::from_secs(30),
+        }
+    }
+}
 
 /// Where a watcher stands.
 #[derive(Debug, Clone, Copy)]
@@ -30,135 +50,119 @@ pub struct RoutingCursor {
     pub digest: u64,
 }
 
-type Sender = mpsc::Sender<Result<PlacementServiceWatchResponse, Status>>;
+/// Why a stream ends.
+enum End {
+    /// The watcher has left, or this member stops.
+    Gone,
+    /// The watcher must start over.
+    Resync(&'static str),
+}
 
-/// Feeds `out` until the watcher leaves. `out` is bounded: a watcher that does not read is waited for, here alone, and
-/// starts over when the history has moved on meanwhile.
-pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, out: Sender) {
+impl From<Undelivered> for End {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::Left => Self::Gone,
+            Undelivered::TooSlow => Self::Resync("no message was taken for too long"),
+        }
+    }
+}
+
+/// Feeds `out` until the watcher leaves, or must start over. Both are its own affair: nobody else waits for it.
+pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, timing: WatchTiming, out: Outgoing) {
+    let Err(end) = feed(&published, cursor, timing, &out).await;
+    if let End::Resync(reason) = end {
+        metrics::counter!("tenantry_control_watch_resyncs_total").increment(1);
+        let resync = v1::RoutingResync {
+            reason: reason.to_owned(),
+        };
+        out.end_with(encoded(Part::Resync(resync)));
+    }
+}
+
+async fn feed(
+    published: &PublishedState,
+    cursor: RoutingCursor,
+    timing: WatchTiming,
+    out: &Outgoing,
+) -> Result<std::convert::Infallible, End> {
     let mut applied = published.revision();
     // A watcher that is ahead of this member (it talked to another before) waits for it to catch up, and never gets
     // older changes than it has. A cluster without an identity has nothing to show.
     loop {
         let seen = *applied.borrow_and_update();
-        if seen >= cursor.revision && published.current().state.cluster().is_some() {
+        let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
+        if cluster.is_some() && (seen >= cursor.revision || cluster != cursor.cluster) {
             break;
         }
         tokio::select! {
-            changed = applied.changed() => if changed.is_err() { return },
-            () = out.closed() => return,
+            changed = applied.changed() => changed.map_err(|_| End::Gone)?,
+            () = out.closed() => return Err(End::Gone),
         }
     }
-    let mut reached = cursor.revision;
-    if !can_resume(&published, &cursor) {
-        match send_snapshot(&published, &out).await {
-            Some(revision) => reached = revision,
-            None => return,
-        }
-    }
+    let mut reached = match resumes_at(published, &cursor) {
+        Some(revision) => revision,
+        None => send_snapshot(published, &cursor, out).await?,
+    };
+    let mut digest_due = Instant::now() + timing.digest;
     loop {
         let seen = *applied.borrow_and_update();
-        match published.history().since(reached, DELTAS_AT_ONCE) {
-            Since::Forgotten => {
-                let reason = "the changes since your revision are no longer kept".to_owned();
-                send(&out, Part::Resync(v1::RoutingResync { reason })).await;
-                return;
+        let Since::Changes(changes) = published.history().since(reached, CHANGES_AT_ONCE) else {
+            return Err(End::Resync("the changes since your revision are no longer kept"));
+        };
+        let Some(last) = changes.last().map(|last| (last.revision, last.digest)) else {
+            reached = reached.max(seen);
+            tokio::select! {
+                quiet = tokio::time::timeout(timing.bookmark, applied.changed()) => match quiet {
+                    Ok(changed) => changed.map_err(|_| End::Gone)?,
+                    // Without a digest the history was forgotten: the next round says so.
+                    Err(_) => if let Some(digest) = published.history().digest_at(reached) {
+                        out.send(bookmark(reached, digest)).await?;
+                        digest_due = Instant::now() + timing.digest;
+                    },
+                },
+                () = out.closed() => return Err(End::Gone),
             }
-            Since::Deltas(deltas) if !deltas.is_empty() => {
-                for delta in deltas {
-                    reached = Revision(delta.revision);
-                    if !send(&out, Part::Delta(Arc::unwrap_or_clone(delta))).await {
-                        return;
-                    }
-                }
-            }
-            Since::Deltas(_) => {
-                reached = reached.max(seen);
-                let quiet = tokio::time::timeout(BOOKMARK_INTERVAL, applied.changed());
-                let quiet = tokio::select! {
-                    quiet = quiet => quiet,
-                    () = out.closed() => return,
-                };
-                match quiet {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return,
-                    Err(_) => {
-                        if !send_bookmark(&published, reached, &out).await {
-                            return;
-                        }
-                    }
-                }
-            }
+            continue;
+        };
+        for change in changes {
+            out.send(change.message).await?;
+        }
+        let digest;
+        (reached, digest) = last;
+        if Instant::now() >= digest_due {
+            out.send(bookmark(reached, digest)).await?;
+            digest_due = Instant::now() + timing.digest;
         }
     }
 }
 
-/// Whether the watcher's table is one that this member's history goes on from.
-fn can_resume(published: &PublishedState, cursor: &RoutingCursor) -> bool {
-    let current = published.current();
-    let same_cluster = cursor.cluster.is_some() && cursor.cluster == current.state.cluster().map(|cluster| cluster.uid);
-    let fits = match published.history().since(cursor.revision, 1) {
-        Since::Forgotten => false,
-        // With nothing changed since, the digests must agree; otherwise the next bookmark will tell.
-        Since::Deltas(deltas) => !deltas.is_empty() || cursor.digest == current.routing_digest,
-    };
-    cursor.revision > Revision::ZERO && same_cluster && fits
+/// The watcher's revision, if this member's history goes on from the watcher's table.
+fn resumes_at(published: &PublishedState, cursor: &RoutingCursor) -> Option<Revision> {
+    let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
+    let same_cluster = cursor.cluster.is_some() && cursor.cluster == cluster;
+    let same_table = published.history().digest_at(cursor.revision) == Some(cursor.digest);
+    (cursor.revision > Revision::ZERO && same_cluster && same_table).then_some(cursor.revision)
 }
 
-async fn send(out: &Sender, part: Part) -> bool {
-    out.send(Ok(PlacementServiceWatchResponse { part: Some(part) }))
-        .await
-        .is_ok()
-}
-
-/// Only when no change lies between the stream and the published state do they have the same digest.
-async fn send_bookmark(published: &PublishedState, reached: Revision, out: &Sender) -> bool {
-    let current = published.current();
-    match published.history().since(reached, 1) {
-        Since::Deltas(deltas) if deltas.is_empty() && current.revision >= reached => {
-            let bookmark = v1::RoutingBookmark {
-                revision: current.revision.get(),
-                digest: current.routing_digest,
-            };
-            send(out, Part::Bookmark(bookmark)).await
-        }
-        _ => true,
-    }
-}
-
-/// Sends the whole table at one revision; `None` when the watcher left.
-async fn send_snapshot(published: &PublishedState, out: &Sender) -> Option<Revision> {
-    let current = published.current();
-    let Published {
-        state,
-        revision,
-        routing_digest,
-    } = &*current;
-    let first = v1::RoutingSnapshot {
+fn bookmark(revision: Revision, digest: u64) -> bytes::Bytes {
+    encoded(Part::Bookmark(v1::RoutingBookmark {
         revision: revision.get(),
-        cluster_uid: state
-            .cluster()
-            .map(|cluster| cluster.uid.to_string())
-            .unwrap_or_default(),
-        nodes: state.node_routes().map(|node| (&node).into()).collect(),
-        token_keys: state.token_keys().map(|key| (&key).into()).collect(),
-        tiers: state.tiers().iter().map(Into::into).collect(),
-        ..v1::RoutingSnapshot::default()
+        digest,
+    }))
+}
+
+/// Sends the whole table, and says at which revision it is.
+async fn send_snapshot(published: &PublishedState, cursor: &RoutingCursor, out: &Outgoing) -> Result<Revision, End> {
+    let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
+    let at_least = if cursor.cluster == cluster {
+        cursor.revision
+    } else {
+        Revision::ZERO
     };
-    let mut piece = first.clone();
-    for route in state.tenant_routes() {
-        if piece.tenants.len() == TENANTS_PER_MESSAGE {
-            let next = v1::RoutingSnapshot {
-                revision: first.revision,
-                cluster_uid: first.cluster_uid.clone(),
-                ..v1::RoutingSnapshot::default()
-            };
-            if !send(out, Part::Snapshot(std::mem::replace(&mut piece, next))).await {
-                return None;
-            }
-        }
-        piece.tenants.push((&route).into());
+    let snapshot = published.snapshot().get(published, at_least);
+    metrics::counter!("tenantry_control_watch_snapshots_total").increment(1);
+    for message in snapshot.messages().await.ok_or(End::Gone)? {
+        out.send(message.clone()).await?;
     }
-    piece.last = true;
-    piece.digest = *routing_digest;
-    send(out, Part::Snapshot(piece)).await.then_some(*revision)
+    Ok(snapshot.revision())
 }

@@ -9,7 +9,8 @@ use tenantry_proto::v1;
 use tenantry_state::{Change, State};
 use tenantry_types::{NodeId, NodeRoute, Revision, TenantUid, Tier};
 
-/// A change of more records than this is not sent as one message: watchers start over with a snapshot instead.
+/// A change of more records than this is not sent as one message: watchers start over with a snapshot instead, which they
+/// share. A new definition of a tier does that to a large cluster.
 const MOST_RECORDS: usize = 5_000;
 
 /// The digests of all records that the routing table consists of.
@@ -64,6 +65,7 @@ impl RoutingView {
             ..v1::RoutingDelta::default()
         };
         let mut seen = false;
+        let too_much = changes.len() > MOST_RECORDS;
         for change in changes {
             seen |= !matches!(change, Change::EventsAppended { .. });
             match change {
@@ -71,11 +73,15 @@ impl RoutingView {
                     Some(route) => {
                         let route = v1::TenantRoute::from(&route);
                         self.put_tenant(*uid, Some(&route));
-                        delta.tenants.push(route);
+                        if !too_much {
+                            delta.tenants.push(route);
+                        }
                     }
                     None => {
                         self.put_tenant(*uid, None);
-                        delta.removed_tenant_uids.push(uid.to_string());
+                        if !too_much {
+                            delta.removed_tenant_uids.push(uid.to_string());
+                        }
                     }
                 },
                 Change::NodeUpserted { id } => {
@@ -92,7 +98,7 @@ impl RoutingView {
         }
         if !seen {
             RoutingChange::None
-        } else if delta.tenants.len() + delta.removed_tenant_uids.len() > MOST_RECORDS {
+        } else if too_much {
             RoutingChange::TooMuch
         } else {
             RoutingChange::Delta(delta)

@@ -54,10 +54,12 @@ impl Expected {
         match outcome {
             Ok(_) => {
                 change(&mut changed);
+                clamp(&mut changed);
                 contents.acknowledged = changed;
             }
             Err(StoreError::Io { .. }) => {
                 change(&mut changed);
+                clamp(&mut changed);
                 contents.attempted = Some(changed);
             }
             Err(_) => {}
@@ -67,6 +69,11 @@ impl Expected {
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// No store keeps a commit beyond its log.
+fn clamp(log: &mut LoadedLog) {
+    log.hard_state.commit = log.hard_state.commit.min(log.last().index);
 }
 
 fn describe(log: &LoadedLog) -> String {

@@ -1,7 +1,8 @@
 //! The routing table's copy on disk: what a node serves by when it starts and no control plane answers.
 //!
-//! One file, framed with a magic word, a version and a checksum, replaced as a whole. A file that does not check is
-//! reported and stays until the next table replaces it; the node waits for the control plane, which is safe.
+//! One file, framed with a magic word, a version and a checksum, replaced as a whole, and a log of what changed since. When
+//! the log has become longer than the table, the table is written again. A file that does not check is reported and stays
+//! until the next table replaces it; the node waits for the control plane, which is safe.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,13 @@ use tenantry_proto::v1;
 use tenantry_types::{ClusterUid, Revision};
 
 use super::RoutingTable;
-use super::update::{InvalidRecord, replace};
+use super::change_log::{self, ChangeLog};
+use super::update::{InvalidRecord, change, replace};
 
 const FILE: &str = "routing.table";
+const LOG: &str = "routing.changes";
+/// A log of this length is not worth a new copy of the table.
+const SHORT_LOG: u64 = 1 << 20;
 const MAGIC: [u8; 8] = *b"TNTROUTE";
 const VERSION: u32 = 1;
 /// Magic, version, CRC-32 of the rest.
@@ -24,6 +29,37 @@ const HEADER: usize = 16;
 #[derive(Debug, Clone)]
 pub struct RoutingFile {
     path: PathBuf,
+    log: PathBuf,
+}
+
+/// Keeps the copy up to date. There must be only one.
+#[derive(Debug)]
+pub struct RoutingWriter {
+    file: RoutingFile,
+    /// What changes can be appended to: a log after a copy that this value has written.
+    open: Option<OpenLog>,
+}
+
+#[derive(Debug)]
+struct OpenLog {
+    log: ChangeLog,
+    table_bytes: u64,
+}
+
+/// Why the copy is not up to date. The next write makes a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutingWriteError {
+    /// The table could not be written; the old one is still there.
+    #[error(transparent)]
+    Table(#[from] AtomicWriteError),
+    /// The log of changes could not be written.
+    #[error("cannot write {path}")]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Why there is no copy to serve by.
@@ -61,6 +97,16 @@ impl RoutingFile {
     pub fn in_data_dir(data_dir: &Path) -> Self {
         Self {
             path: data_dir.join(FILE),
+            log: data_dir.join(LOG),
+        }
+    }
+
+    /// What keeps it up to date. Begins with a whole table.
+    #[must_use]
+    pub fn writer(&self) -> RoutingWriter {
+        RoutingWriter {
+            file: self.clone(),
+            open: None,
         }
     }
 
@@ -69,22 +115,30 @@ impl RoutingFile {
     /// # Errors
     /// When it is there and cannot be used. The file stays where it is.
     pub fn read(&self) -> Result<Option<RoutingTable>, RoutingFileError> {
-        match std::fs::read(&self.path) {
-            Ok(bytes) => self.decode(bytes).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(RoutingFileError::Read {
-                path: self.path.clone(),
-                source,
-            }),
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                let path = self.path.clone();
+                return Err(RoutingFileError::Read { path, source });
+            }
+        };
+        let base = checksum(&bytes);
+        let mut table = self.decode(bytes)?;
+        let changes = change_log::read(&self.log, base).map_err(|source| RoutingFileError::Read {
+            path: self.log.clone(),
+            source,
+        })?;
+        for delta in changes {
+            let mut next = table.clone();
+            if let Err(error) = change(&mut next, delta) {
+                // The table before it is still a good one.
+                tracing::error!(%error, revision = table.revision.get(), "what follows in the routing table's log is left out");
+                break;
+            }
+            table = next;
         }
-    }
-
-    /// Replaces the copy. Blocks.
-    ///
-    /// # Errors
-    /// When it cannot be written; the old one is then still there.
-    pub fn write(&self, table: &RoutingTable) -> Result<(), AtomicWriteError> {
-        write_atomically(&self.path, &encode(table))
+        Ok(Some(table))
     }
 
     fn decode(&self, bytes: Vec<u8>) -> Result<RoutingTable, RoutingFileError> {
@@ -130,6 +184,53 @@ impl RoutingFile {
     }
 }
 
+impl RoutingWriter {
+    /// Replaces the copy. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then still there.
+    pub fn write(&mut self, table: &RoutingTable) -> Result<(), RoutingWriteError> {
+        // A log that is there goes on from the old copy, and is ignored beside the new one.
+        self.open = None;
+        let bytes = encode(table);
+        write_atomically(&self.file.path, &bytes)?;
+        let log = ChangeLog::create(&self.file.log, checksum(&bytes)).map_err(|source| self.log_failed(source))?;
+        self.open = Some(OpenLog {
+            log,
+            table_bytes: bytes.len() as u64,
+        });
+        Ok(())
+    }
+
+    /// Adds `changes`, which led to `table`: each an encoded [`v1::RoutingDelta`], oldest first. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be written. What was there before can still be read.
+    pub fn append(&mut self, changes: &[Bytes], table: &RoutingTable) -> Result<(), RoutingWriteError> {
+        let room = |open: &&mut OpenLog| open.log.bytes() <= open.table_bytes.max(SHORT_LOG);
+        let Some(open) = self.open.as_mut().filter(room) else {
+            return self.write(table);
+        };
+        open.log.append(changes).map_err(|source| {
+            self.open = None;
+            self.log_failed(source)
+        })
+    }
+
+    fn log_failed(&self, source: std::io::Error) -> RoutingWriteError {
+        RoutingWriteError::Log {
+            path: self.file.log.clone(),
+            source,
+        }
+    }
+}
+
+/// The checksum in an encoded table's header; names the copy.
+fn checksum(encoded: &[u8]) -> u32 {
+    let word = encoded.get(12..HEADER).and_then(|bytes| bytes.try_into().ok());
+    word.map_or(0, u32::from_le_bytes)
+}
+
 fn encode(table: &RoutingTable) -> Vec<u8> {
     let snapshot = v1::RoutingSnapshot {
         revision: table.revision.get(),
@@ -170,12 +271,87 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = RoutingFile::in_data_dir(folder.path());
         assert!(file.read().unwrap().is_none());
-        file.write(&table()).unwrap();
+        file.writer().write(&table()).unwrap();
         let read = file.read().unwrap().unwrap();
         assert_eq!(read.revision, Revision(7));
         assert_eq!(read.digest(), table().digest());
         let acme = read.by_name(&TenantName::new("acme").unwrap()).unwrap();
         assert_eq!(acme.uid, TenantUid::from_u128(1));
+    }
+
+    /// A change that adds a tenant, and what it makes of the table.
+    fn put(table: &mut RoutingTable, revision: u64, name: &str) -> Bytes {
+        let delta = v1::RoutingDelta {
+            revision,
+            tenants: vec![v1::TenantRoute::from(&route(revision.into(), name, "node-1"))],
+            ..v1::RoutingDelta::default()
+        };
+        let bytes = delta.encode_to_vec().into();
+        change(table, delta).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn changes_are_added_to_the_copy_and_not_lost_when_it_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RoutingFile::in_data_dir(folder.path());
+        let mut writer = file.writer();
+        let mut table = table();
+        let same = |table: &RoutingTable| {
+            let read = file.read().unwrap().unwrap();
+            assert_eq!((read.revision, read.digest()), (table.revision, table.digest()));
+        };
+        // The first write of a process is a whole table, whatever it is asked for.
+        let first = put(&mut table, 10, "first");
+        writer.append(&[first], &table).unwrap();
+        same(&table);
+        let size = || std::fs::metadata(folder.path().join(FILE)).unwrap().len();
+        let whole = size();
+        let more = [put(&mut table, 11, "second"), put(&mut table, 12, "third")];
+        writer.append(&more, &table).unwrap();
+        same(&table);
+        assert_eq!(size(), whole, "the table was not written again");
+        // A crash between a new copy and its log: the old log is not the new copy's.
+        write_atomically(&folder.path().join(FILE), &encode(&table)).unwrap();
+        same(&table);
+        file.writer().write(&table).unwrap();
+        same(&table);
+    }
+
+    #[test]
+    fn a_log_that_has_grown_longer_than_the_table_gives_way_to_a_new_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RoutingFile::in_data_dir(folder.path());
+        let mut writer = file.writer();
+        let mut table = table();
+        writer.write(&table).unwrap();
+        let log = || std::fs::metadata(folder.path().join(LOG)).unwrap().len();
+        let change = put(&mut table, 10, "first");
+        let many = vec![change.clone(); usize::try_from(SHORT_LOG).unwrap() / change.len()];
+        writer.append(&many, &table).unwrap();
+        assert!(log() > SHORT_LOG);
+        let change = put(&mut table, 11, "second");
+        writer.append(&[change], &table).unwrap();
+        assert!(log() < 100, "{}", log());
+        assert_eq!(file.read().unwrap().unwrap().digest(), table.digest());
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there_and_the_next_one_makes_a_new_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RoutingFile::in_data_dir(folder.path());
+        let mut writer = file.writer();
+        let mut table = table();
+        writer.write(&table).unwrap();
+        let before = file.read().unwrap().unwrap();
+        // Nothing can be written to a folder that stands where the file shall be.
+        std::fs::create_dir(folder.path().join(".routing.table.tmp")).unwrap();
+        let change = put(&mut table, 10, "first");
+        assert!(writer.write(&table).is_err());
+        assert_eq!(file.read().unwrap().unwrap().digest(), before.digest());
+        std::fs::remove_dir(folder.path().join(".routing.table.tmp")).unwrap();
+        writer.append(&[change], &table).unwrap();
+        assert_eq!(file.read().unwrap().unwrap().digest(), table.digest());
     }
 
     #[test]

@@ -1,24 +1,37 @@
 //! Keeps the routing table fresh from the placement watch, and its copy on disk ahead of it.
 //!
-//! A table is put in force only after its copy is on disk: whatever this node has served, it can serve again after a crash
-//! without a control plane. While one copy is written, further changes gather for the next. Whatever goes wrong here, the
-//! last good table stays in force.
+//! A table is put in force only after it is on disk: whatever this node has served, it can serve again after a crash without
+//! a control plane. While one change is written, further ones gather for the next write. Whatever goes wrong here, the last
+//! good table stays in force.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use control_client::{ControlClient, RoutingPosition, RoutingUpdate, RoutingWatch, WatchError};
+use prost::Message as _;
 use service_runtime::readiness::Latch;
+use tenantry_proto::v1::RoutingDelta;
 use tenantry_types::NodeId;
-use tokio::sync::watch as latest;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::RoutingFile;
+use super::disk::{RoutingFile, RoutingWriter};
 use super::table::{RoutingTable, SharedRoutingTable};
 use super::update;
 
 /// Pause after an error that another attempt will hardly mend.
 const ERROR_PAUSE: Duration = Duration::from_secs(5);
+
+/// Changes that wait to be written. When there are more, the watch waits, and the control plane for it.
+const MOST_WAITING: usize = 1_024;
+
+/// A table that was received.
+struct Received {
+    table: Arc<RoutingTable>,
+    /// How it differs from the one before, as an encoded [`RoutingDelta`]; `None`: as a whole.
+    change: Option<Bytes>,
+}
 
 /// Follows until `stop`. `known` is released as soon as there is a table to serve by.
 pub async fn follow(
@@ -29,48 +42,63 @@ pub async fn follow(
     known: Latch,
     stop: CancellationToken,
 ) {
-    let (received, next) = latest::channel(table.current());
-    let putting = put_in_force(table, file, next, known);
-    let watching = watch(client, node, received);
+    let (received, next) = mpsc::channel(MOST_WAITING);
+    let current = table.current();
+    let putting = put_in_force(table, file.writer(), next, known);
+    let watching = watch(client, node, current, received);
     stop.run_until_cancelled(async { tokio::join!(putting, watching) })
         .await;
 }
 
-/// Writes each received table, then routes by it. A table that cannot be written is put in force all the same: serving
-/// goes before surviving a crash that may never come.
+/// Writes what was received, then routes by it. A table that cannot be written is put in force all the same: serving goes
+/// before surviving a crash that may never come.
 async fn put_in_force(
     table: SharedRoutingTable,
-    file: RoutingFile,
-    mut next: latest::Receiver<Arc<RoutingTable>>,
+    mut writer: RoutingWriter,
+    mut next: mpsc::Receiver<Received>,
     known: Latch,
 ) {
-    while next.changed().await.is_ok() {
-        let received = Arc::clone(&next.borrow_and_update());
-        let (file, copy) = (file.clone(), Arc::clone(&received));
-        match tokio::task::spawn_blocking(move || file.write(&copy)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                metrics::counter!("tenantry_node_routing_write_failures_total").increment(1);
-                tracing::error!(%error, "the routing table's copy on disk could not be written");
+    let mut gathered = Vec::new();
+    while next.recv_many(&mut gathered, MOST_WAITING).await > 0 {
+        let Some(newest) = gathered.last().map(|received| Arc::clone(&received.table)) else {
+            continue;
+        };
+        let changes: Option<Vec<Bytes>> = gathered.drain(..).map(|received| received.change).collect();
+        let copy = Arc::clone(&newest);
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = match &changes {
+                Some(changes) => writer.append(changes, &copy),
+                None => writer.write(&copy),
+            };
+            (writer, written)
+        });
+        let written;
+        (writer, written) = match writing.await {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(%error, "writing the routing table panicked; tables are not followed any more");
+                return;
             }
-            Err(error) => tracing::error!(%error, "writing the routing table panicked"),
+        };
+        if let Err(error) = written {
+            metrics::counter!("tenantry_node_routing_write_failures_total").increment(1);
+            tracing::error!(%error, "the routing table's copy on disk could not be written");
         }
-        metrics::gauge!("tenantry_node_routing_revision").set(precise(received.revision.get()));
-        table.replace(received);
+        metrics::gauge!("tenantry_node_routing_revision").set(precise(newest.revision.get()));
+        table.replace(newest);
         known.release();
     }
 }
 
 /// Hands every new table to `received`.
-async fn watch(client: ControlClient, node: NodeId, received: latest::Sender<Arc<RoutingTable>>) {
-    let current = Arc::clone(&received.borrow());
+async fn watch(client: ControlClient, node: NodeId, mut current: Arc<RoutingTable>, received: mpsc::Sender<Received>) {
     let position = RoutingPosition {
         cluster_uid: current.cluster,
         revision: current.revision,
         digest: current.digest(),
     };
-    drop(current);
     let mut watch = RoutingWatch::new(client, node.to_string(), position);
+    let mut digests = Digests::Comparable;
     loop {
         let update = match watch.next().await {
             Ok(update) => update,
@@ -85,14 +113,20 @@ async fn watch(client: ControlClient, node: NodeId, received: latest::Sender<Arc
                 continue;
             }
         };
-        let current = Arc::clone(&received.borrow());
-        match take_in(&current, update) {
-            Taken::Table { table: next, digest } => {
-                watch.confirm(digest);
-                received.send_replace(Arc::new(*next));
+        match take_in(&current, &mut digests, update) {
+            Taken::Table { table, change } => {
+                current = Arc::new(*table);
+                if digests == Digests::Comparable {
+                    watch.confirm(current.digest());
+                }
+                let table = Arc::clone(&current);
+                if received.send(Received { table, change }).await.is_err() {
+                    return;
+                }
             }
             Taken::Same => {}
             Taken::Diverged => {
+                metrics::counter!("tenantry_node_routing_diverged_total").increment(1);
                 tracing::warn!("the routing table differs from the control plane's and is fetched anew");
                 watch.start_over();
             }
@@ -106,10 +140,23 @@ async fn watch(client: ControlClient, node: NodeId, received: latest::Sender<Arc
     }
 }
 
+/// Whether the control plane's digests can be compared with ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Digests {
+    /// They can.
+    Comparable,
+    /// The last snapshot as a whole had another digest than we computed of it: a member of another version knows fields that
+    /// we do not. To fetch the table anew would not help.
+    OfAnotherVersion,
+}
+
 /// What became of an update.
 enum Taken {
-    /// Another table, and its digest.
-    Table { table: Box<RoutingTable>, digest: u64 },
+    /// Another table, and how it differs from the one before, unless that is as a whole.
+    Table {
+        table: Box<RoutingTable>,
+        change: Option<Bytes>,
+    },
     /// The table is what it should be.
     Same,
     /// The table is not what it should be.
@@ -118,8 +165,8 @@ enum Taken {
     Refused(update::InvalidRecord),
 }
 
-fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
-    let next = match update {
+fn take_in(current: &RoutingTable, digests: &mut Digests, update: RoutingUpdate) -> Taken {
+    match update {
         RoutingUpdate::Replaced {
             revision,
             cluster_uid,
@@ -128,44 +175,42 @@ fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
             keys,
             tiers,
             digest,
-        } => {
-            let replaced = update::replace(revision, cluster_uid, tenants, nodes, keys, tiers);
-            if let Ok(table) = &replaced
-                && table.digest() != digest
-            {
-                // A member of another version may know fields that we do not. The table is right as far as we can tell.
-                tracing::debug!("the snapshot's digest is not ours");
-            }
-            replaced
-        }
-        RoutingUpdate::Changed(delta) => {
-            let mut next = current.clone();
-            update::change(&mut next, delta).map(|()| next)
-        }
-        RoutingUpdate::Bookmark { revision, digest } => {
-            if current.digest() != digest {
-                return Taken::Diverged;
-            }
-            let mut next = current.clone();
-            next.revision = revision.max(current.revision);
-            return if next.revision == current.revision {
-                Taken::Same
-            } else {
+        } => match update::replace(revision, cluster_uid, tenants, nodes, keys, tiers) {
+            Ok(table) => {
+                *digests = match table.digest() == digest {
+                    true => Digests::Comparable,
+                    false => Digests::OfAnotherVersion,
+                };
                 Taken::Table {
-                    table: Box::new(next),
-                    digest,
+                    table: Box::new(table),
+                    change: None,
                 }
-            };
-        }
-    };
-    match next {
-        Ok(table) => {
-            let digest = table.digest();
-            Taken::Table {
-                table: Box::new(table),
-                digest,
             }
+            Err(error) => Taken::Refused(error),
+        },
+        RoutingUpdate::Changed(delta) => changed(current, delta),
+        RoutingUpdate::Bookmark { digest, .. } if *digests == Digests::Comparable && current.digest() != digest => {
+            Taken::Diverged
         }
+        RoutingUpdate::Bookmark { revision, .. } if revision <= current.revision => Taken::Same,
+        RoutingUpdate::Bookmark { revision, .. } => {
+            let nothing = RoutingDelta {
+                revision: revision.get(),
+                ..RoutingDelta::default()
+            };
+            changed(current, nothing)
+        }
+    }
+}
+
+fn changed(current: &RoutingTable, delta: RoutingDelta) -> Taken {
+    let bytes = Bytes::from(delta.encode_to_vec());
+    let mut table = current.clone();
+    match update::change(&mut table, delta) {
+        Ok(()) => Taken::Table {
+            table: Box::new(table),
+            change: Some(bytes),
+        },
         Err(error) => Taken::Refused(error),
     }
 }
@@ -176,4 +221,59 @@ fn take_in(current: &RoutingTable, update: RoutingUpdate) -> Taken {
 )]
 const fn precise(value: u64) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_proto::v1;
+    use tenantry_types::{ClusterUid, Revision};
+
+    use super::*;
+    use crate::placement::table_tests::route;
+
+    fn replaced(digest: u64) -> RoutingUpdate {
+        RoutingUpdate::Replaced {
+            revision: Revision(5),
+            cluster_uid: ClusterUid::from_u128(1),
+            tenants: vec![v1::TenantRoute::from(&route(1, "acme", "node-1"))],
+            nodes: Vec::new(),
+            keys: Vec::new(),
+            tiers: Vec::new(),
+            digest,
+        }
+    }
+
+    fn bookmark(revision: u64, digest: u64) -> RoutingUpdate {
+        RoutingUpdate::Bookmark {
+            revision: Revision(revision),
+            digest,
+        }
+    }
+
+    fn table(taken: Taken) -> RoutingTable {
+        match taken {
+            Taken::Table { table, .. } => *table,
+            _ => panic!("a table was expected"),
+        }
+    }
+
+    #[test]
+    fn a_digest_that_differs_is_noticed_unless_the_other_side_is_of_another_version() {
+        let mut digests = Digests::Comparable;
+        let first = table(take_in(&RoutingTable::default(), &mut digests, replaced(0)));
+        assert_eq!(digests, Digests::OfAnotherVersion);
+        let digest = first.digest();
+        assert!(matches!(
+            take_in(&first, &mut digests, bookmark(5, digest ^ 1)),
+            Taken::Same
+        ));
+        let same = table(take_in(&first, &mut digests, replaced(digest)));
+        assert_eq!(digests, Digests::Comparable);
+        assert!(matches!(
+            take_in(&same, &mut digests, bookmark(6, digest ^ 1)),
+            Taken::Diverged
+        ));
+        let later = table(take_in(&same, &mut digests, bookmark(6, digest)));
+        assert_eq!((later.revision, later.digest()), (Revision(6), digest));
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! Must not decide placements, and must never make a request wait for the control plane.
 
+mod change_log;
 mod disk;
 mod follow;
 mod table;
 mod update;
 
-pub use disk::{RoutingFile, RoutingFileError};
+pub use disk::{RoutingFile, RoutingFileError, RoutingWriteError, RoutingWriter};
 pub use follow::follow;
 pub use table::{RoutingTable, SharedRoutingTable};
 

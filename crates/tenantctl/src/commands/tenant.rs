@@ -29,7 +29,11 @@ pub(crate) enum TenantCommand {
         spec: SpecArguments,
     },
     /// Show one tenant
-    Get { name: TenantName },
+    Get {
+        name: TenantName,
+        #[command(flatten)]
+        freshness: Freshness,
+    },
     /// List tenants by name
     List(ListArguments),
     /// Change what is given, leave the rest
@@ -77,6 +81,25 @@ pub(crate) struct ListArguments {
     /// Deleted ones, too
     #[arg(long)]
     show_deleted: bool,
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct Freshness {
+    /// Take what one member has, which may be behind; works without a leader, too
+    #[arg(long)]
+    stale: bool,
+}
+
+impl Freshness {
+    fn options(self) -> v1::ReadOptions {
+        v1::ReadOptions {
+            stale_ok: self.stale,
+            min_revision: 0,
+        }
+    }
 }
 
 /// What a token allows.
@@ -93,9 +116,12 @@ pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer:
             let request = create_request(&name, &spec)?;
             print(printer, admin.create_tenant(request).await?.tenant)
         }
-        TenantCommand::Get { name } => {
-            let name = resource_name::tenant(&name);
-            print(printer, admin.get_tenant(v1::GetTenantRequest { name }).await?.tenant)
+        TenantCommand::Get { name, freshness } => {
+            let request = v1::GetTenantRequest {
+                name: resource_name::tenant(&name),
+                read: Some(freshness.options()),
+            };
+            print(printer, admin.get_tenant(request).await?.tenant)
         }
         TenantCommand::List(arguments) => {
             let tenants = list(&arguments, client).await?;
@@ -167,6 +193,7 @@ async fn list(arguments: &ListArguments, client: &ControlClient) -> Result<Vec<v
         node: arguments.node.as_ref().map_or_else(String::new, resource_name::node),
         tier: tier_message(arguments.tier).into(),
         show_deleted: arguments.show_deleted,
+        read: Some(arguments.freshness.options()),
     };
     let mut tenants = Vec::new();
     loop {

@@ -33,7 +33,7 @@ pub(crate) async fn run(command: TierCommand, client: &ControlClient, printer: &
     {
         return Err(Failure::usage("nothing to change").with_hint("`tenantctl tier update --help` lists what can be"));
     }
-    let tiers = client.admin().list_tiers(v1::ListTiersRequest {}).await?.tiers;
+    let tiers = client.admin().list_tiers(v1::ListTiersRequest::default()).await?.tiers;
     let shown = match command {
         TierCommand::List => tiers,
         TierCommand::Update { tier, quota, weight } => {

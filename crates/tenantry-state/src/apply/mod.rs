@@ -11,7 +11,7 @@ mod tests;
 
 use tenantry_types::{MemberId, Revision, UnixMillis};
 
-use crate::state::{MAX_REQUESTS, StoredRequest};
+use crate::state::StoredRequest;
 use crate::{Answer, Applied, Change, ClusterInfo, Command, Envelope, Outcome, Rejection, State};
 
 /// What a command may know of its circumstances.
@@ -23,7 +23,7 @@ struct Context {
 
 /// Applies the command at `revision`, the index of its log entry. Every member that applies the same entries in the same
 /// order ends in the same state and sees the same outcomes. A request that was answered before is answered the same
-/// again and changes nothing.
+/// again and changes nothing; one that came before the cluster had an identity was not answered.
 pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Applied {
     let mut changes = Vec::new();
     if revision <= state.revision() {
@@ -31,6 +31,7 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
         return Applied {
             outcome: Err(Rejection::RevisionNotNew { applied }),
             changes,
+            evicted_answers: 0,
         };
     }
     let Envelope {
@@ -40,7 +41,8 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
         command,
     } = envelope;
     state.observe_time(now);
-    state.expire_requests(MAX_REQUESTS);
+    state.expire_requests();
+    let mut evicted_answers = 0;
     let answered = request.and_then(|request| state.answered(&request));
     let outcome = answered.unwrap_or_else(|| {
         let context = Context {
@@ -49,8 +51,9 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
             member: proposed_by,
         };
         let outcome = run(state, &context, command, &mut changes);
-        if let Some(request) = request {
-            state.expire_requests(MAX_REQUESTS - 1);
+        // Before the cluster has an identity a caller is told to try again, and must then be heard.
+        if let Some(request) = request.filter(|_| state.cluster().is_some()) {
+            evicted_answers = state.evict_requests();
             state.put_request(StoredRequest {
                 request,
                 revision,
@@ -61,7 +64,11 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
         outcome
     });
     state.advance(revision);
-    Applied { outcome, changes }
+    Applied {
+        outcome,
+        changes,
+        evicted_answers,
+    }
 }
 
 fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec<Change>) -> Outcome {

@@ -491,21 +491,61 @@ fn a_request_id_stands_for_one_request() {
 }
 
 #[test]
+fn a_request_that_came_before_the_cluster_had_an_identity_is_heard_when_it_comes_again() {
+    let mut cluster = Cluster {
+        state: State::new(),
+        now: UnixMillis(1_000),
+    };
+    let early = cluster.apply(request(1, 7), create(ACME, "acme", &[], None));
+    assert_eq!(early.outcome, Err(Rejection::NotInitialized));
+    cluster.done(initialize(1));
+    let again = cluster.apply(request(1, 7), create(ACME, "acme", &[], None));
+    assert!(again.outcome.is_ok(), "{:?}", again.outcome);
+}
+
+#[test]
 fn kept_answers_are_bounded_and_the_oldest_go_first() {
     let mut state = replay(&every_command_once());
     let scheduling = every_command_once()[3].clone();
     let start = state.revision().get() + 1;
     let count = u64::try_from(MAX_REQUESTS).unwrap();
+    let before = u64::try_from(state.kept_answers()).unwrap();
+    let mut evicted = 0;
     for revision in start..start + count + 1 {
         let envelope = Envelope {
             request: request(u128::from(revision), 0),
             ..scheduling.clone()
         };
-        apply(&mut state, Revision(revision), envelope);
+        evicted += apply(&mut state, Revision(revision), envelope).evicted_answers;
     }
+    assert_eq!(evicted, before + 1, "what goes before its time is counted");
     assert_eq!(state.check(), Ok(()));
     let is_kept = |revision: u64| state.answered(&request(revision.into(), 0).unwrap()).is_some();
     assert!(!is_kept(start) && is_kept(start + 1) && is_kept(start + count));
+}
+
+#[test]
+fn answers_past_their_time_are_forgotten_at_once_and_dropped_little_by_little() {
+    let mut cluster = Cluster::new();
+    for id in 1..=100_u128 {
+        cluster.apply(
+            request(id, 7),
+            create(TenantUid::from_u128(id), &format!("t{id}"), &[], None),
+        );
+    }
+    assert_eq!(cluster.state.kept_answers(), 100);
+    cluster.now = cluster.now.plus(REQUEST_LIFETIME);
+    // One command does not pay for all of them, and none of them answers any more.
+    let reused = cluster.apply(request(100, 8), create(TenantUid::from_u128(200), "other", &[], None));
+    assert!(reused.outcome.is_ok());
+    assert_eq!(reused.evicted_answers, 0);
+    assert!(cluster.state.kept_answers() > 50);
+    assert_eq!(cluster.state.answered(&request(99, 9).unwrap()), None);
+    for _ in 0..10 {
+        cluster.apply(None, create(TenantUid::from_u128(201), "again", &[], None));
+        assert_eq!(cluster.state.check(), Ok(()));
+    }
+    assert_eq!(cluster.state.kept_answers(), 1);
 }
 
 #[test]

@@ -43,6 +43,10 @@ pub struct State {
     by_name: OrdSet<TenantKey>,
     by_domain: OrdMap<DomainName, TenantUid>,
     by_node: OrdMap<NodeId, NodeTenants>,
+    /// Active tenants that no node serves yet.
+    unplaced: OrdSet<TenantKey>,
+    /// How many tenants are active.
+    active: u64,
     nodes: OrdMap<NodeId, Arc<Node>>,
     events: OrdMap<EventSequence, Arc<Event>>,
     last_event: EventSequence,
@@ -168,6 +172,8 @@ impl State {
             by_name: OrdSet::new(),
             by_domain: OrdMap::new(),
             by_node: OrdMap::new(),
+            unplaced: OrdSet::new(),
+            active: 0,
             nodes: OrdMap::new(),
             events: OrdMap::new(),
             last_event: EventSequence::ZERO,
@@ -231,14 +237,18 @@ impl State {
         if !tenant.is_active() {
             return;
         }
+        self.active += 1;
         for domain in &tenant.spec.domains {
             self.by_domain.insert(domain.clone(), tenant.uid);
         }
+        if tenant.placement.is_none() {
+            self.unplaced.insert(TenantKey::of(tenant));
+        }
         if let Some(Placement { node, .. }) = &tenant.placement {
-            let mut on_node = self.by_node.get(node).cloned().unwrap_or_default();
+            // In place: a copy that is put back would make every change of a large node's set a change of a shared one.
+            let on_node = self.by_node.entry(node.clone()).or_default();
             on_node.uids.insert(tenant.uid);
             *on_node.tier_count(tenant.spec.tier) += 1;
-            self.by_node.insert(node.clone(), on_node);
         }
     }
 
@@ -247,17 +257,21 @@ impl State {
         if !tenant.is_active() {
             return;
         }
+        self.active = self.active.saturating_sub(1);
         for domain in &tenant.spec.domains {
             self.by_domain.remove(domain);
         }
+        if tenant.placement.is_none() {
+            self.unplaced.remove(&TenantKey::of(tenant));
+        }
         if let Some(Placement { node, .. }) = &tenant.placement
-            && let Some(mut on_node) = self.by_node.remove(node)
+            && let Some(on_node) = self.by_node.get_mut(node)
         {
             on_node.uids.remove(&tenant.uid);
             let count = on_node.tier_count(tenant.spec.tier);
             *count = count.saturating_sub(1);
-            if !on_node.uids.is_empty() {
-                self.by_node.insert(node.clone(), on_node);
+            if on_node.uids.is_empty() {
+                self.by_node.remove(node);
             }
         }
     }

@@ -88,6 +88,8 @@ impl State {
             by_name: _,
             by_domain: _,
             by_node: _,
+            unplaced: _,
+            active: _,
             requests_by_age: _,
             content: _,
         } = self;
@@ -208,7 +210,7 @@ impl Restorer {
     /// When no head was seen, or the tables contradict each other.
     pub fn finish(self) -> Result<State, RestoreError> {
         let state = self.state.ok_or(RestoreError::Head)?;
-        state.check().map_err(RestoreError::Inconsistent)?;
+        state.check_rows().map_err(RestoreError::Inconsistent)?;
         Ok(state)
     }
 }

@@ -162,6 +162,7 @@ async fn three_members_commit_survive_the_leader_and_restart_with_nothing_lost()
     let mut cluster = Cluster::of_three().await;
     let first = cluster.leader().await;
     let follower = first % 3 + 1;
+    cluster.until(follower, |s| s.leader == Some(id(first))).await;
     assert_eq!(
         cluster.handle(follower).propose(set("k", "0")).await,
         Err(ProposeError::NotLeader {

@@ -19,10 +19,11 @@ where
     F: FnMut(MemberId) -> (M, PublishedState),
 {
     pub(super) fn break_any_disk(&mut self, id: MemberId) {
-        let fault = if self.rng.random_bool(0.5) {
-            DiskFault::Full
-        } else {
-            DiskFault::SyncFails
+        let fault = match self.rng.random_range(0..6) {
+            0..3 => DiskFault::Full,
+            3 => DiskFault::WriteFails,
+            4 => DiskFault::AnswerLost,
+            _ => DiskFault::SyncFails,
         };
         self.break_disk(id, fault);
     }

@@ -62,7 +62,9 @@ where
             member.life = Life::Crashed { until };
             member.disk_fault = None;
             member.machine.disk.set_fault(DiskFault::None);
-            member.machine.disk.crash();
+            // What was not synced may be on the disk, or not.
+            let rng = &mut self.rng;
+            member.machine.disk.crash_keeping(|_| rng.random_bool(0.5));
             self.trace
                 .note(format_args!("{} member {id} loses its power until {until}", self.now));
         }

@@ -1,10 +1,13 @@
 //! What every log store must do, asked of each: act, close, reopen, ask again.
 
+mod model;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use tenantry_types::MemberId;
 
 use super::*;
+use model::{run_against_model, steps};
 
 fn identity(member: u64) -> Identity {
     Identity {
@@ -108,7 +111,7 @@ fn holes_and_rewritten_history_are_refused(store: &mut impl LogStore) {
 fn compaction_cuts_inside_a_record(store: &mut impl LogStore) {
     store.append(&entries(1..=9, 1)).unwrap();
     let hard_state = HardState {
-        commit: 7,
+        commit: 6,
         ..HardState::default()
     };
     store.compact(at(7, 1), at(5, 1), hard_state).unwrap();
@@ -165,64 +168,146 @@ fn large_entries_are_kept(store: &mut impl LogStore) {
     assert_eq!(positions(&reopened(store)), [(1, 1), (2, 2)]);
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    /// Appends this many entries, beginning this far back from the end, of this size.
-    Append {
-        back: u64,
-        count: u64,
-        size: usize,
-    },
-    /// Compacts this far back from the end.
-    Compact {
-        back: u64,
-    },
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0..12_u64, 1..9_u64, prop_oneof![9 => 0..200_usize, 1 => 90_000..200_000_usize])
-            .prop_map(|(back, count, size)| Step::Append { back, count, size }),
-        1 => (0..20_u64).prop_map(|back| Step::Compact { back }),
-        1 => Just(Step::Reopen),
-    ];
-    proptest::collection::vec(step, 1..25)
-}
-
-/// Runs the steps against the store and against a plain vector.
-fn run_against_model(store: &mut impl LogStore, steps: &[Step]) {
-    let mut model: Vec<LogEntry> = Vec::new();
-    let mut compacted = LogPosition::default();
-    for (step, term) in steps.iter().zip(1..) {
-        let last = model.last().map_or(compacted, |entry| entry.position);
-        match *step {
-            Step::Append { back, count, size } => {
-                let first = last.index.saturating_sub(back).max(compacted.index) + 1;
-                let new: Vec<LogEntry> = (first..first + count).map(|index| entry(index, term, size)).collect();
-                model.retain(|entry| entry.position.index < first);
-                model.extend(new.iter().cloned());
-                store
-                    .append(&AppendBatch {
-                        entries: new,
-                        ..AppendBatch::default()
-                    })
-                    .unwrap();
-            }
-            Step::Compact { back } => {
-                let through = last.index.saturating_sub(back);
-                if let Some(entry) = model.iter().find(|entry| entry.position.index == through) {
-                    compacted = entry.position;
-                    store.compact(last, compacted, HardState::default()).unwrap();
-                    model.retain(|entry| entry.position.index > through);
-                }
-            }
-            Step::Reopen => store.reopen().unwrap(),
-        }
-        let log = store.load().unwrap();
-        assert_eq!((&log.entries, log.compacted), (&model, compacted));
+fn refused_batches_leave_no_trace(store: &mut impl LogStore) {
+    let hard_state = HardState {
+        term: 1,
+        vote: 1,
+        commit: 4,
+    };
+    let batch = AppendBatch {
+        hard_state: Some(hard_state),
+        ..entries(1..=9, 1)
+    };
+    store.append(&batch).unwrap();
+    store.compact(at(4, 1), at(2, 1), hard_state).unwrap();
+    let before = store.load().unwrap();
+    let newer = HardState {
+        term: 9,
+        vote: 9,
+        commit: 9,
+    };
+    for indexes in [
+        vec![1],
+        vec![2, 3],
+        vec![4],
+        vec![11],
+        vec![10, 12],
+        vec![5, 5],
+        vec![0],
+    ] {
+        let batch = AppendBatch {
+            hard_state: Some(newer),
+            ..entries(indexes.clone(), 2)
+        };
+        let error = store.append(&batch).unwrap_err();
+        assert!(!error.is_transient(), "{indexes:?}: {error}");
     }
-    assert_eq!(reopened(store).entries, model);
+    assert_eq!(store.load().unwrap(), before);
+    assert_eq!(reopened(store), before);
+}
+
+/// A log was cut back at a conflict, and entries that were committed went with it.
+fn committed_entries_are_not_rewritten(store: &mut impl LogStore) {
+    let batch = AppendBatch {
+        hard_state: Some(HardState {
+            term: 1,
+            vote: 0,
+            commit: 3,
+        }),
+        ..entries(1..=5, 1)
+    };
+    store.append(&batch).unwrap();
+    assert!(matches!(
+        store.append(&entries([3], 2)),
+        Err(StoreError::Committed { given: 3, commit: 3 })
+    ));
+    store.append(&entries([4], 2)).unwrap();
+    assert_eq!(positions(&reopened(store)), [(1, 1), (2, 1), (3, 1), (4, 2)]);
+}
+
+/// After a restart the hard state named a commit beyond the log's end, and the Raft library panicked.
+fn commit_is_kept_within_the_log(store: &mut impl LogStore) {
+    let ahead = HardState {
+        term: 2,
+        vote: 1,
+        commit: 99,
+    };
+    let batch = AppendBatch {
+        hard_state: Some(ahead),
+        ..entries(1..=4, 2)
+    };
+    store.append(&batch).unwrap();
+    assert_eq!(reopened(store).hard_state, HardState { commit: 4, ..ahead });
+    store.compact(at(4, 2), at(3, 2), ahead).unwrap();
+    assert_eq!(reopened(store).hard_state, HardState { commit: 4, ..ahead });
+}
+
+/// The truncation of a write-ahead log was off by one, and each restart lost the last entry.
+fn the_last_entry_is_there_after_every_restart(store: &mut impl LogStore) {
+    for index in 1..=12 {
+        store.append(&entries([index], index / 5 + 1)).unwrap();
+        assert_eq!(reopened(store).last(), at(index, index / 5 + 1));
+    }
+    store.append(&entries([12], 9)).unwrap();
+    assert_eq!(reopened(store).last(), at(12, 9));
+    store.append(&entries([5], 10)).unwrap();
+    assert_eq!(reopened(store).last(), at(5, 10));
+}
+
+/// A snapshot carried the term of another entry, and the log built on it was refused by the others.
+fn a_snapshot_of_another_term_is_refused(store: &mut impl LogStore) {
+    store.append(&entries(1..=3, 1)).unwrap();
+    store.append(&entries(4..=6, 2)).unwrap();
+    for (snapshot, through) in [(at(5, 1), at(2, 1)), (at(5, 2), at(2, 2)), (at(5, 2), at(4, 1))] {
+        let error = store.compact(snapshot, through, HardState::default()).unwrap_err();
+        assert!(matches!(error, StoreError::WrongTerm { .. }), "{error}");
+    }
+    store.compact(at(5, 2), at(4, 2), HardState::default()).unwrap();
+    assert_eq!(positions(&reopened(store)), [(5, 2), (6, 2)]);
+}
+
+/// A compaction of a log that had nothing to compact counted down from zero.
+fn compacting_nothing_changes_nothing_but_the_marker(store: &mut impl LogStore) {
+    store.compact(at(0, 0), at(0, 0), HardState::default()).unwrap();
+    store.append(&entries(1..=3, 1)).unwrap();
+    store.compact(at(2, 1), at(0, 0), HardState::default()).unwrap();
+    let log = reopened(store);
+    assert_eq!((log.snapshot, log.compacted), (at(2, 1), at(0, 0)));
+    assert_eq!(positions(&log), [(1, 1), (2, 1), (3, 1)]);
+    store.compact(at(3, 1), at(3, 1), HardState::default()).unwrap();
+    store.compact(at(3, 1), at(1, 1), HardState::default()).unwrap();
+    let log = reopened(store);
+    assert_eq!((log.last(), log.compacted, log.entries.len()), (at(3, 1), at(3, 1), 0));
+}
+
+/// Entries from before an installed snapshot came back with the next restart. And a second snapshot arrived right after
+/// the first.
+fn nothing_older_survives_an_installed_snapshot(store: &mut impl LogStore) {
+    let large = AppendBatch {
+        entries: vec![entry(1, 1, 300_000), entry(2, 1, 10), entry(3, 1, 200_000)],
+        ..AppendBatch::default()
+    };
+    store.append(&large).unwrap();
+    for index in [2, 50, 51] {
+        let members = MembersAt {
+            index,
+            ..MembersAt::default()
+        };
+        store
+            .install_snapshot(at(index, 3), &members, HardState::default())
+            .unwrap();
+        let log = reopened(store);
+        assert_eq!(
+            (log.entries, log.compacted, log.members),
+            (vec![], at(index, 3), members)
+        );
+        assert!(matches!(
+            store.append(&entries([index], 4)),
+            Err(StoreError::Compacted { .. })
+        ));
+    }
+    store.append(&entries([52], 4)).unwrap();
+    assert_eq!(positions(&reopened(store)), [(52, 4)]);
 }
 
 macro_rules! contract {
@@ -269,6 +354,13 @@ contract_of_both!(
     compaction_cuts_inside_a_record,
     an_installed_snapshot_replaces_the_log,
     large_entries_are_kept,
+    refused_batches_leave_no_trace,
+    committed_entries_are_not_rewritten,
+    commit_is_kept_within_the_log,
+    the_last_entry_is_there_after_every_restart,
+    a_snapshot_of_another_term_is_refused,
+    compacting_nothing_changes_nothing_but_the_marker,
+    nothing_older_survives_an_installed_snapshot,
 );
 
 #[test]
@@ -296,66 +388,4 @@ fn a_log_that_should_be_there_and_is_not_is_refused() {
         Err(StoreError::Foreign(_))
     ));
     assert!(!gone.exists());
-}
-
-#[test]
-fn a_damaged_log_is_refused_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = SledLogStore::open(folder.path(), identity(1)).unwrap();
-    store.append(&entries(1..=3, 1)).unwrap();
-    drop(store);
-    let db = sled_log::open_sled(folder.path()).unwrap();
-    let key = records::key(1, 0);
-    let mut value = db.get(key).unwrap().unwrap().to_vec();
-    *value.last_mut().unwrap() ^= 1;
-    db.insert(key, value).unwrap();
-    db.flush().unwrap();
-    drop(db);
-    let error = SledLogStore::open(folder.path(), identity(1)).map(drop).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(sled_log::open_sled(folder.path()).unwrap().contains_key(key).unwrap());
-}
-
-#[test]
-fn a_full_disk_refuses_until_it_is_freed_and_the_store_reopened() {
-    let disk = MemoryDisk::default();
-    let mut store = MemoryLogStore::open(disk.clone(), identity(1)).unwrap();
-    store.append(&entries(1..=2, 1)).unwrap();
-    disk.set_fault(DiskFault::Full);
-    assert!(store.append(&entries([3], 1)).unwrap_err().is_transient());
-    assert!(store.reopen().is_err());
-    disk.set_fault(DiskFault::None);
-    assert!(matches!(store.append(&entries([3], 1)), Err(StoreError::NeedsReopen)));
-    store.reopen().unwrap();
-    store.append(&entries([3], 1)).unwrap();
-    disk.crash();
-    assert_eq!(store.load().unwrap().last(), at(3, 1));
-}
-
-#[test]
-fn what_was_not_synced_is_lost_in_a_crash() {
-    let disk = MemoryDisk::default();
-    let mut store = MemoryLogStore::open(disk.clone(), identity(1)).unwrap();
-    store.append(&entries(1..=2, 1)).unwrap();
-    disk.set_fault(DiskFault::SyncFails);
-    assert!(store.append(&entries([3], 1)).is_err());
-    disk.crash();
-    disk.set_fault(DiskFault::None);
-    store.reopen().unwrap();
-    assert_eq!(store.load().unwrap().last(), at(2, 1));
-}
-
-#[test]
-fn sled_is_not_written_to_on_an_almost_full_disk_and_resumes_once_it_is_freed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = SledLogStore::open(folder.path(), identity(1)).unwrap();
-    store.append(&entries(1..=2, 1)).unwrap();
-    store.set_reserve_bytes(u64::MAX);
-    let error = store.append(&entries([3], 1)).unwrap_err();
-    assert!(error.is_transient(), "{error}");
-    assert!(store.reopen().unwrap_err().is_transient());
-    store.set_reserve_bytes(0);
-    assert_eq!(reopened(&mut store).last(), at(2, 1));
-    store.append(&entries([3], 1)).unwrap();
-    assert_eq!(reopened(&mut store).last(), at(3, 1));
 }

@@ -1,0 +1,43 @@
+//! Somebody who operates a cluster by `tenantctl`, from any thread.
+
+use serde_json::Value;
+
+use crate::programs::command;
+
+/// Knows where the members are, and nothing else.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    endpoints: String,
+    timeout: &'static str,
+}
+
+impl Operator {
+    pub(crate) fn new(endpoints: String) -> Self {
+        Self {
+            endpoints,
+            timeout: "5s",
+        }
+    }
+
+    /// Has patience even with a machine that does much else.
+    #[must_use]
+    pub(crate) fn patient(self) -> Self {
+        Self { timeout: "60s", ..self }
+    }
+
+    /// Runs `tenantctl -o json`; the error is what it wrote to stderr.
+    ///
+    /// # Errors
+    /// When it fails or prints no JSON.
+    pub fn try_ctl(&self, arguments: &[&str]) -> Result<Value, String> {
+        let mut command = command("tenantctl");
+        command
+            .args(["--endpoint", &self.endpoints, "--timeout", self.timeout, "-o", "json"])
+            .args(arguments);
+        let output = command.output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("not JSON: {error}"))
+    }
+}
