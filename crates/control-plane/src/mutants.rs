@@ -101,3 +101,26 @@ pub(crate) fn mutated(mutant: Mutant) -> bool {
 pub(crate) const fn mutated(_: Mutant) -> bool {
     false
 }
+
+#[cfg(all(test, not(feature = "mutants")))]
+mod tests {
+    use super::*;
+
+    /// Evaluated by the compiler: whatever asks is a branch that is never taken.
+    const NEVER: bool = mutated(Mutant::AcknowledgedBeforeFlush);
+
+    #[test]
+    fn no_bug_is_in_without_the_feature_and_the_program_refuses_the_feature() {
+        const { assert!(!NEVER) }
+        let program = include_str!("main.rs");
+        assert!(
+            program.contains("#[cfg(feature = \"mutants\")]\ncompile_error!"),
+            "the guard is gone"
+        );
+        let manifest = include_str!("../Cargo.toml");
+        assert!(
+            manifest.contains("\nmutants = []\n") && !manifest.contains("default ="),
+            "features have changed"
+        );
+    }
+}

@@ -78,7 +78,9 @@ impl Network {
         for _ in 0..=u64::from(twice) {
             let mut at = now;
             if rng.random_ratio(plan.delay, 1000) {
-                at += rng.random_range(1..=plan.max_delay_ticks);
+                // Most are a little late, a few very.
+                let tail = if rng.random_ratio(1, 10) { 10 } else { 1 };
+                at += rng.random_range(1..=tail * plan.max_delay_ticks);
                 report.delays += 1;
             }
             self.sequence += 1;

@@ -46,7 +46,9 @@ where
             self.power_off_everywhere();
         }
         if let Some(id) = self.struck_by(self.plan.pause) {
-            self.pause(id);
+            // A leader that does not know how late it is does the most harm.
+            let leader = if self.rng.random_bool(0.5) { self.leader() } else { None };
+            self.pause(leader.unwrap_or(id));
         }
         if let Some(id) = self.struck_by(self.plan.disk_failure) {
             self.break_any_disk(id);
@@ -137,13 +139,17 @@ where
         }
     }
 
-    /// Someone asks the leader, if there is one, to hand over to `to`, well or not.
-    fn transfer_leadership(&mut self, to: MemberId) {
+    /// Someone who leads, rightly or not.
+    fn leader(&mut self) -> Option<MemberId> {
         let leads = |(id, member): (&MemberId, &mut Member<M>)| {
             member.working().is_some_and(|running| running.leads()).then_some(*id)
         };
-        let leader = self.members.iter_mut().find_map(leads);
-        if let Some(leader) = leader.filter(|leader| *leader != to)
+        self.members.iter_mut().find_map(leads)
+    }
+
+    /// Someone asks the leader, if there is one, to hand over to `to`, well or not.
+    fn transfer_leadership(&mut self, to: MemberId) {
+        if let Some(leader) = self.leader().filter(|leader| *leader != to)
             && let Some(running) = self.members.get_mut(&leader).and_then(Member::working)
         {
             self.report.transfers += 1;
