@@ -71,7 +71,7 @@ mutants! {
     InstallMarkerFirst,
     /// After a failure the state of an installed snapshot is not taken over.
     RestoreForgotten,
-    /// Messages are taken in while a snapshot is being installed.
+    /// Messages are taken in and time passes while a snapshot is being installed.
     StepsWhileInstalling,
     /// After a failure of the disk the node in memory goes on.
     NodeResumed,

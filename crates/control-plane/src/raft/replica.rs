@@ -142,7 +142,7 @@ impl Replica {
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
-        if self.installing.is_none() {
+        if self.installing.is_none() || mutated(Mutant::StepsWhileInstalling) {
             self.node.tick();
         }
         self.snapshotting.tick();

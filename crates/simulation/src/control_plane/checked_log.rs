@@ -207,11 +207,14 @@ mod tests {
         let (disk, expected, mut log) = opened();
         log.append(&vote(1)).unwrap();
         disk.crash();
+        log.reopen().unwrap();
         log.load().unwrap();
         assert_eq!(expected.take_difference(), None);
         disk.set_fault(DiskFault::SyncLies);
         log.append(&vote(2)).unwrap();
+        disk.set_fault(DiskFault::None);
         disk.crash();
+        log.reopen().unwrap();
         log.load().unwrap();
         let difference = expected.take_difference().unwrap();
         assert!(difference.contains("term 1"), "{difference}");

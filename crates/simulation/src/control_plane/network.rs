@@ -75,8 +75,12 @@ impl Network {
         // A file comes on a stream, which repeats nothing.
         let twice = matches!(cargo, Cargo::Message(_)) && rng.random_ratio(plan.duplicate, 1000);
         report.duplicates += u64::from(twice);
-        for _ in 0..=u64::from(twice) {
+        for copy in 0..=u64::from(twice) {
             let mut at = now;
+            // A copy comes from somewhere that was slow.
+            if copy > 0 {
+                at += rng.random_range(0..=10 * plan.max_delay_ticks);
+            }
             if rng.random_ratio(plan.delay, 1000) {
                 // Most are a little late, a few very.
                 let tail = if rng.random_ratio(1, 10) { 10 } else { 1 };
