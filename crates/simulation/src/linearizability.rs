@@ -22,6 +22,9 @@ pub trait Model {
     /// The state after `operation` if it can be answered by `answer` in `state`; `None` if it cannot. Without an answer
     /// the client was told nothing, so that any outcome will do.
     fn step(state: &Self::State, operation: &Self::Operation, answer: Option<&Self::Answer>) -> Option<Self::State>;
+
+    /// Whether an operation with this answer leaves every state as it is in which the answer is right: a read, a refusal.
+    fn changes_nothing(operation: &Self::Operation, answer: &Self::Answer) -> bool;
 }
 
 /// One operation as its client saw it. Times are positions in one order over all clients.
@@ -122,11 +125,12 @@ impl<M: Model> Search<'_, M> {
             let Some(after) = M::step(state, &call.operation, answer) else {
                 continue;
             };
-            if after != *state {
-                possible.push((index, after));
-            } else if answer.is_some() {
-                // It changes nothing and is right here: to let it happen now spoils nothing that comes later.
-                return Some(vec![(index, after)]);
+            match answer {
+                // To let it happen now spoils nothing that comes later.
+                Some(answer) if M::changes_nothing(&call.operation, answer) => return Some(vec![(index, after)]),
+                // Of no use here; perhaps later.
+                None if after == *state => {}
+                _ => possible.push((index, after)),
             }
         }
         // By time of answer: what was answered early most likely happened early. Unknown outcomes are tried last.
@@ -191,6 +195,10 @@ mod tests {
                 Operation::Swap { .. } => (*state, Answer::Refused),
             };
             answer.is_none_or(|answer| *answer == right).then_some(after)
+        }
+
+        fn changes_nothing(_: &Operation, answer: &Answer) -> bool {
+            *answer != Answer::Done
         }
     }
 
@@ -307,6 +315,15 @@ mod tests {
                 "a swap is refused for no reason",
                 vec![call(Swap { from: 0, to: 1 }, 1, 4, Refused)],
                 false,
+            ),
+            (
+                "a write of what is there already may be needed later",
+                vec![
+                    call(Write(0), 1, 9, Done),
+                    call(Write(1), 1, 2, Done),
+                    call(Read, 3, 4, Value(0)),
+                ],
+                true,
             ),
             (
                 "a swap of unknown outcome is the reason",

@@ -133,6 +133,10 @@ impl Model for NamedTenant {
         };
         told.is_none_or(|told| *told == right).then_some(after)
     }
+
+    fn changes_nothing(_: &Operation, told: &Told) -> bool {
+        *told != Told::Done
+    }
 }
 
 /// The last start of one node.
@@ -154,6 +158,10 @@ impl Model for StartedNode {
             _ => (*state, Told::Incarnation(*state)),
         };
         told.is_none_or(|told| *told == right).then_some(after)
+    }
+
+    fn changes_nothing(_: &Operation, told: &Told) -> bool {
+        *told != Told::Done
     }
 }
 
