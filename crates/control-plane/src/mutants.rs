@@ -49,8 +49,6 @@ mutants! {
     ReadBeforeApplied,
     /// Whoever waits for an index is woken by the entry itself, not by a snapshot or batch that covers it.
     WaiterForgotten,
-    /// A question for a read index that arrives twice is taken in twice.
-    RepeatedQuestionTaken,
     /// Reads trust a leader's lease.
     LeaseBasedReads,
     /// A message for another member is taken in.

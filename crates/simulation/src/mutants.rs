@@ -50,7 +50,6 @@ pub const fn real_bug(mutant: Mutant) -> &'static str {
         Mutant::SnapshotNotVerified => "TiKV #11618: a damaged snapshot is taken over",
         Mutant::ReadNotAskedAgain => "Restate #2947: read index dropped silently",
         Mutant::WaiterForgotten => "qdrant #8990: waiter never woken when the entry comes with a snapshot",
-        Mutant::RepeatedQuestionTaken => "raft-rs 0.7: a repeated read index request releases others; found here",
         Mutant::LeaseBasedReads => "raft-rs: reads by lease are stale under a deposed leader",
         Mutant::ForeignMessageTaken => "Restate #2963: message for another node at a reused address",
         Mutant::LostLogIgnored => "qdrant #1235, TiKV #1084: wiped member comes back under its old id",

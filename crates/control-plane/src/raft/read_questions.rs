@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::output::ReadId;
-use crate::mutants::{Mutant, mutated};
 
 /// The questions of one term.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ impl ReadQuestions {
         let newest = self.newest.entry((member, question.origin)).or_default();
         let is_new = question.sequence > *newest;
         *newest = question.sequence.max(*newest);
-        is_new || mutated(Mutant::RepeatedQuestionTaken)
+        is_new
     }
 }
 
