@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod check_layers;
 mod dev;
 mod down;
@@ -57,6 +58,14 @@ enum Task {
     /// Simulate seeded clusters of control-plane members on all cores; stops at the first violation and says how to see
     /// it again.
     Simulate(simulate::Arguments),
+    /// Measure release builds against others on this machine; options after the name go to the benchmark (`--help`).
+    Bench {
+        /// What to measure.
+        suite: BenchSuite,
+        /// For the benchmark: --quick, --rounds N, --only NAME, --output FILE and more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Format all code.
     Fmt,
 }
@@ -68,6 +77,20 @@ struct DataFolder {
     path: PathBuf,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum BenchSuite {
+    /// The control plane against etcd.
+    ControlPlane,
+}
+
+impl BenchSuite {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
         Task::Up { detach, data } => up::run(&workspace::resolve(&data.path), up::Mode::new(detach)),
@@ -76,6 +99,7 @@ fn main() -> ExitCode {
         Task::Test | Task::Ci => test::run(),
         Task::CheckLayers => check_layers::run(),
         Task::Simulate(arguments) => simulate::run(&arguments),
+        Task::Bench { suite, arguments } => bench::run(suite.name(), &arguments),
         Task::Fmt => fmt::run(),
     };
     match outcome {

@@ -4,6 +4,7 @@ use tenantry_proto::v1;
 use tenantry_proto::v1::admin_service_client::AdminServiceClient;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tenantry_proto::v1::placement_service_client::PlacementServiceClient;
+use tonic::Streaming;
 
 use crate::request_id::CarriesRequestId as _;
 use crate::{CallError, ControlClient};
@@ -77,5 +78,27 @@ calls! {
         repeatable get_cluster_status(GetClusterStatusRequest) -> GetClusterStatusResponse;
         repeatable take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse;
         repeatable transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+        repeatable list_members(ListMembersRequest) -> ListMembersResponse;
+        repeatable add_member(AddMemberRequest) -> AddMemberResponse;
+        repeatable promote_member(PromoteMemberRequest) -> PromoteMemberResponse;
+        repeatable remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+        repeatable replace_member(ReplaceMemberRequest) -> ReplaceMemberResponse;
+    }
+}
+
+impl ClusterCalls<'_> {
+    /// Calls `save_snapshot`; see [`v1::SaveSnapshotRequest`]. What is retried is the beginning: a stream that breaks later
+    /// is the caller's to begin anew.
+    ///
+    /// # Errors
+    /// When refused, or unavailable until the client's timeout.
+    pub async fn save_snapshot(
+        &self,
+        request: v1::SaveSnapshotRequest,
+    ) -> Result<Streaming<v1::SaveSnapshotResponse>, CallError> {
+        let call = |channel, request| async move { ClusterServiceClient::new(channel).save_snapshot(request).await };
+        // The member answers once the snapshot is written, which takes as long as there are tenants.
+        let patient = self.0.with_attempt_timeout(self.0.options().timeout);
+        patient.unary(None, request, call).await
     }
 }

@@ -101,6 +101,18 @@ impl ControlClient {
         }
     }
 
+    /// The same client with another limit on how long one attempt may take, for calls that are known to take long.
+    #[must_use]
+    pub(crate) fn with_attempt_timeout(&self, attempt_timeout: Duration) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            options: ClientOptions {
+                attempt_timeout,
+                ..self.options
+            },
+        }
+    }
+
     /// Calls of `AdminService`.
     #[must_use]
     pub const fn admin(&self) -> AdminCalls<'_> {

@@ -15,7 +15,7 @@ use tenantry_proto::v1::{
     Event, EventBookmark, NotificationServiceWatchResponse, PlacementServiceWatchResponse, ReportRequest,
     ReportedEvent, RoutingBookmark, RoutingDelta, RoutingResync, RoutingSnapshot, notification_service_watch_response,
 };
-use tenantry_types::{ClusterUid, EventSequence, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid, EventSequence, Revision};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -31,6 +31,7 @@ fn snapshot(cluster: ClusterUid, revision: u64) -> PlacementServiceWatchResponse
     part(Part::Snapshot(RoutingSnapshot {
         revision,
         cluster_uid: cluster.to_string(),
+        cluster_epoch: ClusterEpoch::FIRST.get(),
         last: true,
         digest: revision * 100,
         ..Default::default()
@@ -94,6 +95,7 @@ async fn a_kept_position_is_sent_with_the_first_request() {
     *member.routing.lock().unwrap() = [(vec![delta(4), delta(5)], End::Silent)].into();
     let kept = RoutingPosition {
         cluster_uid: Some(CLUSTER),
+        cluster_epoch: ClusterEpoch::FIRST,
         revision: Revision(4),
         digest: 99,
     };
@@ -152,6 +154,7 @@ async fn another_cluster_is_reported_and_its_table_is_not() {
     *member.routing.lock().unwrap() = [(vec![snapshot(ClusterUid::from_u128(8), 50)], End::Silent)].into();
     let kept = RoutingPosition {
         cluster_uid: Some(CLUSTER),
+        cluster_epoch: ClusterEpoch::FIRST,
         revision: Revision(4),
         digest: 99,
     };

@@ -9,7 +9,7 @@ use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis,
 use tenantry_types::MemberId;
 
 use crate::observations::Patience;
-use crate::raft::InitialMembers;
+use crate::raft::{InitialMembers, Origin};
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct Options {
     /// All first members, this one among them, the same list on each: `1=host:port,2=host:port,3=host:port`.
     #[arg(long, env = "TENANTRY_INITIAL_MEMBERS")]
     pub initial_members: Option<String>,
+    /// For a member that is added to a running cluster, instead of the initial members: the cluster's join token, as
+    /// `tenantctl cluster member list` shows it.
+    #[arg(long, env = "TENANTRY_JOIN")]
+    pub join: Option<String>,
     /// Where everything is kept. Belongs to this member alone.
     #[arg(long, env = "TENANTRY_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -61,8 +65,8 @@ pub struct Options {
 pub struct Config {
     /// This member.
     pub member: MemberId,
-    /// The first members.
-    pub initial_members: InitialMembers,
+    /// How this member came to the cluster.
+    pub origin: Origin,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// gRPC.
@@ -89,11 +93,7 @@ impl Options {
     pub fn check(self) -> Result<Config, InvalidOption> {
         let member = self.member_id.ok_or_else(|| InvalidOption::missing("member-id"))?;
         let member = MemberId::new(member).map_err(|error| InvalidOption::new("member-id", error.to_string()))?;
-        let list = self
-            .initial_members
-            .ok_or_else(|| InvalidOption::missing("initial-members"))?;
-        let initial_members = InitialMembers::parse(member, &list)
-            .map_err(|error| InvalidOption::new("initial-members", error.to_string()))?;
+        let origin = origin(member, self.initial_members.as_deref(), self.join.as_deref())?;
         let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
         let listen = self.listen.unwrap_or_else(|| loopback(7401));
         let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
@@ -116,7 +116,7 @@ impl Options {
         }
         Ok(Config {
             member,
-            initial_members,
+            origin,
             data_dir,
             listen,
             ops_listen,
@@ -126,6 +126,30 @@ impl Options {
             patience,
             purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
         })
+    }
+}
+
+fn origin(member: MemberId, initial: Option<&str>, join: Option<&str>) -> Result<Origin, InvalidOption> {
+    match (initial, join) {
+        (None, None) => Err(InvalidOption::missing("initial-members")),
+        (Some(list), None) => match InitialMembers::parse(member, list) {
+            Ok(initial) => Ok(Origin::Founded(initial)),
+            Err(error) => Err(InvalidOption::new("initial-members", error.to_string())),
+        },
+        (None, Some(token)) => {
+            let digits = token.len() == 16 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let fingerprint = digits.then(|| u64::from_str_radix(token, 16).ok()).flatten();
+            let fingerprint = fingerprint.ok_or_else(|| {
+                let reason =
+                    "must be the cluster's join token, 16 hexadecimal digits: see tenantctl cluster member list";
+                InvalidOption::new("join", reason)
+            })?;
+            Ok(Origin::Joined { fingerprint })
+        }
+        (Some(_), Some(_)) => Err(InvalidOption::new(
+            "join",
+            "cannot be given with initial-members: a member either begins the cluster or is added later",
+        )),
     }
 }
 
@@ -181,6 +205,21 @@ mod tests {
                 "initial-members",
             ),
             (members("2=127.0.0.1:7402"), "initial-members"),
+            (
+                Options {
+                    join: Some("0123456789abcdef".into()),
+                    ..options()
+                },
+                "join",
+            ),
+            (
+                Options {
+                    join: Some("0123".into()),
+                    initial_members: None,
+                    ..options()
+                },
+                "join",
+            ),
             (members("1=127.0.0.1:7401,1=127.0.0.1:7402"), "initial-members"),
             (members("1=127.0.0.1:7401,2=127.0.0.1:7401"), "initial-members"),
             (members("1=0.0.0.0:7401"), "initial-members"),

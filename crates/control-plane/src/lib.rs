@@ -15,6 +15,7 @@ pub mod mutants;
 mod mutants;
 pub mod observations;
 pub mod raft;
+pub mod restore;
 pub mod server;
 pub mod services;
 pub mod storage;

@@ -3,11 +3,13 @@
 #[cfg(feature = "mutants")]
 compile_error!("the feature `mutants` puts bugs in: it is for the simulation, never for a program that somebody runs");
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use control_plane::config::Options;
+use control_plane::restore::{RestoreOptions, Restored, restore};
 use control_plane::server::{Listeners, run};
 use service_runtime::config::{self, ConfigFile};
 use service_runtime::exit::exit_code;
@@ -21,8 +23,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A member of the Tenantry control plane: keeps the record of tenants, nodes and placements.
 #[derive(Debug, Parser)]
-#[command(name = "control-plane", version)]
+#[command(name = "control-plane", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    task: Option<Task>,
     #[command(flatten)]
     file: ConfigFile,
     /// How log lines look.
@@ -30,6 +34,13 @@ struct Cli {
     log_format: LogFormat,
     #[command(flatten)]
     options: Options,
+}
+
+/// What else the program can do than run.
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make an empty data folder that of a member of a restored cluster, from a snapshot file
+    Restore(RestoreOptions),
 }
 
 #[tokio::main]
@@ -40,10 +51,31 @@ async fn main() -> ExitCode {
 async fn start() -> anyhow::Result<()> {
     let cli = Cli::parse();
     telemetry::init(cli.log_format).context("cannot set up logging")?;
+    if let Some(Task::Restore(options)) = cli.task {
+        return restore_folder(options).await;
+    }
     let options = config::load(&Cli::command(), cli.file.config.as_deref(), cli.options)?;
     let config = options.check()?;
     let listeners = Listeners::bind(&config).await?;
     let shutdown = CancellationToken::new();
     let _signals = cancel_on_signals(shutdown.clone()).context("cannot listen for signals")?;
     run(config, listeners, shutdown).await
+}
+
+async fn restore_folder(options: RestoreOptions) -> anyhow::Result<()> {
+    let keys = std::env::vars_os().map(|(key, _)| key);
+    config::refuse_unknown_environment(&Cli::command(), config::SIBLING_KEYS, keys)?;
+    let Restored {
+        cluster,
+        epoch,
+        position,
+        tenants,
+        nodes,
+        ..
+    } = tokio::task::spawn_blocking(move || restore(&options)).await??;
+    let line = format!(
+        "restored cluster {cluster} into epoch {epoch}, at revision {}, with {tenants} tenants on {nodes} nodes",
+        position.index
+    );
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -21,9 +21,10 @@ use tonic_health::ServingStatus;
 
 use crate::config::Config;
 use crate::machine::ReplicatedState;
-use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus};
+use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus, StartError, found};
 use crate::services::{
     Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement, RoutingWatch, RoutingWatchService,
+    SnapshotSaves,
 };
 use crate::watch::WatchTiming;
 use crate::{leader_tasks, metrics};
@@ -71,11 +72,21 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let storage_works = readiness.latch("storage");
     let tasks = TaskGroup::new(shutdown.clone());
 
+    let render = move || metrics_handle.render();
+    let ops_stop = CancellationToken::new();
+    let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
+
     let (machine, published) = ReplicatedState::new();
-    let mut raft_config = RaftConfig::new(config.member, data_dir.join("raft"), config.initial_members.clone());
+    let mut raft_config = RaftConfig::new(config.member, data_dir.join("raft"), config.origin.clone());
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
+    let snapshots_path = raft_config.snapshots_path();
+    let fingerprint = raft_config.fingerprint().context("data-dir")?;
+    match found(&mut raft_config, &listeners.grpc, &shutdown).await {
+        Err(StartError::Stopped) => return Ok(()),
+        founded => founded.context("cannot start the replicated log")?,
+    }
     let (log, raft_transport) = RaftNode::start(raft_config, machine)
         .await
         .context("cannot start the replicated log")?;
@@ -87,7 +98,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         config.patience,
         config.purge_after,
     ));
-    let addresses = config.initial_members.addresses().clone();
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -112,13 +122,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         )))
         .add_service(ClusterServiceServer::new(Cluster::new(
             Arc::clone(&control_plane),
-            addresses.clone(),
+            fingerprint,
+            SnapshotSaves::new(Arc::clone(&control_plane), &snapshots_path, shutdown.clone()),
         )))
         .add_service(raft_transport)
         .add_service(health)
         .add_service(reflection.build_v1().context("reflection")?)
         .add_service(reflection_v1alpha.build_v1alpha().context("reflection")?);
-    let forwarding = LeaderForwardingLayer::new(config.member, log.status(), addresses.into_iter().collect());
+    let forwarding = LeaderForwardingLayer::new(config.member, log.status());
     let server = tonic::transport::Server::builder()
         .layer(forwarding)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
@@ -129,9 +140,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let grpc = tokio::spawn(server.serve_with_incoming_shutdown(incoming, grpc_stop.clone().cancelled_owned()));
 
-    let render = move || metrics_handle.render();
-    let ops_stop = CancellationToken::new();
-    let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
     tasks.spawn(
         "leader tasks",
         leader_tasks::run(Arc::clone(&control_plane), tasks.token()),
@@ -144,7 +152,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     tracing::info!(member = %config.member, listen = %config.listen, "this member runs");
     let ended = follow_status(&log, &shutdown, |status| {
-        set(&leader_known, status.leader.is_some());
+        // A member that waits to be added, or for its first snapshot, has nothing to serve from.
+        set(
+            &leader_known,
+            status.leader.is_some() && !status.members.members.addresses.is_empty(),
+        );
         set(&storage_works, status.health == Health::Running);
         let serving = if status.leader.is_some() {
             ServingStatus::Serving
@@ -192,6 +204,7 @@ async fn follow_status<A: Send + 'static, F: Future<Output = ()>>(
     report: impl Fn(&RaftStatus) -> F,
 ) -> anyhow::Result<()> {
     let mut status = log.status();
+    let mut expelled = log.expelled();
     loop {
         let current = status.borrow_and_update().clone();
         report(&current).await;
@@ -200,6 +213,9 @@ async fn follow_status<A: Send + 'static, F: Future<Output = ()>>(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
+            Ok(expulsion) = expelled.wait_for(Option::is_some) => {
+                return expulsion.map_or(Ok(()), |expulsion| Err(expulsion.into()));
+            }
             changed = status.changed() => if changed.is_err() {
                 return Err(anyhow!("the replicated log has ended by itself"));
             },

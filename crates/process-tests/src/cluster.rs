@@ -193,6 +193,20 @@ impl Cluster {
         folder
     }
 
+    /// A member has joined at `address`.
+    pub(crate) fn push_address(&mut self, address: SocketAddr) {
+        self.grpc.push(address);
+    }
+
+    /// Where member `index` (from 0) takes gRPC.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    #[must_use]
+    pub fn grpc(&self, index: usize) -> String {
+        self.grpc.get(index).expect("there is such a member").to_string()
+    }
+
     /// Where everything is kept.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -369,7 +383,8 @@ impl Cluster {
     }
 }
 
-fn flags(arguments: &[(&str, String)]) -> Vec<String> {
+/// Flags as the daemons take them.
+pub(crate) fn flags(arguments: &[(&str, String)]) -> Vec<String> {
     let mut flags = vec!["--insecure-dev".to_owned()];
     for (name, value) in arguments {
         flags.extend([format!("--{name}"), value.clone()]);

@@ -42,6 +42,30 @@ impl Daemon {
         }
     }
 
+    /// The value that it is given for the flag `--name`.
+    ///
+    /// # Panics
+    /// When it is given none.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> &str {
+        let flag = format!("--{name}");
+        let at = self.arguments.iter().position(|argument| *argument == flag);
+        at.and_then(|at| self.arguments.get(at + 1)).expect("it has the flag")
+    }
+
+    /// Gives it another value for the flag `--name` from the next start on.
+    ///
+    /// # Panics
+    /// When it is given none so far.
+    pub fn set_argument(&mut self, name: &str, value: &str) {
+        let flag = format!("--{name}");
+        let at = self.arguments.iter().position(|argument| *argument == flag);
+        let given = at
+            .and_then(|at| self.arguments.get_mut(at + 1))
+            .expect("it has the flag");
+        value.clone_into(given);
+    }
+
     /// Starts the process; does not wait until it is ready.
     ///
     /// # Panics

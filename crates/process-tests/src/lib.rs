@@ -14,6 +14,7 @@
 mod cluster;
 mod daemon;
 mod http;
+mod membership;
 mod operator;
 mod ports;
 mod programs;

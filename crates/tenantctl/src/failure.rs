@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use control_client::{CallError, WatchError};
@@ -18,6 +19,13 @@ pub(crate) enum Failure {
     Watch(WatchError),
     /// An answer that does not follow the protocol.
     Answer(&'static str),
+    /// A file that cannot be read or written, or is not what it should be.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, in words that follow its name.
+        what: String,
+    },
     /// Not confirmed.
     Declined,
     /// The terminal or the file behind it.
@@ -75,6 +83,7 @@ impl Failure {
             Self::Call(CallError::Refused(refusal)) => refusal.to_string(),
             Self::Watch(error) => error.to_string(),
             Self::Answer(what) => format!("the control plane answered {what}"),
+            Self::File { path, what } => format!("{}: {what}", path.display()),
             Self::Declined => "not confirmed, nothing was done".to_owned(),
             Self::Output(error) => format!("cannot write the output: {error}"),
         }

@@ -51,6 +51,27 @@ counter! {
     Epoch
 }
 counter! {
+    /// Which life of a cluster: 1 from its birth on, raised each time that it is restored from a snapshot. Zero is
+    /// "none seen yet".
+    ClusterEpoch
+}
+
+impl ClusterEpoch {
+    /// The life that begins with the cluster.
+    pub const FIRST: Self = Self(1);
+
+    /// Placement epochs that are set aside for one life of a cluster.
+    pub const PLACEMENT_EPOCHS: u64 = 1 << 20;
+
+    /// The placement epoch that lies just before all those of this life, and after those of every earlier one: so that no
+    /// placement made after a restore can be taken for one that was made before it and is not in the snapshot.
+    #[must_use]
+    pub const fn placement_floor(self) -> Epoch {
+        Epoch(self.0.saturating_sub(1).saturating_mul(Self::PLACEMENT_EPOCHS))
+    }
+}
+
+counter! {
     /// The Raft index of an applied change.
     Revision
 }

@@ -19,7 +19,8 @@ mod usage;
 pub use byte_size::{ByteSize, InvalidByteSize};
 pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
 pub use ids::{
-    ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId, Revision, TenantUid,
+    ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
+    Revision, TenantUid,
 };
 pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName};
 pub use node::{Availability, Node, NodeCapacity, NodeEndpoints, NodeLoad, NodeSpec, Scheduling};

@@ -101,6 +101,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "rusqlite"],
     },
     Layer {
+        name: "snapshot-format",
+        purpose: "reading a snapshot file needs no state machine, network or async",
+        may_use: MayUse::Only(&["tenantry-proto"]),
+        must_not_use: &["raft", "sled", "rusqlite", "tokio"],
+    },
+    Layer {
         name: "service-runtime",
         purpose: "start and stop know neither tenants, consensus nor gRPC",
         may_use: MayUse::Only(&[]),
@@ -109,7 +115,13 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "control-plane",
         purpose: "the control plane opens no tenant's database",
-        may_use: MayUse::Only(&["tenantry-state", "tenantry-proto", "tenantry-types", "service-runtime"]),
+        may_use: MayUse::Only(&[
+            "tenantry-state",
+            "snapshot-format",
+            "tenantry-proto",
+            "tenantry-types",
+            "service-runtime",
+        ]),
         must_not_use: &["rusqlite"],
     },
     Layer {
@@ -122,7 +134,13 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "tenantctl",
         purpose: "the command line speaks the public protocol alone",
         // service-runtime for one thing: unknown environment keys are refused as the daemons refuse them.
-        may_use: MayUse::Only(&["control-client", "tenantry-proto", "tenantry-types", "service-runtime"]),
+        may_use: MayUse::Only(&[
+            "control-client",
+            "snapshot-format",
+            "tenantry-proto",
+            "tenantry-types",
+            "service-runtime",
+        ]),
         must_not_use: &["raft", "sled", "rusqlite"],
     },
     Layer {
@@ -136,6 +154,12 @@ pub(super) const LAYERS: &[Layer] = &[
         purpose: "the programs are tested as their users meet them, from outside",
         may_use: MayUse::Only(&[]),
         must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
+    },
+    Layer {
+        name: "bench",
+        purpose: "the programs are measured as their users meet them, through the protocol alone",
+        may_use: MayUse::Only(&["tenantry-proto"]),
+        must_not_use: &["raft", "sled", "rusqlite"],
     },
     Layer {
         name: "xtask",

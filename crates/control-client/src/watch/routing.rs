@@ -92,6 +92,7 @@ impl RoutingWatch {
             after_revision: position.revision.get(),
             cluster_uid: position.cluster_uid.map_or_else(String::new, |uid| uid.to_string()),
             digest: position.digest,
+            cluster_epoch: position.cluster_epoch.get(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How far a watcher of the routing table is, and what the next message means for it. Pure.
 
 use tenantry_proto::v1::{self, placement_service_watch_response::Part};
-use tenantry_types::{ClusterUid, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 
 use super::WatchError;
 
@@ -10,6 +10,9 @@ use super::WatchError;
 pub struct RoutingPosition {
     /// The cluster. `None` before the first snapshot ever: then any cluster is accepted.
     pub cluster_uid: Option<ClusterUid>,
+    /// The newest cluster epoch that the watcher has seen. A table of a lower one is never taken; one of a higher one, from a
+    /// control plane that was restored from a snapshot, is taken whatever its revision.
+    pub cluster_epoch: ClusterEpoch,
     /// The revision of the watcher's table. Zero asks for a snapshot.
     pub revision: Revision,
     /// The digest of the table at that revision.
@@ -25,6 +28,8 @@ pub enum RoutingUpdate {
         revision: Revision,
         /// The cluster that it comes from.
         cluster_uid: ClusterUid,
+        /// The cluster's epoch; never lower than one given before.
+        cluster_epoch: ClusterEpoch,
         /// All tenants.
         tenants: Vec<v1::TenantRoute>,
         /// All nodes.
@@ -61,6 +66,7 @@ pub(super) enum Broken {
 #[derive(Debug)]
 pub(super) struct RoutingProgress {
     cluster_uid: Option<ClusterUid>,
+    cluster_epoch: ClusterEpoch,
     /// The latest revision whose digest is known: a delta carries none, so a stream resumes from here.
     confirmed: Option<(Revision, u64)>,
     /// The latest revision that the caller was given. Never behind `confirmed`; what is not after it is not given again.
@@ -73,6 +79,7 @@ impl RoutingProgress {
         let known = from.cluster_uid.is_some() && from.revision > Revision::ZERO;
         Self {
             cluster_uid: from.cluster_uid,
+            cluster_epoch: from.cluster_epoch,
             confirmed: known.then_some((from.revision, from.digest)),
             delivered: known.then_some(from.revision),
             pieces: None,
@@ -83,6 +90,7 @@ impl RoutingProgress {
         let (revision, digest) = self.confirmed.unwrap_or_default();
         RoutingPosition {
             cluster_uid: self.cluster_uid,
+            cluster_epoch: self.cluster_epoch,
             revision,
             digest,
         }
@@ -146,7 +154,11 @@ impl RoutingProgress {
         let abandon = |reason: &str| Err(Broken::Abandon(reason.to_owned()));
         let whole = match self.pieces.take() {
             None => piece,
-            Some(begun) if begun.revision != piece.revision || begun.cluster_uid != piece.cluster_uid => {
+            Some(begun)
+                if begun.revision != piece.revision
+                    || begun.cluster_uid != piece.cluster_uid
+                    || begun.cluster_epoch != piece.cluster_epoch =>
+            {
                 return abandon("pieces of different snapshots");
             }
             Some(mut begun) => {
@@ -165,8 +177,14 @@ impl RoutingProgress {
         if let Some(expected) = self.cluster_uid.filter(|expected| *expected != found) {
             return Err(Broken::Fatal(WatchError::OtherCluster { expected, found }));
         }
+        let epoch = ClusterEpoch(whole.cluster_epoch);
+        if epoch < self.cluster_epoch {
+            return abandon("a snapshot of the cluster as it was before it was restored");
+        }
         let revision = Revision(whole.revision);
-        if self.delivered.is_some_and(|delivered| revision < delivered) {
+        // Revisions of two epochs cannot be compared.
+        let same_epoch = epoch == self.cluster_epoch;
+        if same_epoch && self.delivered.is_some_and(|delivered| revision < delivered) {
             return abandon("a snapshot that is older than the table: the member lags");
         }
         if !whole.last {
@@ -174,11 +192,13 @@ impl RoutingProgress {
             return Ok(None);
         }
         self.cluster_uid = Some(found);
+        self.cluster_epoch = epoch;
         self.delivered = Some(revision);
         self.confirmed = Some((revision, whole.digest));
         Ok(Some(RoutingUpdate::Replaced {
             revision,
             cluster_uid: found,
+            cluster_epoch: epoch,
             tenants: whole.tenants,
             nodes: whole.nodes,
             keys: whole.token_keys,
@@ -290,12 +310,41 @@ mod tests {
     fn another_cluster_is_fatal_and_leaves_the_position() {
         let from = RoutingPosition {
             cluster_uid: Some(ClusterUid::from_u128(1)),
+            cluster_epoch: ClusterEpoch::FIRST,
             revision: Revision(4),
             digest: 44,
         };
         let mut progress = RoutingProgress::new(from);
         assert_eq!(describe(&mut progress, piece(5, "a", true)), "fatal");
         assert_eq!(progress.position(), from);
+    }
+
+    #[test]
+    fn a_restored_cluster_replaces_the_table_whatever_its_revision_and_the_old_one_is_not_followed_back() {
+        let of_epoch = |epoch: u64, message: v1::PlacementServiceWatchResponse| match message.part {
+            Some(Part::Snapshot(piece)) => v1::PlacementServiceWatchResponse {
+                part: Some(Part::Snapshot(v1::RoutingSnapshot {
+                    cluster_epoch: epoch,
+                    ..piece
+                })),
+            },
+            _ => panic!("a snapshot was expected"),
+        };
+        let mut progress = RoutingProgress::new(RoutingPosition::default());
+        let script = [
+            (of_epoch(1, piece(50, "a", true)), "replaced 50 1", 1),
+            (of_epoch(1, piece(40, "a", true)), "abandon", 1),
+            (of_epoch(2, piece(40, "a", true)), "replaced 40 1", 2),
+            (of_epoch(1, piece(60, "a", true)), "abandon", 2),
+            (delta(41), "changed 41", 2),
+            (of_epoch(2, piece(40, "a", true)), "abandon", 2),
+            (of_epoch(2, piece(42, "a", false)), "-", 2),
+            (of_epoch(3, piece(42, "a", true)), "abandon", 2),
+        ];
+        for (step, (message, expected, epoch)) in script.into_iter().enumerate() {
+            assert_eq!(describe(&mut progress, message), expected, "step {step}");
+            assert_eq!(progress.position().cluster_epoch, ClusterEpoch(epoch), "step {step}");
+        }
     }
 
     #[test]

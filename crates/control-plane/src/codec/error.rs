@@ -2,6 +2,7 @@
 
 use std::io;
 
+use snapshot_format::{ReadRecordError, WriteRecordError};
 use tenantry_proto::convert::InvalidField;
 use tenantry_state::RestoreError;
 
@@ -22,42 +23,15 @@ pub enum DecodeError {
     /// Written by a binary that has more commands.
     #[error("the command is not known to this binary: it needs a newer version")]
     UnknownCommand,
-    /// Written by a binary that has more kinds of records.
-    #[error("the kind of a snapshot record is not known to this binary: it needs a newer version")]
-    UnknownRecord,
     /// Written by a binary that knows more fields; leaving them out would lose what they say.
     #[error("the message has fields that this binary does not know: it needs a newer version")]
     UnknownField,
     /// A field has a value that it cannot have.
     #[error("a field has an impossible value")]
     Invalid(#[from] InvalidField),
-    /// The stream could not be read.
-    #[error("reading the state failed")]
-    Io(#[source] io::Error),
-    /// The stream ends before its end record.
-    #[error("the state ends too early, after {records} records")]
-    Truncated {
-        /// How many complete records there were.
-        records: u64,
-    },
-    /// A record claims to be larger than any record can be.
-    #[error("a record of {bytes} bytes is larger than the {limit} that one may have")]
-    RecordTooLarge {
-        /// What it claims.
-        bytes: u64,
-        /// What it may.
-        limit: usize,
-    },
-    /// Fewer or more records came than were written.
-    #[error("the state has {found} {table}, but was written with {written}")]
-    CountMismatch {
-        /// Of what.
-        table: &'static str,
-        /// What came.
-        found: u64,
-        /// What the end record says.
-        written: u64,
-    },
+    /// A record of the state cannot be read.
+    #[error(transparent)]
+    Record(#[from] ReadRecordError),
     /// The state that was read is not the one that was written.
     #[error("the state's digest is {found:016x}, but it was written with {written:016x}")]
     DigestMismatch {
@@ -88,4 +62,13 @@ pub enum EncodeError {
     /// The stream could not be written.
     #[error("writing the state failed")]
     Io(#[from] io::Error),
+}
+
+impl From<WriteRecordError> for EncodeError {
+    fn from(error: WriteRecordError) -> Self {
+        match error {
+            WriteRecordError::TooLarge { bytes, limit } => Self::RecordTooLarge { bytes, limit },
+            WriteRecordError::Io(error) => Self::Io(error),
+        }
+    }
 }

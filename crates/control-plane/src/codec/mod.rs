@@ -11,4 +11,4 @@ mod snapshot;
 
 pub use command::{COMMAND_VERSION, decode_command, encode_command};
 pub use error::{DecodeError, EncodeError};
-pub use snapshot::{MAX_RECORD_BYTES, SNAPSHOT_VERSION, read_state, write_state};
+pub use snapshot::{SNAPSHOT_VERSION, read_state, write_state};

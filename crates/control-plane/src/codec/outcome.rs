@@ -9,7 +9,7 @@ use tenantry_proto::internal::v1::stored_answer::Answer as WireAnswer;
 use tenantry_proto::internal::v1::stored_request::Outcome as WireOutcome;
 use tenantry_state::{Answer, ClusterInfo, Outcome, Rejection, StoredRequest};
 use tenantry_types::{
-    DomainName, Epoch, Incarnation, NodeId, ReportSequence, Revision, TenantName, TenantUid, UnixMillis,
+    ClusterEpoch, DomainName, Epoch, Incarnation, NodeId, ReportSequence, Revision, TenantName, TenantUid, UnixMillis,
 };
 
 use super::command::{read, request_from_wire, request_to_wire};
@@ -50,6 +50,7 @@ pub(super) fn cluster_to_wire(cluster: &ClusterInfo) -> wire::ClusterIdentity {
     wire::ClusterIdentity {
         cluster_uid: cluster.uid.to_string(),
         created_at_ms: cluster.created_at.0,
+        cluster_epoch: cluster.epoch.get(),
     }
 }
 
@@ -57,6 +58,8 @@ pub(super) fn cluster_from_wire(cluster: &wire::ClusterIdentity) -> Result<Clust
     Ok(ClusterInfo {
         uid: read("cluster_uid", cluster.cluster_uid.parse())?,
         created_at: UnixMillis(cluster.created_at_ms),
+        // Absent in what was written before there were epochs: the first.
+        epoch: ClusterEpoch(cluster.cluster_epoch).max(ClusterEpoch::FIRST),
     })
 }
 

@@ -1,11 +1,11 @@
-//! The whole state as a stream of length-delimited records, so that neither side ever holds all of it encoded.
+//! The whole state as a stream of records, so that neither side ever holds all of it encoded.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 
-use prost::Message;
-use tenantry_proto::internal::v1 as wire;
+use snapshot_format::Counts;
+use snapshot_format::record::{read_record, write_record};
 use tenantry_proto::internal::v1::snapshot_record::Record as Wire;
-use tenantry_state::{Record, Restorer, State};
+use tenantry_state::{Restorer, State};
 
 use super::record::{Part, from_wire, to_wire};
 use super::{DecodeError, EncodeError};
@@ -13,9 +13,6 @@ use crate::mutants::{Mutant, mutated};
 
 /// The version that this binary writes, and the only one that it reads.
 pub const SNAPSHOT_VERSION: u32 = 1;
-
-/// No record is larger, its length apart. The largest real ones, tenants with all labels and domains, take some 20 KiB.
-pub const MAX_RECORD_BYTES: usize = 256 << 10;
 
 /// Writes the state. Makes many small writes: pass a buffered writer, and flush it.
 ///
@@ -25,25 +22,15 @@ pub fn write_state(state: &State, to: &mut dyn Write) -> Result<(), EncodeError>
     let mut buffer = Vec::new();
     let mut counts = Counts::default();
     for record in state.records() {
+        let record = to_wire(&record);
         counts.add(&record);
-        write_record(to_wire(&record), &mut buffer, to)?;
+        write_record(record, &mut buffer, to)?;
     }
-    write_record(Wire::End(counts.into_end(state.digest())), &mut buffer, to)
-}
-
-fn write_record(record: Wire, buffer: &mut Vec<u8>, to: &mut dyn Write) -> Result<(), EncodeError> {
-    let message = wire::SnapshotRecord { record: Some(record) };
-    let bytes = message.encoded_len();
-    if bytes > MAX_RECORD_BYTES {
-        return Err(EncodeError::RecordTooLarge {
-            bytes,
-            limit: MAX_RECORD_BYTES,
-        });
-    }
-    buffer.clear();
-    prost::encoding::encode_varint(bytes as u64, buffer);
-    message.encode_raw(buffer);
-    Ok(to.write_all(buffer)?)
+    Ok(write_record(
+        Wire::End(counts.into_end(state.digest())),
+        &mut buffer,
+        to,
+    )?)
 }
 
 /// Reads a state, up to its end record and not a byte further. Makes many small reads: pass a buffered reader.
@@ -55,17 +42,10 @@ pub fn read_state(from: &mut dyn Read) -> Result<State, DecodeError> {
     let mut counts = Counts::default();
     let mut restorer = Restorer::new();
     loop {
-        let records = counts.total();
-        read_record(from, &mut buffer, records)?;
-        let message = wire::SnapshotRecord::decode(buffer.as_slice())?;
-        let known = message.encoded_len();
-        let record = message.record.ok_or(DecodeError::UnknownRecord)?;
-        if known != buffer.len() {
-            return Err(DecodeError::UnknownField);
-        }
+        let record = read_record(from, &mut buffer, counts.total())?;
+        counts.add(&record);
         match from_wire(record)? {
             Part::Record(record) => {
-                counts.add(&record);
                 if !is_forgotten(&record) {
                     restorer.add(record)?;
                 }
@@ -85,7 +65,8 @@ pub fn read_state(from: &mut dyn Read) -> Result<State, DecodeError> {
 }
 
 /// What a restored state lacks: nothing.
-fn is_forgotten(record: &Record) -> bool {
+fn is_forgotten(record: &tenantry_state::Record) -> bool {
+    use tenantry_state::Record;
     match record {
         Record::Request(_) => mutated(Mutant::RequestsNotRestored),
         Record::Key(_) => mutated(Mutant::KeysNotRestored),
@@ -93,100 +74,14 @@ fn is_forgotten(record: &Record) -> bool {
     }
 }
 
-fn read_record(from: &mut dyn Read, buffer: &mut Vec<u8>, records: u64) -> Result<(), DecodeError> {
-    let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::UnexpectedEof => DecodeError::Truncated { records },
-        _ => DecodeError::Io(error),
-    };
-    let bytes = read_length(from).map_err(failed)?;
-    let length = usize::try_from(bytes)
-        .ok()
-        .filter(|length| *length <= MAX_RECORD_BYTES)
-        .ok_or(DecodeError::RecordTooLarge {
-            bytes,
-            limit: MAX_RECORD_BYTES,
-        })?;
-    buffer.clear();
-    buffer.resize(length, 0);
-    from.read_exact(buffer).map_err(failed)
-}
-
-/// A length as a base-128 varint. One that goes on for too long comes out too large for any record.
-fn read_length(from: &mut dyn Read) -> std::io::Result<u64> {
-    let mut length: u64 = 0;
-    for shift in (0..=28).step_by(7) {
-        let mut byte = [0];
-        from.read_exact(&mut byte)?;
-        let [byte] = byte;
-        length |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(length);
-        }
-    }
-    Ok(u64::MAX)
-}
-
-/// How many records of each table there were.
-#[derive(Debug, Default)]
-struct Counts {
-    tenants: u64,
-    nodes: u64,
-    events: u64,
-    cursors: u64,
-    requests: u64,
-    keys: u64,
-}
-
-impl Counts {
-    fn add(&mut self, record: &Record) {
-        let count = match record {
-            Record::Head { .. } => return,
-            Record::Tenant(_) => &mut self.tenants,
-            Record::Node(_) => &mut self.nodes,
-            Record::Event(_) => &mut self.events,
-            Record::Cursor(..) => &mut self.cursors,
-            Record::Request(_) => &mut self.requests,
-            Record::Key(_) => &mut self.keys,
-        };
-        *count += 1;
-    }
-
-    const fn total(&self) -> u64 {
-        self.tenants + self.nodes + self.events + self.cursors + self.requests + self.keys
-    }
-
-    const fn into_end(self, state_digest: u64) -> wire::SnapshotEnd {
-        wire::SnapshotEnd {
-            tenants: self.tenants,
-            nodes: self.nodes,
-            events: self.events,
-            cursors: self.cursors,
-            requests: self.requests,
-            signing_keys: self.keys,
-            state_digest,
-        }
-    }
-
-    fn compare(&self, end: &wire::SnapshotEnd) -> Result<(), DecodeError> {
-        let tables = [
-            ("tenants", self.tenants, end.tenants),
-            ("nodes", self.nodes, end.nodes),
-            ("events", self.events, end.events),
-            ("report cursors", self.cursors, end.cursors),
-            ("kept answers", self.requests, end.requests),
-            ("signing keys", self.keys, end.signing_keys),
-        ];
-        match tables.into_iter().find(|(_, found, written)| found != written) {
-            None => Ok(()),
-            Some((table, found, written)) => Err(DecodeError::CountMismatch { table, found, written }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use snapshot_format::ReadRecordError;
+    use tenantry_proto::internal::v1 as wire;
+    use tenantry_state::apply;
     use tenantry_state::strategies::{every_command_once, histories, replay};
+    use tenantry_types::Revision;
 
     use super::*;
 
@@ -208,6 +103,25 @@ mod tests {
         }
     }
 
+    /// The answer is asked for by `apply` itself: a restored member must neither forget it nor run the command again.
+    #[test]
+    fn every_request_is_answered_the_same_after_a_restore() {
+        let history = every_command_once();
+        let mut state = State::new();
+        let mut answers = Vec::new();
+        for (index, envelope) in (1_u64..).zip(&history) {
+            answers.push(apply(&mut state, Revision(index), envelope.clone()).outcome);
+        }
+        let mut restored = read_state(&mut written(&state).as_slice()).unwrap();
+        for (envelope, answer) in history.into_iter().zip(answers) {
+            assert!(envelope.request.is_some(), "{envelope:?}");
+            let next = restored.revision().next();
+            let again = apply(&mut restored, next, envelope);
+            assert_eq!(again.outcome, answer);
+            assert!(again.changes.is_empty());
+        }
+    }
+
     #[test]
     fn what_follows_the_end_is_left_in_the_stream() {
         let mut bytes = written(&replay(&every_command_once()));
@@ -221,7 +135,10 @@ mod tests {
     fn a_record_that_claims_to_be_huge_is_refused_before_it_is_read() {
         for bytes in [&[0x81_u8, 0x80, 0x10][..], &[0xff; 12], &[0xff, 0xff, 0xff, 0xff, 0x7f]] {
             let error = read_state(&mut { bytes }).unwrap_err();
-            assert!(matches!(error, DecodeError::RecordTooLarge { .. }), "{error}");
+            assert!(
+                matches!(error, DecodeError::Record(ReadRecordError::TooLarge { .. })),
+                "{error}"
+            );
         }
     }
 
@@ -231,12 +148,13 @@ mod tests {
         let state = replay(&history);
         let mut buffer = Vec::new();
         let mut bytes = Vec::new();
-        let without_keys = state.records().filter(|record| !matches!(record, Record::Key(_)));
-        for record in without_keys {
-            write_record(to_wire(&record), &mut buffer, &mut bytes).unwrap();
-        }
         let mut counts = Counts::default();
-        state.records().for_each(|record| counts.add(&record));
+        for record in state.records().map(|record| to_wire(&record)) {
+            counts.add(&record);
+            if !matches!(record, Wire::SigningKey(_)) {
+                write_record(record, &mut buffer, &mut bytes).unwrap();
+            }
+        }
         let mut end = counts.into_end(state.digest());
         let with_end = |end: wire::SnapshotEnd| {
             let mut stream = bytes.clone();
@@ -245,10 +163,10 @@ mod tests {
         };
         assert!(matches!(
             with_end(end),
-            DecodeError::CountMismatch {
+            DecodeError::Record(ReadRecordError::CountMismatch {
                 table: "signing keys",
                 ..
-            }
+            })
         ));
         end.signing_keys = 0;
         assert!(matches!(with_end(end), DecodeError::DigestMismatch { .. }));
@@ -261,7 +179,7 @@ mod tests {
         newer_kind.extend([3, 0x9a, 0x06, 0x00]);
         assert!(matches!(
             read_state(&mut newer_kind.as_slice()).unwrap_err(),
-            DecodeError::UnknownRecord
+            DecodeError::Record(ReadRecordError::UnknownRecord)
         ));
         let mut newer_version = Vec::new();
         let Wire::Head(head) = to_wire(&State::new().records().next().unwrap()) else {
@@ -294,7 +212,7 @@ mod tests {
             let bytes = written(&replay(&history));
             let cut = position.index(bytes.len());
             let error = read_state(&mut &bytes[..cut]).unwrap_err();
-            let is_truncated = matches!(error, DecodeError::Truncated { .. });
+            let is_truncated = matches!(error, DecodeError::Record(ReadRecordError::Truncated { .. }));
             prop_assert!(is_truncated, "{}", error);
         }
 

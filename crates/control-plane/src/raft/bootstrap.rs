@@ -16,7 +16,10 @@ pub struct InitialMembers(BTreeMap<MemberId, String>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMembers {
     /// The list does not contain the member that reads it.
-    #[error("the initial members do not include this member, {member}")]
+    #[error(
+        "the initial members do not include this member, {member}; a member that is added later is started with --join \
+         instead"
+    )]
     WithoutSelf {
         /// This member.
         member: MemberId,
@@ -55,6 +58,35 @@ pub enum InvalidMembers {
     },
 }
 
+/// How a member came to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is one of the first members: its log begins with the cluster.
+    Founded(InitialMembers),
+    /// It was added later: its log is empty until the cluster sends it a snapshot.
+    Joined {
+        /// The cluster's fingerprint, as its members show it.
+        fingerprint: u64,
+    },
+}
+
+impl Origin {
+    /// Which cluster it is.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Founded(initial) => initial.fingerprint(),
+            Self::Joined { fingerprint } => *fingerprint,
+        }
+    }
+}
+
+impl From<InitialMembers> for Origin {
+    fn from(initial: InitialMembers) -> Self {
+        Self::Founded(initial)
+    }
+}
+
 impl InitialMembers {
     /// Checks a list for the member `own`.
     ///
@@ -66,7 +98,11 @@ impl InitialMembers {
         }
         let mut owners: BTreeMap<String, MemberId> = BTreeMap::new();
         for (&member, address) in &members {
-            check_address(member, address)?;
+            check_address(address).map_err(|reason| InvalidMembers::Unreachable {
+                member,
+                address: address.clone(),
+                reason,
+            })?;
             if let Some(first) = owners.insert(address.to_ascii_lowercase(), member) {
                 return Err(InvalidMembers::DuplicateAddress {
                     first,
@@ -121,36 +157,30 @@ impl InitialMembers {
     }
 }
 
-fn check_address(member: MemberId, address: &str) -> Result<(), InvalidMembers> {
-    let refused = |reason| {
-        Err(InvalidMembers::Unreachable {
-            member,
-            address: address.to_owned(),
-            reason,
-        })
-    };
+/// Says what is wrong with an address that no other machine can connect to.
+pub(super) fn check_address(address: &str) -> Result<(), &'static str> {
     let Some((host, port)) = address.rsplit_once(':') else {
-        return refused("a port is missing");
+        return Err("a port is missing");
     };
     match port.parse::<u16>() {
-        Ok(0) => return refused("port 0 is chosen anew at each start"),
+        Ok(0) => return Err("port 0 is chosen anew at each start"),
         Ok(_) => {}
-        Err(_) => return refused("the port is not a number from 1 to 65535"),
+        Err(_) => return Err("the port is not a number from 1 to 65535"),
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if bare.is_none() && host.contains(':') {
-        return refused("an IPv6 address belongs in brackets");
+        return Err("an IPv6 address belongs in brackets");
     }
     let bare = bare.unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         if ip.is_unspecified() {
-            return refused("it says where to listen, not where to connect");
+            return Err("it says where to listen, not where to connect");
         }
         return Ok(());
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if bare.is_empty() || bare == "*" || !bare.chars().all(is_name) {
-        return refused("the host is not a name or an IP address");
+        return Err("the host is not a name or an IP address");
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use tenantry_types::MemberId;
 use tokio::sync::watch;
 
 use super::applier::Progress;
+use super::change_queue::{ChangeError, ChangeQueue};
 use super::error::ReplicaError;
 use super::handle::{Control, Input, ProposeError, ProposeReply, ReadError, ReadReply};
 use super::orders::{SnapshotWaiters, Transfers};
@@ -23,6 +24,7 @@ use super::output::{OutgoingSnapshot, ProposeRefusal, ReadId, Stepped};
 use super::replica::{PeerMessage, Replica};
 use super::storage_failure::StorageFailure;
 use super::{Health, ProposalId, RaftStatus, Role};
+use crate::storage::Members;
 
 /// Inputs taken in one round.
 const MAX_ROUND: usize = 4096;
@@ -45,6 +47,9 @@ pub trait Peers: Send + 'static {
 
     /// Begins to send a snapshot; its end is reported on every path.
     fn send_snapshot(&mut self, snapshot: OutgoingSnapshot);
+
+    /// These are the members from now on.
+    fn members_changed(&mut self, _members: &Members) {}
 }
 
 /// A message was dropped.
@@ -75,6 +80,7 @@ pub(super) struct Driver<A, P> {
     pub(super) ticks: u64,
     pub(super) log_bytes: u64,
     pub(super) stop_deadline_tick: Option<u64>,
+    pub(super) changes: ChangeQueue,
 }
 
 /// What arrived since the last round.
@@ -99,6 +105,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
         if let Health::Fatal { reason } = &health {
             tracing::error!(reason, "the raft thread has ended; this process must be restarted");
         }
+        self.changes.give_up(&ChangeError::Stopped);
         let Self { outlet, status, .. } = self;
         // What was committed is still applied and answered; the store is closed before the status says so, so that the
         // folder can be opened anew.
@@ -199,6 +206,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
             let origin = self.outlet.proposals.origin;
             self.replica.read_index(ReadId { origin, sequence });
         }
+        self.changes.advance(&mut self.replica, self.ticks);
         self.process()?;
         self.transfers.finish(self.replica.leader(), self.ticks);
         if self.failure.notice_stall(self.replica.is_writing(), self.ticks) {
@@ -311,6 +319,11 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
                 let deadline = self.ticks + 2 * self.config.election_ticks;
                 self.transfers.begin(replica, to, deadline, reply);
             }
+            Control::ChangeMembers(wanted) => {
+                let patience = self.config.election_ticks;
+                self.changes.push(wanted, self.config.tick, self.ticks, patience);
+            }
+            Control::Progress { reply } => drop(reply.send(replica.progress())),
             Control::WriteFailed { .. } | Control::Reloaded(_) | Control::WorkerFailed(_) | Control::Applied(_) => {}
         }
         Ok(())
@@ -357,6 +370,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
             snapshot_index: replica.snapshot().index,
             digest: self.progress.digest,
             log_bytes: self.log_bytes,
+            members: Arc::clone(&self.outlet.members),
             health,
         };
         self.status.send_if_modified(|status| {

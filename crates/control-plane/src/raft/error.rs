@@ -42,7 +42,7 @@ pub enum ReplicaError {
         from: u64,
     },
     /// The log holds an entry of a kind that this version does not know.
-    #[error("entry {index} is a membership change, which this version cannot apply")]
+    #[error("entry {index} is a membership change that this version cannot apply: it may be older than the cluster")]
     UnknownEntry {
         /// Where.
         index: u64,

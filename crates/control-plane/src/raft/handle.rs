@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks. What the inbox cannot take is refused as busy.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::RaftStatus;
 use super::applier::Progress;
+use super::change_queue::WantedChange;
 use super::error::ReplicaError;
+use super::expulsion::Expelled;
+use super::introduction::{Introducer, IntroductionFailed};
 use super::log_writer::{Reloaded, Written};
 use super::output::SnapshotOutcome;
-use crate::storage::{IncomingSnapshot, SnapshotError, SnapshotHeader};
+use super::{MemberProgress, RaftStatus};
+use crate::storage::{Expulsion, IncomingSnapshot, LogId, SnapshotError, SnapshotHeader};
 
 /// Why a command has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +155,10 @@ pub(super) enum Control {
         to: MemberId,
         reply: oneshot::Sender<Result<(), ControlError>>,
     },
+    ChangeMembers(WantedChange),
+    Progress {
+        reply: oneshot::Sender<BTreeMap<MemberId, MemberProgress>>,
+    },
 }
 
 /// Sends orders. Does not keep the raft thread alive.
@@ -189,6 +197,8 @@ pub struct RaftHandle<A> {
     pub(super) connections: CancellationToken,
     pub(super) tasks: TaskTracker,
     pub(super) max_command_bytes: usize,
+    pub(super) introducer: Option<Introducer>,
+    pub(super) expelled: Expelled,
 }
 
 impl<A> Clone for RaftHandle<A> {
@@ -202,6 +212,8 @@ impl<A> Clone for RaftHandle<A> {
             connections: self.connections.clone(),
             tasks: self.tasks.clone(),
             max_command_bytes: self.max_command_bytes,
+            introducer: self.introducer.clone(),
+            expelled: self.expelled.clone(),
         }
     }
 }
@@ -272,6 +284,33 @@ impl<A: Send + 'static> RaftHandle<A> {
         let (reply, answer) = oneshot::channel();
         self.control.send(Control::Transfer { to, reply });
         answer.await.unwrap_or(Err(ControlError::Stopped))
+    }
+
+    /// How far each member is, as the leader knows it; empty on others.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn progress(&self) -> Result<BTreeMap<MemberId, MemberProgress>, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.control.send(Control::Progress { reply });
+        answer.await.map_err(|_| ControlError::Stopped)
+    }
+
+    /// Whether the cluster has no place for this member any more. It takes no part then; the process should end.
+    #[must_use]
+    pub fn expelled(&self) -> watch::Receiver<Option<Expulsion>> {
+        self.expelled.watch()
+    }
+
+    /// Asks whoever takes gRPC at `address` which log it has as member `member` of this cluster.
+    ///
+    /// # Errors
+    /// When nobody answers, or somebody else does.
+    pub async fn introduce(&self, member: MemberId, address: &str) -> Result<LogId, IntroductionFailed> {
+        match &self.introducer {
+            Some(introducer) => introducer.ask(member, address).await,
+            None => Err(IntroductionFailed::NoTransport),
+        }
     }
 
     /// Stops the member: a leader first hands over, within two election timeouts; then the store is closed and the

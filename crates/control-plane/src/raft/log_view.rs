@@ -47,6 +47,10 @@ impl LogView {
         self.hard_state = state;
     }
 
+    pub(super) fn set_members(&mut self, members: MembersAt) {
+        self.members = members;
+    }
+
     pub(super) fn members(&self) -> &MembersAt {
         &self.members
     }

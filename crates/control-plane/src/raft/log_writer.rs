@@ -142,11 +142,12 @@ impl<L: LogStore> LogWriter<L> {
     pub fn reload(&mut self) -> Result<Reloaded, ReplicaError> {
         self.store.reopen()?;
         let log = self.store.load()?;
-        let (header, _) = self.snapshots.read(log.snapshot)?;
-        Ok(Reloaded {
-            log,
-            snapshot_members: header.members.members,
-        })
+        let snapshot_members = if log.is_waiting() {
+            Members::default()
+        } else {
+            self.snapshots.read(log.snapshot)?.0.members.members
+        };
+        Ok(Reloaded { log, snapshot_members })
     }
 
     /// Bytes that the log store occupies on disk.

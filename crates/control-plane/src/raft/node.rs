@@ -13,18 +13,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 
+use super::change_queue::ChangeQueue;
 use super::driver::{Driver, DriverConfig, Peers};
 use super::error::ReplicaError;
+use super::expulsion::{Expelled, enforce};
 use super::handle::{ControlSender, Input, RaftHandle};
-use super::opening::{Opened, bootstrap, open as open_member};
+use super::introduction::Introducer;
+use super::opening::{GENESIS, Opened, bootstrap, open as open_member};
 use super::orders::{SnapshotWaiters, Transfers};
 use super::outlet::Outlet;
 use super::proposals::Proposals;
 use super::storage_failure::StorageFailure;
-use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, RaftTransport, serve};
+use super::transport::{ConnectPeer, GrpcPeers, Link, MAX_FRAME_BYTES, PeerBook, PeerContext, RaftTransport, serve};
 use super::workers::Workers;
-use super::{Health, InitialMembers, RaftStatus, ReplicaConfig, Role, StateMachine};
-use crate::storage::{Identity, IdentityError, LogStore, SledLogStore, SnapshotError, SnapshotFolder, StoreError};
+use super::{Beginning, Health, Origin, RaftStatus, ReplicaConfig, Role, StateMachine};
+use crate::storage::{
+    Expulsion, Identity, IdentityError, LogId, LogStore, Provenance, Seed, SledLogStore, SnapshotError, SnapshotFolder,
+    Standing, StoreError,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// A write may take so many election timeouts before the disk counts as failed.
@@ -37,8 +43,8 @@ pub struct RaftConfig {
     pub member: MemberId,
     /// Its own folder: holds the log, the snapshots and the marker that says whose it is.
     pub data_dir: PathBuf,
-    /// The list that the cluster began with. Checked at every start, used at the first.
-    pub initial_members: InitialMembers,
+    /// How this member came to the cluster. Checked at every start, used at the first.
+    pub origin: Origin,
     /// Election, snapshots and limits. Its member and fingerprint are filled in from the above.
     pub replica: ReplicaConfig,
     /// How long a tick is.
@@ -56,12 +62,16 @@ pub struct RaftConfig {
 impl RaftConfig {
     /// The defaults of the design.
     #[must_use]
-    pub fn new(member: MemberId, data_dir: PathBuf, initial_members: InitialMembers) -> Self {
-        let replica = ReplicaConfig::new(member, initial_members.fingerprint());
+    pub fn new(member: MemberId, data_dir: PathBuf, origin: impl Into<Origin>) -> Self {
+        let origin = origin.into();
+        let mut replica = ReplicaConfig::new(member, origin.fingerprint());
+        if matches!(origin, Origin::Joined { .. }) {
+            replica.beginning = Beginning::Joining;
+        }
         Self {
             member,
             data_dir,
-            initial_members,
+            origin,
             replica,
             tick: Duration::from_millis(50),
             storage_retry: Duration::from_secs(1),
@@ -69,6 +79,23 @@ impl RaftConfig {
             max_command_bytes: 1024 * 1024,
             connect: plain_http(),
         }
+    }
+
+    /// Which cluster it is: what its members know each other by. A cluster that was restored is another one.
+    ///
+    /// # Errors
+    /// When the folder's marker of a restore cannot be read.
+    pub fn fingerprint(&self) -> Result<u64, IdentityError> {
+        match &self.origin {
+            Origin::Founded(initial) => Ok(Provenance::read(&self.data_dir)?.fingerprint(initial.fingerprint())),
+            Origin::Joined { fingerprint } => Ok(*fingerprint),
+        }
+    }
+
+    /// Where the snapshot files are.
+    #[must_use]
+    pub fn snapshots_path(&self) -> PathBuf {
+        self.data_dir.join("snapshots")
     }
 }
 
@@ -108,6 +135,12 @@ pub enum StartError {
         #[source]
         source: ReplicaError,
     },
+    /// The cluster has no place for this member.
+    #[error(transparent)]
+    Expelled(#[from] Expulsion),
+    /// It was asked to stop before it had started.
+    #[error("stopped while waiting for the other initial members")]
+    Stopped,
     /// The system refused a thread, or the opening panicked.
     #[error("cannot start the raft thread")]
     Thread {
@@ -133,28 +166,42 @@ impl RaftNode {
     ) -> Result<(RaftHandle<M::Answer>, RaftTransport), StartError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || open(&opening, machine)).await;
-        let (member, folder) = opened.map_err(|panic| StartError::Thread {
+        let (member, folder, standing) = opened.map_err(|panic| StartError::Thread {
             source: std::io::Error::other(panic),
         })??;
         let link = Link {
-            fingerprint: config.initial_members.fingerprint(),
+            fingerprint: config.fingerprint()?,
             own: config.member,
+            log: standing.log,
         };
         let connections = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let addresses = member.replica.members().addresses.clone();
+        let members = member.replica.members().clone();
+        let (expelled, book) = (Expelled::default(), PeerBook::default());
         let peers = |control: &ControlSender| {
-            GrpcPeers::start(
+            let context = PeerContext {
                 link,
-                &addresses,
-                &config.connect,
-                folder.clone(),
-                control,
-                tasks.clone(),
-                connections.clone(),
-            )
+                book: book.clone(),
+                connect: config.connect.clone(),
+                control: control.clone(),
+                expelled: expelled.clone(),
+            };
+            GrpcPeers::start(context, &members, folder.clone(), tasks.clone(), connections.clone())
         };
-        let handle = launch(&config, member, peers, connections.clone(), tasks.clone())?;
+        let mut handle = launch(&config, member, peers, connections.clone(), tasks.clone())?;
+        handle.introducer = Some(Introducer {
+            link,
+            connect: config.connect.clone(),
+        });
+        handle.expelled = expelled.clone();
+        tasks.spawn(enforce(
+            config.member,
+            standing,
+            config.data_dir.clone(),
+            handle.status(),
+            expelled.clone(),
+            connections.clone(),
+        ));
         let inbox = Arc::downgrade(&handle.inbox);
         let take = move |message: Bytes| match inbox.upgrade() {
             // A dropped message is as good as one lost on the way.
@@ -164,7 +211,8 @@ impl RaftNode {
             ),
             None => false,
         };
-        let service = serve(link, Arc::new(take), handle.control.clone(), folder, connections);
+        let known = (handle.status(), expelled, book);
+        let service = serve(link, known, Arc::new(take), handle.control.clone(), folder, connections);
         Ok((handle, service))
     }
 }
@@ -191,6 +239,7 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
     let election_ticks = u64::try_from(config.replica.election_ticks).unwrap_or(u64::MAX);
     let (log_bytes, progress) = (writer.log_bytes(), applier.progress());
     let (first_index, last_index) = replica.log_range();
+    let members = Arc::new(replica.members_at().clone());
     let (status, watcher) = watch::channel(RaftStatus {
         member: config.member,
         term: replica.term(),
@@ -203,6 +252,7 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         snapshot_index: replica.snapshot().index,
         digest: progress.digest,
         log_bytes,
+        members: Arc::clone(&members),
         health: Health::Running,
     });
     let stopping = Arc::new(AtomicBool::new(false));
@@ -214,8 +264,9 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
             election_ticks,
             storage_retry: config.storage_retry,
         },
+        changes: ChangeQueue::default(),
         replica,
-        outlet: Outlet::new(peers(&orders), proposals, workers),
+        outlet: Outlet::new(peers(&orders), members, proposals, workers),
         inbox: waiting,
         control,
         status,
@@ -242,25 +293,61 @@ pub(super) fn launch<L: LogStore, M: StateMachine, P: Peers>(
         connections,
         tasks,
         max_command_bytes: config.max_command_bytes.min(MAX_FRAME_BYTES / 2),
+        introducer: None,
+        expelled: Expelled::default(),
     })
+}
+
+/// What the folder says before anything else in it is opened.
+pub(super) struct Prepared {
+    /// Whether the member has run before.
+    pub(super) known: bool,
+    pub(super) standing: Standing,
+}
+
+/// Makes the folder, if there is none, and finds out whose it is. A new folder gets its log id here, before anybody hears
+/// of it.
+pub(super) fn prepare(config: &RaftConfig) -> Result<Prepared, StartError> {
+    let path = &config.data_dir;
+    std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
+        path: path.clone(),
+        source,
+    })?;
+    let known = identity(config)?.check_folder(path)?;
+    let standing = Standing::open(path, known, draw_log_id()?)?;
+    match standing.expelled {
+        Some(expulsion) => Err(expulsion.into()),
+        None => Ok(Prepared { known, standing }),
+    }
+}
+
+fn identity(config: &RaftConfig) -> Result<Identity, IdentityError> {
+    Ok(Identity {
+        member: config.member,
+        fingerprint: config.fingerprint()?,
+    })
+}
+
+fn draw_log_id() -> Result<LogId, StartError> {
+    loop {
+        let drawn = getrandom::u64().map_err(|error| StartError::Thread {
+            source: std::io::Error::other(error),
+        })?;
+        if let Some(log) = LogId::new(drawn) {
+            return Ok(log);
+        }
+    }
 }
 
 /// The folder's marker is written last: until then the member has promised nothing, and the first start may be repeated.
 fn open<M: StateMachine>(
     config: &RaftConfig,
-    machine: M,
-) -> Result<(Opened<SledLogStore, M>, SnapshotFolder), StartError> {
+    mut machine: M,
+) -> Result<(Opened<SledLogStore, M>, SnapshotFolder, Standing), StartError> {
     let path = &config.data_dir;
-    let identity = Identity {
-        member: config.member,
-        fingerprint: config.initial_members.fingerprint(),
-    };
-    std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
-        path: path.clone(),
-        source,
-    })?;
-    let known = identity.check_folder(path)?;
-    let folder = SnapshotFolder::open(&path.join("snapshots"), identity.fingerprint)?;
+    let identity = identity(config)?;
+    let Prepared { known, standing } = prepare(config)?;
+    let folder = SnapshotFolder::open(&config.snapshots_path(), identity.fingerprint)?;
     let mut store = open_store(&path.join("log"), identity, known)?;
     let mut replica_config = config.replica.clone();
     replica_config.member = identity.member;
@@ -270,11 +357,33 @@ fn open<M: StateMachine>(
         source,
     };
     if !known {
-        bootstrap(&replica_config, &mut store, &folder, &machine, &config.initial_members).map_err(failed)?;
+        if let Origin::Founded(initial) = &config.origin {
+            let genesis = match Provenance::read(path)? {
+                Provenance::Founded => GENESIS,
+                Provenance::Restored { .. } => {
+                    let seed = Seed::open(path, identity.fingerprint)?;
+                    take_over(&seed, &mut machine).map_err(failed)?;
+                    seed.position
+                }
+            };
+            bootstrap(&replica_config, &mut store, &folder, &machine, initial, genesis).map_err(failed)?;
+        }
         identity.mark_folder(path)?;
     }
+    if let Err(error) = Seed::forget(path) {
+        tracing::warn!(%error, "what the log began with stays on the disk although it is of no more use");
+    }
     let member = open_member(replica_config, store, folder.clone(), machine).map_err(failed)?;
-    Ok((member, folder))
+    Ok((member, folder, standing))
+}
+
+/// Brings the machine to the state that was restored.
+fn take_over<M: StateMachine>(seed: &Seed, machine: &mut M) -> Result<(), ReplicaError> {
+    let (header, mut reader) = seed.read()?;
+    let position = header.position;
+    machine
+        .restore(&mut reader)
+        .map_err(|source| ReplicaError::Restore { position, source })
 }
 
 fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogStore, StartError> {

@@ -1,5 +1,7 @@
 //! How a member begins: the first snapshot of a new cluster, and how state and log are put together again at each start.
 
+use std::collections::BTreeMap;
+
 use raft::{Config, RawNode, ReadOnlyOption};
 use tenantry_types::Revision;
 
@@ -8,7 +10,7 @@ use super::error::ReplicaError;
 use super::log_view::LogView;
 use super::log_writer::{LogWriter, Reloaded};
 use super::logger::logger;
-use super::replica::{Replica, ReplicaConfig};
+use super::replica::{Beginning, Replica, ReplicaConfig};
 use super::{InitialMembers, StateMachine};
 use crate::mutants::{Mutant, mutated};
 use crate::storage::{
@@ -17,7 +19,7 @@ use crate::storage::{
 };
 
 /// Where every cluster's log begins: so that who joins later needs a snapshot, which names the members.
-const GENESIS: LogPosition = LogPosition { index: 1, term: 1 };
+pub const GENESIS: LogPosition = LogPosition { index: 1, term: 1 };
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
 const MAX_MESSAGES_IN_FLIGHT: usize = 256;
 
@@ -42,14 +44,15 @@ pub fn open<L: LogStore, M: StateMachine>(
     mut machine: M,
 ) -> Result<Opened<L, M>, ReplicaError> {
     let mut log = store.load()?;
-    let header = restore_newest(&log, &snapshots, &mut machine)?;
-    let applied = Revision(header.position.index);
-    machine.applied(applied);
-    log.snapshot = header.position;
-    let reloaded = Reloaded {
-        log,
-        snapshot_members: header.members.members,
+    let (applied, snapshot_members) = if config.beginning == Beginning::Joining && log.is_waiting() {
+        (Revision(0), Members::default())
+    } else {
+        let header = restore_newest(&log, &snapshots, &mut machine)?;
+        log.snapshot = header.position;
+        (Revision(header.position.index), header.members.members)
     };
+    machine.applied(applied);
+    let reloaded = Reloaded { log, snapshot_members };
     Ok(Opened {
         replica: Replica::new(config, reloaded, applied.get())?,
         writer: LogWriter::new(store, snapshots.clone()),
@@ -57,7 +60,7 @@ pub fn open<L: LogStore, M: StateMachine>(
     })
 }
 
-/// Writes the first snapshot of a new cluster, from `machine` in its initial state. Does nothing to a store that holds a
+/// Writes the first snapshot of a new cluster at `genesis`, from `machine` in its initial state. Does nothing to a store that holds a
 /// log already.
 ///
 /// # Errors
@@ -68,11 +71,12 @@ pub fn bootstrap<L: LogStore, M: StateMachine>(
     snapshots: &SnapshotFolder,
     machine: &M,
     initial: &InitialMembers,
+    genesis: LogPosition,
 ) -> Result<(), ReplicaError> {
     if store.load()? != LoadedLog::default() {
         return Ok(());
     }
-    if snapshots.list()?.iter().any(|position| *position > GENESIS) {
+    if snapshots.list()?.iter().any(|position| *position > genesis) {
         return Err(StoreError::from(IdentityError::Incomplete {
             folder: "the data folder".into(),
             missing: "its Raft log",
@@ -80,25 +84,29 @@ pub fn bootstrap<L: LogStore, M: StateMachine>(
         .into());
     }
     let members = MembersAt {
-        index: GENESIS.index,
+        index: genesis.index,
         members: Members {
             voters: initial.addresses().keys().copied().collect(),
             addresses: initial.addresses().clone(),
+            logs: match &config.beginning {
+                Beginning::Genesis(logs) => logs.clone(),
+                Beginning::Joining => BTreeMap::new(),
+            },
             ..Members::default()
         },
     };
     let header = SnapshotHeader {
-        position: GENESIS,
+        position: genesis,
         members: members.clone(),
         fingerprint: config.fingerprint,
     };
     snapshots.write(&header, |out| M::write_snapshot(&machine.cut(), out))?;
     let hard_state = HardState {
-        term: GENESIS.term,
+        term: genesis.term,
         vote: 0,
-        commit: GENESIS.index,
+        commit: genesis.index,
     };
-    store.install_snapshot(GENESIS, &members, hard_state)?;
+    store.install_snapshot(genesis, &members, hard_state)?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Carries out what a replica asks for: hands jobs to the threads, sends messages, notes answers for those who read.
 
+use std::sync::Arc;
+
 use tenantry_types::Revision;
 
 use super::Role;
@@ -9,6 +11,7 @@ use super::output::Output;
 use super::pending::PendingReads;
 use super::proposals::Proposals;
 use super::workers::{Workers, WriteOrder};
+use crate::storage::MembersAt;
 
 pub(super) struct Outlet<A, P> {
     pub(super) peers: P,
@@ -16,17 +19,19 @@ pub(super) struct Outlet<A, P> {
     pub(super) reads: PendingReads<ReadReply>,
     pub(super) unreachable: UnreachablePeers,
     pub(super) workers: Workers,
+    pub(super) members: Arc<MembersAt>,
     leading_term: Option<u64>,
 }
 
 impl<A, P: Peers> Outlet<A, P> {
-    pub(super) fn new(peers: P, proposals: Proposals<A>, workers: Workers) -> Self {
+    pub(super) fn new(peers: P, members: Arc<MembersAt>, proposals: Proposals<A>, workers: Workers) -> Self {
         Self {
             peers,
             proposals,
             reads: PendingReads::default(),
             unreachable: UnreachablePeers::new(),
             workers,
+            members,
             leading_term: None,
         }
     }
@@ -48,7 +53,10 @@ impl<A, P: Peers> Outlet<A, P> {
                 }
             }
             Output::Role { role, term, .. } => self.change_role(role, term),
-            Output::Members { .. } => {}
+            Output::Members(members) => {
+                self.peers.members_changed(&members.members);
+                self.members = Arc::new(members);
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use tenantry_types::{MemberId, Revision};
 
 use super::Role;
 use super::applier::ApplyJob;
-use super::codec::ProposalId;
 use super::log_writer::WriteJob;
 use crate::storage::{LogPosition, MembersAt};
 
@@ -42,12 +41,7 @@ pub enum Output {
         leader: Option<MemberId>,
     },
     /// Other members take part from now on.
-    Members {
-        /// Who they are.
-        members: MembersAt,
-        /// Whose proposal it was; `None` if it came with a snapshot.
-        proposal: Option<ProposalId>,
-    },
+    Members(MembersAt),
 }
 
 /// A snapshot file on its way to a member.

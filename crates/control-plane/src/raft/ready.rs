@@ -155,7 +155,7 @@ impl Replica {
                 EntryType::EntryNormal if entry.data.is_empty() && entry.context.is_empty() => None,
                 EntryType::EntryNormal => Some(entry.data.clone()),
                 EntryType::EntryConfChangeV2 => {
-                    self.change_members(&entry, proposal, out)?;
+                    self.take_change(&entry, out)?;
                     None
                 }
                 EntryType::EntryConfChange => return Err(ReplicaError::UnknownEntry { index: entry.index }),
@@ -172,16 +172,6 @@ impl Replica {
         self.node.advance_apply_to(last);
         out(Output::Apply(ApplyJob::Entries(committed)));
         Ok(())
-    }
-
-    /// No version of ours proposes such changes yet.
-    fn change_members(
-        &mut self,
-        entry: &Entry,
-        _proposal: Option<ProposalId>,
-        _out: &mut dyn FnMut(Output),
-    ) -> Result<(), ReplicaError> {
-        Err(ReplicaError::UnknownEntry { index: entry.index })
     }
 
     pub(super) fn send(&mut self, messages: Vec<Message>, out: &mut dyn FnMut(Output)) {

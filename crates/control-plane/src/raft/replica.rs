@@ -12,6 +12,7 @@ use tenantry_types::{MemberId, Revision};
 
 use super::Role;
 use super::applier::ApplyJob;
+use super::change::Heard;
 use super::codec::{ProposalId, command_entry, decode_message, is_peer_message, names};
 use super::error::ReplicaError;
 use super::log_view::LogView;
@@ -21,7 +22,7 @@ use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
 use super::read_questions::ReadQuestions;
 use super::snapshotting::Snapshotting;
 use crate::mutants::{Mutant, mutated};
-use crate::storage::{IncomingSnapshot, LogPosition, Members, MembersAt};
+use crate::storage::{IncomingSnapshot, LogId, LogPosition, Members, MembersAt};
 
 /// How a replica behaves. Times are in ticks.
 #[derive(Debug, Clone)]
@@ -44,6 +45,17 @@ pub struct ReplicaConfig {
     pub log_keep: u64,
     /// Bytes of commands that may wait to be committed before proposals are refused.
     pub max_uncommitted_bytes: u64,
+    /// How its log begins.
+    pub beginning: Beginning,
+}
+
+/// How a member's log begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With the cluster, whose first members have these logs. The log of a member that is missing is never checked.
+    Genesis(BTreeMap<MemberId, LogId>),
+    /// Empty, until a snapshot arrives.
+    Joining,
 }
 
 impl ReplicaConfig {
@@ -60,6 +72,7 @@ impl ReplicaConfig {
             snapshot_every_bytes: 64 * 1024 * 1024,
             log_keep: 5_000,
             max_uncommitted_bytes: 16 * 1024 * 1024,
+            beginning: Beginning::Genesis(BTreeMap::new()),
         }
     }
 }
@@ -86,6 +99,7 @@ pub struct Replica {
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
     pub(super) read_questions: ReadQuestions,
+    pub(super) heard: Heard,
 }
 
 impl Replica {
@@ -97,6 +111,7 @@ impl Replica {
             announced: (Role::Follower, 0, None),
             snapshotting: Snapshotting::default(),
             read_questions: ReadQuestions::default(),
+            heard: Heard::default(),
             config,
             node,
             generation: 1,
@@ -133,10 +148,7 @@ impl Replica {
         if behind && !mutated(Mutant::RestoreForgotten) {
             out(Output::Apply(ApplyJob::Restore { position: snapshot }));
         }
-        out(Output::Members {
-            members,
-            proposal: None,
-        });
+        out(Output::Members(members));
         Ok(())
     }
 
@@ -146,6 +158,7 @@ impl Replica {
             self.node.tick();
         }
         self.snapshotting.tick();
+        self.heard.tick();
     }
 
     /// Takes in a message of another member.
@@ -208,6 +221,7 @@ impl Replica {
         if message.get_msg_type() == MessageType::MsgReadIndex && !self.asks_something_new(&message) {
             return Ok(Stepped::Refused("a question that was asked before"));
         }
+        self.heard.note(message.from);
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
@@ -242,15 +256,15 @@ impl Replica {
             self.node.advance_apply_to(position.index);
             self.snapshotting.installed();
             out(Output::Apply(ApplyJob::Restore { position }));
-            out(Output::Members {
-                members: self.node.store().members().clone(),
-                proposal: None,
-            });
+            out(Output::Members(self.members_at().clone()));
         }
     }
 
     fn is_member(&self, id: u64) -> bool {
-        MemberId::new(id).is_ok_and(|id| self.members().addresses.contains_key(&id))
+        let members = self.members();
+        // Whoever joins knows nobody until the first snapshot; the transport has checked the cluster.
+        let joining = members.addresses.is_empty() && self.config.beginning == Beginning::Joining;
+        joining || MemberId::new(id).is_ok_and(|id| members.addresses.contains_key(&id))
     }
 
     /// Proposes commands as one batch: all are taken into the log, in order, or none.

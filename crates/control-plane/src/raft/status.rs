@@ -1,6 +1,10 @@
 //! What a member tells about itself.
 
+use std::sync::Arc;
+
 use tenantry_types::{MemberId, Revision};
+
+use crate::storage::MembersAt;
 
 /// What a member is to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct RaftStatus {
     pub digest: u64,
     /// Bytes that the log store occupies on disk; looked up with each snapshot.
     pub log_bytes: u64,
+    /// Who takes part, as far as this member has applied the log. Empty on a member that waits for its first snapshot.
+    pub members: Arc<MembersAt>,
     /// Whether it works.
     pub health: Health,
 }

@@ -1,7 +1,9 @@
 //! What a member does while its disk does not work: it takes no part, answers nobody, and tries again.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::change_queue::ChangeError;
 use super::driver::{Driver, Peers, chain};
 use super::error::ReplicaError;
 use super::handle::{Control, ControlError, ProposeError, ReadError};
@@ -70,6 +72,7 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
             "the disk failed; this member takes no part until it works again"
         );
         self.outlet.proposals.forget_all();
+        self.changes.give_up(&ChangeError::Unavailable);
         for reply in self.outlet.reads.take_all() {
             let reason = reason.clone();
             let _ = reply.send(Err(ReadError::Unavailable { reason }));
@@ -143,6 +146,8 @@ impl<A: Send + 'static, P: Peers> Driver<A, P> {
             Control::Transfer { reply, .. } => {
                 let _ = reply.send(Err(ControlError::NotLeader { leader: None }));
             }
+            Control::ChangeMembers(wanted) => drop(wanted.reply.send(Err(ChangeError::Unavailable))),
+            Control::Progress { reply } => drop(reply.send(BTreeMap::new())),
             // The rebuilt node will know nothing of these.
             Control::SnapshotReport { .. }
             | Control::Unreachable(_)

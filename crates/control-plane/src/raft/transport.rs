@@ -3,6 +3,7 @@
 //! Messages may be lost, and the raft thread is told; they are never waited for. What is not meant for this member of
 //! this cluster is refused.
 
+mod peer_book;
 mod receive;
 mod send;
 mod send_snapshot;
@@ -12,10 +13,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tenantry_proto::internal::v1::raft_transport_service_server::RaftTransportServiceServer;
 use tenantry_types::MemberId;
+use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::storage::LogId;
+
+pub(super) use peer_book::PeerBook;
 pub(super) use receive::{Inbound, serve};
-pub(super) use send::GrpcPeers;
+pub(super) use send::{GrpcPeers, PeerContext};
 
 /// No gRPC message between members is larger, in bytes.
 pub(super) const MAX_FRAME_BYTES: usize = 8 * 1024 * 1024;
@@ -34,4 +39,24 @@ pub type ConnectPeer =
 pub(super) struct Link {
     pub(super) fingerprint: u64,
     pub(super) own: MemberId,
+    pub(super) log: LogId,
+}
+
+impl Link {
+    /// Refuses what is not meant for this member of this cluster.
+    pub(super) fn check(&self, fingerprint: u64, to: u64) -> Result<(), Status> {
+        if fingerprint != self.fingerprint {
+            return Err(Status::failed_precondition(format!(
+                "this member is of cluster {:016x}, not {fingerprint:016x}",
+                self.fingerprint
+            )));
+        }
+        if to != self.own.get() {
+            return Err(Status::failed_precondition(format!(
+                "this is member {}, not {to}",
+                self.own
+            )));
+        }
+        Ok(())
+    }
 }

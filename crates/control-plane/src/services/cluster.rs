@@ -1,6 +1,6 @@
-//! `ClusterService`: what the members say of themselves, snapshots on demand, and a change of leader.
+//! `ClusterService`: what the members say of themselves, snapshots on demand, a change of leader. Changes of the members are in
+//! `members`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,13 @@ use tenantry_proto::v1;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tenantry_proto::v1::cluster_service_server::ClusterService;
 use tenantry_types::MemberId;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
+use super::deadline::Deadline;
+use super::snapshots::SnapshotSaves;
 use super::status;
 use crate::raft::{Health, RaftStatus, Role};
 
@@ -22,25 +25,34 @@ const MEMBER_DEADLINE: Duration = Duration::from_millis(800);
 /// The service.
 #[derive(Clone)]
 pub struct Cluster {
-    control_plane: Arc<ControlPlane>,
-    addresses: Arc<BTreeMap<MemberId, String>>,
+    pub(super) control_plane: Arc<ControlPlane>,
+    /// Says which cluster it is to members that join.
+    pub(super) fingerprint: u64,
+    snapshots: SnapshotSaves,
 }
 
 impl Cluster {
-    /// `addresses` are all members', `host:port`.
+    /// `fingerprint` is the cluster's.
     #[must_use]
-    pub fn new(control_plane: Arc<ControlPlane>, addresses: BTreeMap<MemberId, String>) -> Self {
+    pub fn new(control_plane: Arc<ControlPlane>, fingerprint: u64, snapshots: SnapshotSaves) -> Self {
         Self {
             control_plane,
-            addresses: Arc::new(addresses),
+            fingerprint,
+            snapshots,
         }
     }
 
     fn this_member(&self, status: &RaftStatus) -> v1::MemberStatus {
         v1::MemberStatus {
             member_id: status.member.get(),
-            address: self.addresses.get(&status.member).cloned().unwrap_or_default(),
-            role: role(status.role).into(),
+            address: status
+                .members
+                .members
+                .addresses
+                .get(&status.member)
+                .cloned()
+                .unwrap_or_default(),
+            role: role(status).into(),
             term: status.term,
             commit_index: status.commit.get(),
             applied_index: status.applied.get(),
@@ -86,9 +98,10 @@ fn storage_error(health: &Health) -> String {
     }
 }
 
-const fn role(role: Role) -> v1::MemberRole {
-    match role {
+fn role(status: &RaftStatus) -> v1::MemberRole {
+    match status.role {
         Role::Leader => v1::MemberRole::Leader,
+        Role::Follower if !status.members.members.voters.contains(&status.member) => v1::MemberRole::Learner,
         Role::Follower => v1::MemberRole::Follower,
         Role::PreCandidate | Role::Candidate => v1::MemberRole::Candidate,
     }
@@ -104,7 +117,8 @@ impl ClusterService for Cluster {
         let published = self.control_plane.published.current();
         let mut members = vec![self.this_member(&log)];
         if !request.into_inner().local_only {
-            let others = self.addresses.iter().filter(|(member, _)| **member != log.member);
+            let addresses = &log.members.members.addresses;
+            let others = addresses.iter().filter(|(member, _)| **member != log.member);
             members.extend(join_all(others.map(|(member, address)| self.other_member(*member, address))).await);
             members.sort_by_key(|member| member.member_id);
         }
@@ -119,6 +133,7 @@ impl ClusterService for Cluster {
             answered_by: log.member.get(),
             tenants: published.state.active_tenants(),
             nodes: published.state.node_count() as u64,
+            cluster_epoch: published.state.cluster().map_or(0, |cluster| cluster.epoch.get()),
         }))
     }
 
@@ -135,13 +150,30 @@ impl ClusterService for Cluster {
         Ok(Response::new(v1::TakeSnapshotResponse { index: index.get() }))
     }
 
+    type SaveSnapshotStream = ReceiverStream<Result<v1::SaveSnapshotResponse, Status>>;
+
+    async fn save_snapshot(
+        &self,
+        request: Request<v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        self.snapshots.save(Deadline::of(&request)).await.map(Response::new)
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let member = MemberId::new(request.into_inner().member_id)
             .map_err(|error| status::invalid_field("member_id", error.to_string()))?;
-        if !self.addresses.contains_key(&member) {
+        let known = self
+            .control_plane
+            .log
+            .status()
+            .borrow()
+            .members
+            .members
+            .contains(member);
+        if !known {
             return Err(status::not_found("Member", &member.to_string()));
         }
         self.control_plane
@@ -152,5 +184,40 @@ impl ClusterService for Cluster {
         Ok(Response::new(v1::TransferLeadershipResponse {
             leader_id: member.get(),
         }))
+    }
+
+    async fn list_members(
+        &self,
+        _request: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        self.list().await.map(Response::new)
+    }
+
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberResponse>, Status> {
+        self.add(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<v1::PromoteMemberRequest>,
+    ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
+        self.promote(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        self.remove(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<v1::ReplaceMemberRequest>,
+    ) -> Result<Response<v1::ReplaceMemberResponse>, Status> {
+        self.replace(request.into_inner()).await.map(Response::new)
     }
 }

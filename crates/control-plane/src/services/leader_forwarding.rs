@@ -47,12 +47,13 @@ enum AnsweredBy {
 /// Calls that each member answers itself. All others belong to the leader: mutations, and reads of what only the leader
 /// has heard (nodes' signs of life, load and use).
 fn answered_by(path: &str) -> AnsweredBy {
-    const ANY_MEMBER: [&str; 13] = [
+    const ANY_MEMBER: [&str; 14] = [
         "/tenantry.v1.AdminService/GetTenant",
         "/tenantry.v1.AdminService/ListTenants",
         "/tenantry.v1.AdminService/ListTiers",
         "/tenantry.v1.PlacementService/ResolveTenant",
         "/tenantry.v1.ClusterService/GetClusterStatus",
+        "/tenantry.v1.ClusterService/SaveSnapshot",
         "/tenantry.v1.ClusterService/TakeSnapshot",
         "/tenantry.v1.PlacementService/Watch",
         "/tenantry.v1.NotificationService/Watch",
@@ -86,23 +87,18 @@ pub struct LeaderForwardingLayer {
 struct Shared {
     this_member: MemberId,
     status: watch::Receiver<RaftStatus>,
-    addresses: HashMap<MemberId, String>,
-    channels: Mutex<HashMap<MemberId, Channel>>,
+    /// With the address that each leads to: a member may move.
+    channels: Mutex<HashMap<MemberId, (String, Channel)>>,
 }
 
 impl LeaderForwardingLayer {
-    /// Forwards to the leader that `status` names, at its address in `addresses` (`host:port`).
+    /// Forwards to the leader that `status` names, at the address that it has there.
     #[must_use]
-    pub fn new(
-        this_member: MemberId,
-        status: watch::Receiver<RaftStatus>,
-        addresses: HashMap<MemberId, String>,
-    ) -> Self {
+    pub fn new(this_member: MemberId, status: watch::Receiver<RaftStatus>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 this_member,
                 status,
-                addresses,
                 channels: Mutex::default(),
             }),
         }
@@ -160,7 +156,7 @@ where
                 return inner.call(request).await;
             }
             if request.headers().contains_key(&FORWARDED_BY) {
-                return Ok(status::not_leader(leader, shared.addresses.get(&leader).map(String::as_str)).into_http());
+                return Ok(status::not_leader(leader, shared.address(leader).as_deref()).into_http());
             }
             deadline.rewrite(request.headers_mut());
             Ok(match shared.forward(request, leader).await {
@@ -169,7 +165,7 @@ where
                 // It is probably dead, and this member has not noticed yet. Held until there is another, so that the
                 // caller's next attempt finds it.
                 Err(Unforwarded::Unreachable { reason }) => match shared.leader_by(wait_until, Some(leader)).await {
-                    Some(new) => status::not_leader(new, shared.addresses.get(&new).map(String::as_str)).into_http(),
+                    Some(new) => status::not_leader(new, shared.address(new).as_deref()).into_http(),
                     None => status::leader_unreachable(leader, &reason).into_http(),
                 },
             })
@@ -196,9 +192,9 @@ impl Shared {
 
     async fn forward(&self, mut request: Request<Body>, leader: MemberId) -> Result<Response<Body>, Unforwarded> {
         let unreachable = |reason: String| Unforwarded::Unreachable { reason };
-        let mut channel = self
-            .channel(leader)
-            .ok_or_else(|| unreachable("its address is not known".to_owned()))?;
+        let address = self.address(leader);
+        let channel = address.as_deref().and_then(|address| self.channel(leader, address));
+        let mut channel = channel.ok_or_else(|| unreachable("its address is not known".to_owned()))?;
         request
             .headers_mut()
             .insert(FORWARDED_BY, HeaderValue::from(self.this_member.get()));
@@ -213,10 +209,15 @@ impl Shared {
         })
     }
 
-    fn channel(&self, member: MemberId) -> Option<Channel> {
-        let address = self.addresses.get(&member)?;
+    fn address(&self, member: MemberId) -> Option<String> {
+        self.status.borrow().members.members.addresses.get(&member).cloned()
+    }
+
+    fn channel(&self, member: MemberId, address: &str) -> Option<Channel> {
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(&member) {
+        if let Some((known, channel)) = channels.get(&member)
+            && known == address
+        {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
@@ -224,7 +225,7 @@ impl Shared {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        channels.insert(member, channel.clone());
+        channels.insert(member, (address.to_owned(), channel.clone()));
         Some(channel)
     }
 }
@@ -270,6 +271,7 @@ mod tests {
             "/tenantry.v1.PlacementService/Watch",
             "/tenantry.v1.NotificationService/Watch",
             "/tenantry.v1.ClusterService/GetClusterStatus",
+            "/tenantry.v1.ClusterService/SaveSnapshot",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/tenantry.internal.v1.RaftTransportService/Deliver",

@@ -14,6 +14,7 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::raft::{Health, Role};
+use crate::storage::{Members, MembersAt};
 
 /// Only bounds a test that would hang.
 const BOUND: &str = "30S";
@@ -22,8 +23,9 @@ fn id(member: u64) -> MemberId {
     MemberId::new(member).unwrap()
 }
 
-fn status_of(leader: Option<u64>) -> RaftStatus {
+fn status_of(leader: Option<u64>, members: &Arc<MembersAt>) -> RaftStatus {
     RaftStatus {
+        members: Arc::clone(members),
         member: id(1),
         term: 1,
         role: Role::Follower,
@@ -43,22 +45,31 @@ fn status_of(leader: Option<u64>) -> RaftStatus {
 struct Follower {
     layer: LeaderForwardingLayer,
     status: watch::Sender<RaftStatus>,
+    members: Arc<MembersAt>,
 }
 
 impl Follower {
     fn new(leader: Option<u64>, addresses: &[(u64, &str)]) -> Self {
-        let (status, receiver) = watch::channel(status_of(leader));
         let addresses = addresses
             .iter()
             .map(|(member, address)| (id(*member), (*address).to_owned()));
+        let members = Arc::new(MembersAt {
+            index: 1,
+            members: Members {
+                addresses: addresses.collect(),
+                ..Members::default()
+            },
+        });
+        let (status, receiver) = watch::channel(status_of(leader, &members));
         Self {
-            layer: LeaderForwardingLayer::new(id(1), receiver, addresses.collect()),
+            layer: LeaderForwardingLayer::new(id(1), receiver),
             status,
+            members,
         }
     }
 
     fn follows(&self, leader: u64) {
-        self.status.send_replace(status_of(Some(leader)));
+        self.status.send_replace(status_of(Some(leader), &self.members));
     }
 
     /// Makes a mutation with the given time; answers with its status, which names who answered when it was not refused.

@@ -8,11 +8,13 @@ mod cluster;
 mod control_plane;
 mod deadline;
 mod leader_forwarding;
+mod members;
 mod notification;
 mod page;
 mod placement;
 mod placing;
 mod routing_watch;
+mod snapshots;
 mod status;
 mod tokens;
 
@@ -23,6 +25,7 @@ pub use leader_forwarding::{ForwardToLeader, LeaderForwardingLayer};
 pub use notification::Notification;
 pub use placement::Placement;
 pub use routing_watch::{RoutingWatch, RoutingWatchService};
+pub use snapshots::SnapshotSaves;
 
 pub(crate) use placing::choose as choose_node;
 pub(crate) use tokens::new_key as new_signing_key;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{BufMut as _, Bytes};
 use prost::Message as _;
 use tenantry_proto::v1::PlacementServiceWatchRequest;
-use tenantry_types::Revision;
+use tenantry_types::{ClusterEpoch, Revision};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -57,6 +57,7 @@ impl RoutingWatch {
         let cursor = RoutingCursor {
             revision: Revision(request.after_revision),
             cluster,
+            epoch: ClusterEpoch(request.cluster_epoch),
             digest: request.digest,
         };
         let (out, outbox) = outgoing(self.timing.patience);

@@ -31,7 +31,7 @@ pub(crate) fn with_reason(
 }
 
 /// A status that also asks the caller to wait.
-fn with_retry(code: Code, message: impl Into<String>, reason: &str, delay: Duration) -> Status {
+pub(super) fn with_retry(code: Code, message: impl Into<String>, reason: &str, delay: Duration) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(delay));
     Status::with_error_details(code, message, details)
@@ -195,7 +195,7 @@ pub(crate) fn control_failed(error: &ControlError) -> Status {
 }
 
 /// This member's disk is full or broken. It keeps trying.
-fn storage_failed(message: &str) -> Status {
+pub(super) fn storage_failed(message: &str) -> Status {
     with_retry(Code::Unavailable, message, "STORAGE_FAILED", Duration::from_secs(1))
 }
 

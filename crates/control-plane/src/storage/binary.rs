@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_types::MemberId;
 
-use super::{HardState, LogPosition, Members, MembersAt};
+use super::{HardState, LogId, LogPosition, Members, MembersAt};
 
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,10 +31,6 @@ impl<'a> Input<'a> {
 
     pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array().map(u8::from_le_bytes)
-    }
-
-    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
-        self.array().map(u16::from_le_bytes)
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
@@ -103,16 +99,26 @@ pub(super) fn put_members(out: &mut Vec<u8>, at: &MembersAt) {
         &members.voters_outgoing,
         &members.learners_next,
     ] {
-        put_count(out, set.len());
-        for id in set {
-            out.extend_from_slice(&id.get().to_le_bytes());
-        }
+        put_ids(out, set);
     }
     out.push(u8::from(members.auto_leave));
     put_count(out, members.addresses.len());
     for (id, address) in &members.addresses {
         out.extend_from_slice(&id.get().to_le_bytes());
         put_blob(out, address.as_bytes());
+    }
+    put_count(out, members.logs.len());
+    for (id, log) in &members.logs {
+        out.extend_from_slice(&id.get().to_le_bytes());
+        out.extend_from_slice(&log.get().to_le_bytes());
+    }
+    put_ids(out, &members.removed);
+}
+
+fn put_ids(out: &mut Vec<u8>, ids: &BTreeSet<MemberId>) {
+    put_count(out, ids.len());
+    for id in ids {
+        out.extend_from_slice(&id.get().to_le_bytes());
     }
 }
 
@@ -137,6 +143,12 @@ pub(super) fn take_members(input: &mut Input<'_>) -> Result<MembersAt, Malformed
         let address = std::str::from_utf8(input.blob()?).map_err(|_| Malformed("address"))?;
         addresses.insert(id, address.to_owned());
     }
+    let mut logs = BTreeMap::new();
+    for _ in 0..input.u32()? {
+        let id = take_id(input)?;
+        logs.insert(id, LogId::new(input.u64()?).ok_or(Malformed("log id"))?);
+    }
+    let removed = take_ids(input)?;
     let members = Members {
         voters,
         learners,
@@ -144,6 +156,8 @@ pub(super) fn take_members(input: &mut Input<'_>) -> Result<MembersAt, Malformed
         learners_next,
         auto_leave,
         addresses,
+        logs,
+        removed,
     };
     Ok(MembersAt { index, members })
 }
@@ -171,11 +185,13 @@ mod tests {
         #[test]
         fn members_read_back_as_written(
             index: u64, voters in ids(), learners in ids(), outgoing in ids(), next in ids(), auto_leave: bool, name in ".{0,20}",
+            removed in ids(), log in 1..u64::MAX,
         ) {
+            let logs = learners.iter().map(|id| (*id, LogId::new(log).unwrap())).collect();
             let addresses = voters.iter().map(|id| (*id, name.clone())).collect();
             let at = MembersAt {
                 index,
-                members: Members { voters, learners, voters_outgoing: outgoing, learners_next: next, auto_leave, addresses },
+                members: Members { voters, learners, voters_outgoing: outgoing, learners_next: next, auto_leave, addresses, logs, removed },
             };
             let mut bytes = Vec::new();
             put_members(&mut bytes, &at);

@@ -44,6 +44,12 @@ pub enum IdentityError {
         /// What is missing.
         missing: &'static str,
     },
+    /// A file beside the marker is not what it should be.
+    #[error("{path} is malformed; nothing was changed")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The marker cannot be read or written.
     #[error("cannot read or write {path}")]
     Io {

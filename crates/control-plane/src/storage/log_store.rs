@@ -8,7 +8,7 @@ use std::io;
 use bytes::Bytes;
 use tenantry_types::MemberId;
 
-use super::IdentityError;
+use super::{IdentityError, LogId};
 use crate::mutants::{Mutant, mutated};
 
 /// Where a member's log lives. Every method that writes returns only when the data is durable.
@@ -118,6 +118,24 @@ pub struct Members {
     pub auto_leave: bool,
     /// `host:port` of each member.
     pub addresses: BTreeMap<MemberId, String>,
+    /// Each member's log. One that comes with another has lost its disk. Unchecked for a member that is missing here.
+    pub logs: BTreeMap<MemberId, LogId>,
+    /// Ids of former members. They are never given again.
+    pub removed: BTreeSet<MemberId>,
+}
+
+impl Members {
+    /// Everyone who takes part, in any way; some twice.
+    pub fn all(&self) -> impl Iterator<Item = MemberId> + '_ {
+        let sets = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
+        sets.into_iter().flatten().copied()
+    }
+
+    /// Whether `member` takes part in any way.
+    #[must_use]
+    pub fn contains(&self, member: MemberId) -> bool {
+        self.all().any(|known| known == member)
+    }
 }
 
 /// The members, as of an index.
@@ -156,6 +174,12 @@ pub struct LoadedLog {
 }
 
 impl LoadedLog {
+    /// Whether nothing has ever been in it: the log of a member that waits for its first snapshot.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.snapshot.index == 0 && self.compacted.index == 0 && self.entries.is_empty()
+    }
+
     /// Where the log ends.
     #[must_use]
     pub fn last(&self) -> LogPosition {

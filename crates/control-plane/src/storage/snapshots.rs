@@ -1,7 +1,7 @@
 //! The folder of snapshot files, `<index>-<term>.snap`.
 //!
 //! A file appears under its final name only when complete and durable. The one that the log builds on stays, and the
-//! one before it; a file that cannot be read is refused and left alone.
+//! one before it; a file that cannot be read is refused and left alone. What other members send is in `incoming`.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::snapshot_file::refused;
-use super::{LogPosition, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter};
-use crate::mutants::{Mutant, mutated};
+use snapshot_format::FileReader;
+
+use super::incoming::RECEIVED;
+use super::snapshot_file::begin_file;
+use super::{LogPosition, SnapshotError, SnapshotHeader, open_snapshot_file};
 
 const KEPT: usize = 2;
-const IN_PROGRESS: &str = "incoming-";
+/// Files that are being written here.
+const IN_PROGRESS: &str = "writing-";
 
 /// One member's snapshot files. Clones are the same folder.
 #[derive(Debug, Clone)]
@@ -25,7 +28,8 @@ pub struct SnapshotFolder {
 }
 
 impl SnapshotFolder {
-    /// Opens or creates the folder, and clears away what an earlier run did not finish.
+    /// Opens or creates the folder, and clears away what an earlier run did not finish, except for what can be gone on
+    /// with.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -39,14 +43,27 @@ impl SnapshotFolder {
             fs::create_dir_all(path)?;
             for entry in fs::read_dir(path)? {
                 let entry = entry?;
-                if entry.file_name().to_string_lossy().starts_with(IN_PROGRESS) {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with(IN_PROGRESS) || name.starts_with(RECEIVED) {
                     fs::remove_file(entry.path())?;
                 }
             }
             Ok(())
         })();
         cleared.map_err(io_error("open the snapshot folder"))?;
+        folder.clear_partial_files(None)?;
         Ok(folder)
+    }
+
+    /// The folder of a running member, for reading: nothing is cleared away, and files may come and go at any time.
+    #[must_use]
+    pub fn of_running_member(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            fingerprint: 0,
+            unique: Arc::default(),
+        }
     }
 
     /// Positions of all snapshots, newest first, whether they can be read or not.
@@ -75,8 +92,8 @@ impl SnapshotFolder {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), SnapshotError> {
         let written = (|| {
-            let temporary = Temporary::create(self.temporary_path())?;
-            let mut writer = SnapshotWriter::new(BufWriter::new(&temporary.file), header)?;
+            let temporary = Temporary::create(self.temporary_path(IN_PROGRESS))?;
+            let mut writer = begin_file(BufWriter::new(&temporary.file), header)?;
             write(&mut writer)?;
             writer.finish()?;
             self.publish(temporary, header.position)
@@ -88,11 +105,8 @@ impl SnapshotFolder {
     ///
     /// # Errors
     /// When it is missing, damaged, or not what its name says.
-    pub fn read(
-        &self,
-        position: LogPosition,
-    ) -> Result<(SnapshotHeader, SnapshotReader<BufReader<File>>), SnapshotError> {
-        self.check(File::open(self.file_path(position)).map_err(refused)?, position)
+    pub fn read(&self, position: LogPosition) -> Result<(SnapshotHeader, FileReader<BufReader<File>>), SnapshotError> {
+        self.check(self.open_raw(position)?, position)
     }
 
     /// Opens the raw file, to be sent elsewhere. Stays readable though the file be removed meanwhile.
@@ -100,53 +114,7 @@ impl SnapshotFolder {
     /// # Errors
     /// When it is missing.
     pub fn open_raw(&self, position: LogPosition) -> Result<File, SnapshotError> {
-        File::open(self.file_path(position)).map_err(refused)
-    }
-
-    /// Begins to receive a file of `size_bytes` that another member sends.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn receive(&self, size_bytes: u64, crc32: u32) -> Result<IncomingSnapshot, SnapshotError> {
-        Ok(IncomingSnapshot {
-            temporary: Temporary::create(self.temporary_path()).map_err(io_error("receive a snapshot"))?,
-            announced_bytes: size_bytes,
-            announced_crc32: crc32,
-            received_bytes: 0,
-            crc32: crc32fast::Hasher::new(),
-            header: None,
-        })
-    }
-
-    /// Checks a received file in full and syncs it; it is adopted later.
-    ///
-    /// # Errors
-    /// When it is not a complete snapshot of this cluster at `position`.
-    pub fn verify(&self, incoming: &mut IncomingSnapshot, position: LogPosition) -> Result<(), SnapshotError> {
-        if mutated(Mutant::SnapshotNotVerified) {
-            return Ok(());
-        }
-        incoming.check_complete()?;
-        let prepared = (|| {
-            incoming.temporary.file.sync_all()?;
-            let mut file = File::open(&incoming.temporary.path)?;
-            file.seek(SeekFrom::Start(0))?;
-            Ok(file)
-        })();
-        let file = prepared.map_err(io_error("receive a snapshot"))?;
-        let (header, reader) = self.check(file, position)?;
-        reader.verify()?;
-        incoming.header = Some(header);
-        Ok(())
-    }
-
-    /// Gives a verified file its name.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn adopt(&self, incoming: IncomingSnapshot, position: LogPosition) -> Result<(), SnapshotError> {
-        self.publish(incoming.temporary, position)
-            .map_err(io_error("install a snapshot"))
+        File::open(self.file_path(position)).map_err(io_error("read the snapshot"))
     }
 
     /// Removes what lies before `marker` and the snapshot before it. A newer one may just be on its way in.
@@ -165,12 +133,12 @@ impl SnapshotFolder {
         Ok(())
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         file: File,
         expected: LogPosition,
-    ) -> Result<(SnapshotHeader, SnapshotReader<BufReader<File>>), SnapshotError> {
-        let (header, reader) = SnapshotReader::new(BufReader::new(file))?;
+    ) -> Result<(SnapshotHeader, FileReader<BufReader<File>>), SnapshotError> {
+        let (header, reader) = open_snapshot_file(BufReader::new(file))?;
         if header.fingerprint != self.fingerprint {
             return Err(SnapshotError::Foreign {
                 found: header.fingerprint,
@@ -186,69 +154,24 @@ impl SnapshotFolder {
         Ok((header, reader))
     }
 
-    fn publish(&self, mut temporary: Temporary, position: LogPosition) -> io::Result<()> {
+    pub(super) fn publish(&self, mut temporary: Temporary, position: LogPosition) -> io::Result<()> {
         temporary.file.sync_all()?;
         fs::rename(&temporary.path, self.file_path(position))?;
         temporary.published = true;
         File::open(&self.path)?.sync_all()
     }
 
-    fn temporary_path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn temporary_path(&self, prefix: &str) -> PathBuf {
         let unique = self.unique.fetch_add(1, Ordering::Relaxed);
-        self.path.join(format!("{IN_PROGRESS}{unique}"))
+        self.path.join(format!("{prefix}{unique}"))
     }
 
     fn file_path(&self, position: LogPosition) -> PathBuf {
         self.path.join(format!("{:020}-{}.snap", position.index, position.term))
-    }
-}
-
-/// A file that another member is sending. Dropped unless adopted.
-#[derive(Debug)]
-pub struct IncomingSnapshot {
-    temporary: Temporary,
-    announced_bytes: u64,
-    announced_crc32: u32,
-    received_bytes: u64,
-    crc32: crc32fast::Hasher,
-    /// Once it was verified.
-    header: Option<SnapshotHeader>,
-}
-
-impl IncomingSnapshot {
-    /// What the file says of itself; `None` until it was verified.
-    #[must_use]
-    pub fn header(&self) -> Option<&SnapshotHeader> {
-        self.header.as_ref()
-    }
-
-    /// Adds the piece that begins at `offset` bytes.
-    ///
-    /// # Errors
-    /// When pieces are missing or there is more than announced, or the disk refuses.
-    pub fn push(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError> {
-        let end = self.received_bytes.saturating_add(bytes.len() as u64);
-        if offset != self.received_bytes || end > self.announced_bytes {
-            return Err(SnapshotError::Damaged {
-                what: format!("a piece at {offset} after {} bytes", self.received_bytes),
-            });
-        }
-        self.temporary
-            .file
-            .write_all(bytes)
-            .map_err(io_error("receive a snapshot"))?;
-        self.crc32.update(bytes);
-        self.received_bytes = end;
-        Ok(())
-    }
-
-    fn check_complete(&self) -> Result<(), SnapshotError> {
-        if self.received_bytes != self.announced_bytes || self.crc32.clone().finalize() != self.announced_crc32 {
-            return Err(SnapshotError::Damaged {
-                what: "it did not arrive whole".into(),
-            });
-        }
-        Ok(())
     }
 }
 
@@ -274,20 +197,29 @@ pub fn measure(file: &mut File) -> io::Result<(u64, u32)> {
 
 /// A file that vanishes unless it was published.
 #[derive(Debug)]
-struct Temporary {
-    path: PathBuf,
-    file: File,
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
     published: bool,
 }
 
 impl Temporary {
     fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::create_new(&path)?;
-        Ok(Self {
+        Ok(Self::of(path, file))
+    }
+
+    pub(super) fn of(path: PathBuf, file: File) -> Self {
+        Self {
             path,
             file,
             published: false,
-        })
+        }
+    }
+
+    /// Lets the file stay under the name that it has.
+    pub(super) fn keep(mut self) {
+        self.published = true;
     }
 }
 
@@ -308,6 +240,6 @@ fn parse_name(name: &str) -> Option<LogPosition> {
     })
 }
 
-fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(super) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
     move |source| SnapshotError::Io { doing, source }
 }

@@ -20,7 +20,7 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 pub struct Outgoing {
     queue: mpsc::Sender<Bytes>,
-    ending: Arc<OnceLock<Bytes>>,
+    ending: Arc<OnceLock<Result<Bytes, Status>>>,
     patience: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Outgoing {
 #[derive(Debug)]
 pub struct Outbox {
     queue: mpsc::Receiver<Bytes>,
-    ending: Arc<OnceLock<Bytes>>,
+    ending: Arc<OnceLock<Result<Bytes, Status>>>,
     ended: bool,
 }
 
@@ -73,10 +73,10 @@ impl Outgoing {
         self.queue.closed().await;
     }
 
-    /// Ends the stream with `message`, behind all that is queued, however full that is.
-    pub(super) fn end_with(self, message: Bytes) {
+    /// Ends the stream with `last`, behind all that is queued, however full that is.
+    pub(super) fn end_with(self, last: Result<Bytes, Status>) {
         // Nobody else sets it: `self` is the only one and is gone after this.
-        let _ = self.ending.set(message);
+        let _ = self.ending.set(last);
     }
 }
 
@@ -97,7 +97,7 @@ impl Stream for Outbox {
             None if self.ended => Poll::Ready(None),
             None => {
                 self.ended = true;
-                Poll::Ready(self.ending.get().cloned().map(Ok))
+                Poll::Ready(self.ending.get().cloned())
             }
         }
     }
@@ -116,7 +116,7 @@ mod tests {
             outgoing.send(Bytes::from_static(b"change")).await.unwrap();
         }
         assert_eq!(outgoing.send(Bytes::new()).await, Err(Undelivered::TooSlow));
-        outgoing.end_with(Bytes::from_static(b"reason"));
+        outgoing.end_with(Ok(Bytes::from_static(b"reason")));
         let read: Vec<Bytes> = outbox.map(Result::unwrap).collect().await;
         assert_eq!(read.len(), QUEUE + 1);
         assert_eq!(read.last().unwrap(), "reason");

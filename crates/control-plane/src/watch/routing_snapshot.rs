@@ -94,6 +94,7 @@ pub(super) fn messages(published: &Published) -> Vec<Bytes> {
             .cluster()
             .map(|cluster| cluster.uid.to_string())
             .unwrap_or_default(),
+        cluster_epoch: state.cluster().map_or(0, |cluster| cluster.epoch.get()),
         ..v1::RoutingSnapshot::default()
     };
     let mut next = v1::RoutingSnapshot {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tenantry_proto::v1;
 use tenantry_proto::v1::placement_service_watch_response::Part;
-use tenantry_types::{ClusterUid, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::Since;
 use super::message::encoded;
@@ -46,6 +47,8 @@ pub struct RoutingCursor {
     pub revision: Revision,
     /// The cluster that the table came from.
     pub cluster: Option<ClusterUid>,
+    /// The newest epoch of the cluster that it has seen.
+    pub epoch: ClusterEpoch,
     /// The digest of the table.
     pub digest: u64,
 }
@@ -56,6 +59,8 @@ enum End {
     Gone,
     /// The watcher must start over.
     Resync(&'static str),
+    /// The watcher has seen a later epoch of the cluster than this member is of.
+    Superseded(ClusterEpoch),
 }
 
 impl From<Undelivered> for End {
@@ -70,12 +75,19 @@ impl From<Undelivered> for End {
 /// Feeds `out` until the watcher leaves, or must start over. Both are its own affair: nobody else waits for it.
 pub async fn routing_stream(published: PublishedState, cursor: RoutingCursor, timing: WatchTiming, out: Outgoing) {
     let Err(end) = feed(&published, cursor, timing, &out).await;
-    if let End::Resync(reason) = end {
-        metrics::counter!("tenantry_control_watch_resyncs_total").increment(1);
-        let resync = v1::RoutingResync {
-            reason: reason.to_owned(),
-        };
-        out.end_with(encoded(Part::Resync(resync)));
+    match end {
+        End::Gone => {}
+        End::Resync(reason) => {
+            metrics::counter!("tenantry_control_watch_resyncs_total").increment(1);
+            let resync = v1::RoutingResync {
+                reason: reason.to_owned(),
+            };
+            out.end_with(Ok(encoded(Part::Resync(resync))));
+        }
+        End::Superseded(epoch) => {
+            let message = format!("this member is of cluster epoch {epoch}, before a restore");
+            out.end_with(Err(Status::unavailable(message)));
+        }
     }
 }
 
@@ -90,9 +102,15 @@ async fn feed(
     // older changes than it has. A cluster without an identity has nothing to show.
     loop {
         let seen = *applied.borrow_and_update();
-        let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
-        if cluster.is_some() && (seen >= cursor.revision || cluster != cursor.cluster) {
-            break;
+        if let Some(cluster) = published.current().state.cluster() {
+            let same = cursor.cluster == Some(cluster.uid);
+            if same && cursor.epoch > cluster.epoch {
+                // This member will never catch up: the watcher follows the restored cluster, and we are what was before it.
+                return Err(End::Superseded(cluster.epoch));
+            }
+            if seen >= cursor.revision || !same || cursor.epoch < cluster.epoch {
+                break;
+            }
         }
         tokio::select! {
             changed = applied.changed() => changed.map_err(|_| End::Gone)?,
@@ -138,10 +156,15 @@ async fn feed(
 
 /// The watcher's revision, if this member's history goes on from the watcher's table.
 fn resumes_at(published: &PublishedState, cursor: &RoutingCursor) -> Option<Revision> {
-    let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
-    let same_cluster = cursor.cluster.is_some() && cursor.cluster == cluster;
     let same_table = published.history().digest_at(cursor.revision) == Some(cursor.digest);
-    (cursor.revision > Revision::ZERO && same_cluster && same_table).then_some(cursor.revision)
+    (cursor.revision > Revision::ZERO && is_of_our_cluster(published, cursor) && same_table).then_some(cursor.revision)
+}
+
+/// Of this cluster, and of the same epoch.
+fn is_of_our_cluster(published: &PublishedState, cursor: &RoutingCursor) -> bool {
+    let current = published.current();
+    let cluster = current.state.cluster();
+    cluster.is_some_and(|cluster| cursor.cluster == Some(cluster.uid) && cursor.epoch == cluster.epoch)
 }
 
 fn bookmark(revision: Revision, digest: u64) -> bytes::Bytes {
@@ -153,8 +176,7 @@ fn bookmark(revision: Revision, digest: u64) -> bytes::Bytes {
 
 /// Sends the whole table, and says at which revision it is.
 async fn send_snapshot(published: &PublishedState, cursor: &RoutingCursor, out: &Outgoing) -> Result<Revision, End> {
-    let cluster = published.current().state.cluster().map(|cluster| cluster.uid);
-    let at_least = if cursor.cluster == cluster {
+    let at_least = if is_of_our_cluster(published, cursor) {
         cursor.revision
     } else {
         Revision::ZERO

@@ -8,7 +8,7 @@ use tenantry_proto::v1::placement_service_watch_response::Part;
 use tenantry_proto::v1::{PlacementServiceWatchResponse, RoutingSnapshot};
 use tenantry_state::strategies::{every_command_once, initialize, member_id, tenant_of};
 use tenantry_state::{Command, Envelope};
-use tenantry_types::{ClusterUid, Revision, TenantName, TenantUid, Tier, TierPolicy, UnixMillis};
+use tenantry_types::{ClusterEpoch, ClusterUid, Revision, TenantName, TenantUid, Tier, TierPolicy, UnixMillis};
 
 use super::*;
 use crate::codec::encode_command;
@@ -26,6 +26,7 @@ const NEVER: WatchTiming = WatchTiming {
 const NOTHING: RoutingCursor = RoutingCursor {
     revision: Revision::ZERO,
     cluster: None,
+    epoch: ClusterEpoch::ZERO,
     digest: 0,
 };
 
@@ -88,6 +89,10 @@ impl Member {
         RoutingCursor {
             revision: current.revision,
             cluster: current.state.cluster().map(|cluster| cluster.uid),
+            epoch: current
+                .state
+                .cluster()
+                .map_or(ClusterEpoch::ZERO, |cluster| cluster.epoch),
             digest: current.routing_digest,
         }
     }
@@ -169,6 +174,30 @@ async fn a_table_that_is_not_ours_is_replaced() {
         let mut stream = member.watch(cursor, NEVER);
         assert_eq!(described(&mut stream).await, "snapshot 3 of 2", "{cursor:?}");
     }
+}
+
+#[tokio::test]
+async fn after_a_restore_the_old_table_is_replaced_and_a_member_of_before_sends_nothing() {
+    let mut member = Member::initialized(1);
+    member.create(1);
+    let good = member.cursor();
+    // A watcher of the time before the restore, however far it was.
+    let before = RoutingCursor {
+        epoch: ClusterEpoch::ZERO,
+        revision: Revision(1_000),
+        ..good
+    };
+    let mut stream = member.watch(before, NEVER);
+    assert_eq!(described(&mut stream).await, "snapshot 2 of 1");
+    // One that follows the restored cluster, while this member does not.
+    let after = RoutingCursor {
+        epoch: ClusterEpoch(good.epoch.get() + 1),
+        ..good
+    };
+    let mut stream = member.watch(after, NEVER);
+    let ending = tokio::time::timeout(BOUND, stream.next()).await.unwrap().unwrap();
+    assert_eq!(ending.unwrap_err().code(), tonic::Code::Unavailable);
+    assert!(stream.next().await.is_none());
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{
     OutgoingSnapshot, ReplicaError, SnapshotOutcome, StateMachine, Stepped, announced_snapshot, describe_message,
 };
-use ::control_plane::storage::{DiskFault, IncomingSnapshot, SnapshotError, SnapshotFolder, measure};
+use ::control_plane::storage::{
+    AnnouncedSnapshot, DiskFault, IncomingSnapshot, SnapshotError, SnapshotFolder, measure,
+};
 use bytes::Bytes;
 use rand::Rng as _;
 use tenantry_state::Outcome;
@@ -141,6 +143,7 @@ where
 
     fn deliver_snapshot(&mut self, link: Link, message: &Bytes, file: &Bytes, crc32: u32) -> Result<(), Breach> {
         let (from, to) = link;
+        let size_bytes = file.len() as u64;
         let (file, spoilt) = self.spoil(file);
         let Some(running) = self.members.get_mut(&to).and_then(Member::working) else {
             return Ok(());
@@ -152,7 +155,7 @@ where
             file.len(),
             digest(&file)
         ));
-        let received = match receive(&running.folder, message, &file, crc32) {
+        let (received, had) = match receive(&running.folder, message, &file, (size_bytes, crc32)) {
             Ok(received) => received,
             // The sender's file may be damaged, too; then its crc32 is that of the damage.
             Err(ReplicaError::Snapshot(SnapshotError::Damaged { .. })) => {
@@ -165,7 +168,8 @@ where
             .replica
             .step_snapshot(message, received)
             .map_err(|error| stopped(to, &error))?;
-        if spoilt {
+        // What was there before may have been good.
+        if spoilt && had == 0 {
             return Err(Breach::MemberStopped {
                 member: to,
                 reason: "it took a damaged snapshot for a good one".to_owned(),
@@ -228,18 +232,26 @@ where
     }
 }
 
+/// What arrived of a file, and how much of it was there from an earlier attempt.
 fn receive(
     folder: &SnapshotFolder,
     message: &Bytes,
     file: &[u8],
-    crc32: u32,
-) -> Result<IncomingSnapshot, ReplicaError> {
+    (size_bytes, crc32): (u64, u32),
+) -> Result<(IncomingSnapshot, u64), ReplicaError> {
     let position =
         announced_snapshot(message).ok_or_else(|| ReplicaError::Raft("a snapshot without its message".to_owned()))?;
-    let mut incoming = folder.receive(file.len() as u64, crc32)?;
-    incoming.push(0, file)?;
-    folder.verify(&mut incoming, position)?;
-    Ok(incoming)
+    let announced = AnnouncedSnapshot {
+        position,
+        size_bytes,
+        crc32,
+    };
+    let had = folder.received_bytes(announced)?;
+    let mut incoming = folder.receive(announced)?;
+    let rest = usize::try_from(had).ok().and_then(|had| file.get(had..));
+    incoming.push(had, rest.unwrap_or_default())?;
+    folder.verify(&mut incoming)?;
+    Ok((incoming, had))
 }
 
 fn reading(source: std::io::Error) -> SnapshotError {

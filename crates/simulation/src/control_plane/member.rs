@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{
-    Applier, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob, StateMachine,
-    bootstrap, open,
+    Applier, GENESIS, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob,
+    StateMachine, bootstrap, open,
 };
 use ::control_plane::storage::{DiskFault, Identity, LogPosition, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
@@ -63,7 +63,7 @@ impl Machine {
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
-        bootstrap(&config, &mut store, &folder, &machine, &self.initial)?;
+        bootstrap(&config, &mut store, &folder, &machine, &self.initial, GENESIS)?;
         let Opened {
             replica,
             writer,

@@ -167,7 +167,7 @@ where
                 self.watch_leader(id)?;
             }
             Output::Read { id: read, index } => self.learn_read_index(id, read, index),
-            Output::Members { members, .. } => self.trace.note(format_args!(
+            Output::Members(members) => self.trace.note(format_args!(
                 "{} member {id} knows the members as of {}",
                 self.now, members.index
             )),

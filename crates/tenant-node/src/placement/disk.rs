@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use service_runtime::data_dir::{AtomicWriteError, write_atomically};
 use tenantry_proto::v1;
-use tenantry_types::{ClusterUid, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 
 use super::RoutingTable;
 use super::change_log::{self, ChangeLog};
@@ -171,7 +171,7 @@ impl RoutingFile {
         let revision = Revision(snapshot.revision);
         replace(
             revision,
-            cluster,
+            (cluster, ClusterEpoch(snapshot.cluster_epoch)),
             snapshot.tenants,
             snapshot.nodes,
             snapshot.token_keys,
@@ -241,6 +241,7 @@ fn encode(table: &RoutingTable) -> Vec<u8> {
         tiers: table.tiers().iter().map(v1::TierDefinition::from).collect(),
         last: true,
         digest: 0,
+        cluster_epoch: table.cluster_epoch.get(),
     };
     let body = snapshot.encode_to_vec();
     let mut bytes = Vec::with_capacity(HEADER + body.len());
@@ -262,6 +263,7 @@ mod tests {
         let mut table = RoutingTable::default();
         table.revision = Revision(7);
         table.cluster = Some(ClusterUid::from_u128(3));
+        table.cluster_epoch = ClusterEpoch(2);
         table.put_tenant(route(1, "acme", "node-1"));
         table
     }
@@ -274,6 +276,7 @@ mod tests {
         file.writer().write(&table()).unwrap();
         let read = file.read().unwrap().unwrap();
         assert_eq!(read.revision, Revision(7));
+        assert_eq!(read.cluster_epoch, ClusterEpoch(2));
         assert_eq!(read.digest(), table().digest());
         let acme = read.by_name(&TenantName::new("acme").unwrap()).unwrap();
         assert_eq!(acme.uid, TenantUid::from_u128(1));

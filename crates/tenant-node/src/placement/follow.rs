@@ -94,6 +94,7 @@ async fn put_in_force(
 async fn watch(client: ControlClient, node: NodeId, mut current: Arc<RoutingTable>, received: mpsc::Sender<Received>) {
     let position = RoutingPosition {
         cluster_uid: current.cluster,
+        cluster_epoch: current.cluster_epoch,
         revision: current.revision,
         digest: current.digest(),
     };
@@ -170,24 +171,35 @@ fn take_in(current: &RoutingTable, digests: &mut Digests, update: RoutingUpdate)
         RoutingUpdate::Replaced {
             revision,
             cluster_uid,
+            cluster_epoch,
             tenants,
             nodes,
             keys,
             tiers,
             digest,
-        } => match update::replace(revision, cluster_uid, tenants, nodes, keys, tiers) {
-            Ok(table) => {
-                *digests = match table.digest() == digest {
-                    true => Digests::Comparable,
-                    false => Digests::OfAnotherVersion,
-                };
-                Taken::Table {
-                    table: Box::new(table),
-                    change: None,
-                }
+        } => {
+            if cluster_epoch > current.cluster_epoch && !current.is_empty() {
+                tracing::warn!(
+                    from = %current.cluster_epoch,
+                    to = %cluster_epoch,
+                    "the control plane was restored from a snapshot; its table replaces this node's"
+                );
             }
-            Err(error) => Taken::Refused(error),
-        },
+            let cluster = (cluster_uid, cluster_epoch);
+            match update::replace(revision, cluster, tenants, nodes, keys, tiers) {
+                Ok(table) => {
+                    *digests = match table.digest() == digest {
+                        true => Digests::Comparable,
+                        false => Digests::OfAnotherVersion,
+                    };
+                    Taken::Table {
+                        table: Box::new(table),
+                        change: None,
+                    }
+                }
+                Err(error) => Taken::Refused(error),
+            }
+        }
         RoutingUpdate::Changed(delta) => changed(current, delta),
         RoutingUpdate::Bookmark { digest, .. } if *digests == Digests::Comparable && current.digest() != digest => {
             Taken::Diverged
@@ -226,7 +238,7 @@ const fn precise(value: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use tenantry_proto::v1;
-    use tenantry_types::{ClusterUid, Revision};
+    use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 
     use super::*;
     use crate::placement::table_tests::route;
@@ -235,6 +247,7 @@ mod tests {
         RoutingUpdate::Replaced {
             revision: Revision(5),
             cluster_uid: ClusterUid::from_u128(1),
+            cluster_epoch: ClusterEpoch(1),
             tenants: vec![v1::TenantRoute::from(&route(1, "acme", "node-1"))],
             nodes: Vec::new(),
             keys: Vec::new(),

@@ -7,7 +7,8 @@ use imbl::HashMap;
 use tenantry_proto::convert::digest;
 use tenantry_proto::v1;
 use tenantry_types::{
-    ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, TierDefinition, TokenKey,
+    ClusterEpoch, ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid,
+    TierDefinition, TokenKey,
 };
 
 /// Every tenant's route at one revision. Copies share their content.
@@ -17,6 +18,8 @@ pub struct RoutingTable {
     pub revision: Revision,
     /// The cluster that it came from.
     pub cluster: Option<ClusterUid>,
+    /// That cluster's epoch: higher after the control plane was restored from a snapshot.
+    pub cluster_epoch: ClusterEpoch,
     tenants: HashMap<TenantUid, Arc<TenantRoute>>,
     by_name: HashMap<TenantName, TenantUid>,
     by_domain: HashMap<DomainName, TenantUid>,
@@ -32,6 +35,7 @@ impl Default for RoutingTable {
         Self {
             revision: Revision::ZERO,
             cluster: None,
+            cluster_epoch: ClusterEpoch::ZERO,
             tenants: HashMap::new(),
             by_name: HashMap::new(),
             by_domain: HashMap::new(),

@@ -5,7 +5,7 @@
 
 use tenantry_proto::convert::InvalidField;
 use tenantry_proto::v1;
-use tenantry_types::{ClusterUid, NodeRoute, Revision, TenantRoute, TenantUid, TierDefinition, TokenKey};
+use tenantry_types::{ClusterEpoch, ClusterUid, NodeRoute, Revision, TenantRoute, TenantUid, TierDefinition, TokenKey};
 
 use super::RoutingTable;
 
@@ -39,7 +39,7 @@ where
 /// Names the first record that makes no sense.
 pub(super) fn replace(
     revision: Revision,
-    cluster: ClusterUid,
+    (cluster, epoch): (ClusterUid, ClusterEpoch),
     tenants: Vec<v1::TenantRoute>,
     nodes: Vec<v1::NodeRoute>,
     keys: Vec<v1::TokenKey>,
@@ -47,6 +47,7 @@ pub(super) fn replace(
 ) -> Result<RoutingTable, InvalidRecord> {
     let mut table = RoutingTable::default();
     table.cluster = Some(cluster);
+    table.cluster_epoch = epoch;
     let rest = v1::RoutingDelta {
         nodes,
         token_keys: keys,

@@ -2,9 +2,11 @@
 
 pub(crate) mod cluster;
 pub(crate) mod events;
+mod member;
 pub(crate) mod node;
 pub(crate) mod placement;
 pub(crate) mod quota_arguments;
+pub(crate) mod snapshot;
 pub(crate) mod tenant;
 pub(crate) mod tenant_spec;
 pub(crate) mod tier;

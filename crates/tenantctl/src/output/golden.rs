@@ -168,6 +168,7 @@ fn cluster() -> v1::GetClusterStatusResponse {
     };
     v1::GetClusterStatusResponse {
         cluster_uid: "00000000000000000000000000000007".into(),
+        cluster_epoch: 2,
         leader_id: 2,
         members: vec![
             member(1, v1::MemberRole::Follower),
@@ -308,6 +309,29 @@ fn tiers_and_nodes_print_as_agreed() {
 fn the_cluster_prints_as_agreed() {
     check("cluster.txt", &table::cluster(&cluster()));
     check_json("cluster.json", &json::ClusterStatus::from(&cluster()));
+}
+
+#[test]
+fn the_members_print_as_agreed() {
+    let member = |member_id, kind: v1::MemberKind, active| v1::Member {
+        member_id,
+        address: format!("127.0.0.1:740{member_id}"),
+        kind: kind.into(),
+        matched_index: 120,
+        active,
+    };
+    let list = v1::ListMembersResponse {
+        members: vec![
+            member(1, v1::MemberKind::Voter, true),
+            member(3, v1::MemberKind::Voter, false),
+            member(4, v1::MemberKind::Learner, true),
+        ],
+        leader_id: 1,
+        removed_ids: vec![2],
+        join_token: "0123456789abcdef".into(),
+    };
+    check("members.txt", &table::members(&list));
+    check_json("members.json", &json::MemberList::from(&list));
 }
 
 #[test]

@@ -324,6 +324,7 @@ impl From<&v1::Node> for Node {
 #[derive(Debug, Serialize)]
 pub(crate) struct ClusterStatus {
     cluster_uid: Option<String>,
+    cluster_epoch: Option<u64>,
     leader_id: Option<u64>,
     answered_by: u64,
     tenants: u64,
@@ -364,11 +365,48 @@ impl From<&v1::GetClusterStatusResponse> for ClusterStatus {
         };
         Self {
             cluster_uid: given(&status.cluster_uid),
+            cluster_epoch: Some(status.cluster_epoch).filter(|epoch| *epoch != 0),
             leader_id: Some(status.leader_id).filter(|id| *id != 0),
             answered_by: status.answered_by,
             tenants: status.tenants,
             nodes: status.nodes,
             members: status.members.iter().map(member).collect(),
+        }
+    }
+}
+
+/// `join_token`: 16 hexadecimal digits, more than a JSON number holds exactly.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberList {
+    leader_id: Option<u64>,
+    join_token: String,
+    removed_ids: Vec<u64>,
+    members: Vec<ListedMember>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedMember {
+    member_id: u64,
+    address: String,
+    kind: Word,
+    matched_index: u64,
+    active: bool,
+}
+
+impl From<&v1::ListMembersResponse> for MemberList {
+    fn from(list: &v1::ListMembersResponse) -> Self {
+        let member = |member: &v1::Member| ListedMember {
+            member_id: member.member_id,
+            address: member.address.clone(),
+            kind: word::member_kind(member.kind),
+            matched_index: member.matched_index,
+            active: member.active,
+        };
+        Self {
+            leader_id: Some(list.leader_id).filter(|id| *id != 0),
+            join_token: list.join_token.clone(),
+            removed_ids: list.removed_ids.clone(),
+            members: list.members.iter().map(member).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod protocol_names;
+pub(crate) mod snapshot;
 pub(crate) mod table;
 mod units;
 

@@ -43,6 +43,7 @@ words! {
     member_role: MemberRole {
         Leader => "leader", Follower => "follower", Candidate => "candidate", Learner => "learner",
     }
+    member_kind: MemberKind { Voter => "voter", Learner => "learner" }
     severity: EventSeverity { Info => "info", Warning => "warning" }
     quota_kind: QuotaKind { RequestsPerDay => "requests-per-day", Database => "database" }
 }

@@ -34,7 +34,7 @@ fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub(super) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     render(&[], fields.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
@@ -307,6 +307,10 @@ pub(crate) fn cluster(status: &v1::GetClusterStatusResponse) -> String {
     let summary = fields([
         ("cluster", given(&status.cluster_uid)),
         (
+            "epoch",
+            or_none((status.cluster_epoch != 0).then(|| status.cluster_epoch.to_string())),
+        ),
+        (
             "leader",
             or_none((status.leader_id != 0).then(|| status.leader_id.to_string())),
         ),
@@ -349,6 +353,29 @@ pub(crate) fn cluster(status: &v1::GetClusterStatusResponse) -> String {
         row
     };
     format!("{summary}\n{}", render(&header, status.members.iter().map(row)))
+}
+
+pub(crate) fn members(list: &v1::ListMembersResponse) -> String {
+    let removed: Vec<_> = list.removed_ids.iter().map(ToString::to_string).collect();
+    let summary = fields([
+        (
+            "leader",
+            or_none((list.leader_id != 0).then(|| list.leader_id.to_string())),
+        ),
+        ("join token", given(&list.join_token)),
+        ("removed ids", given(&removed.join(" "))),
+    ]);
+    let row = |member: &v1::Member| {
+        vec![
+            member.member_id.to_string(),
+            member.address.clone(),
+            or_none(word::member_kind(member.kind).map(ToOwned::to_owned)),
+            member.matched_index.to_string(),
+            if member.active { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    let header = ["MEMBER", "ADDRESS", "KIND", "MATCHED", "ACTIVE"];
+    format!("{summary}\n{}", render(&header, list.members.iter().map(row)))
 }
 
 pub(crate) fn explanation(answer: &v1::ExplainPlacementResponse) -> String {

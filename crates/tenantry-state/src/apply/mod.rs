@@ -9,7 +9,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use tenantry_types::{MemberId, Revision, UnixMillis};
+use tenantry_types::{ClusterEpoch, MemberId, Revision, UnixMillis};
 
 use crate::state::StoredRequest;
 use crate::{Answer, Applied, Change, ClusterInfo, Command, Envelope, Outcome, Rejection, State};
@@ -87,6 +87,7 @@ fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec
             let cluster = ClusterInfo {
                 uid,
                 created_at: context.now,
+                epoch: ClusterEpoch::FIRST,
             };
             state.set_cluster(cluster);
             state.set_tiers(*tiers);

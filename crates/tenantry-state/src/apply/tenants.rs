@@ -216,8 +216,11 @@ fn first_placement(state: &State, node: NodeId) -> Result<Placement, Rejection> 
     if state.node(&node).is_none() {
         return Err(Rejection::NodeUnknown { node });
     }
+    let floor = state
+        .cluster()
+        .map_or(Epoch::ZERO, |cluster| cluster.epoch.placement_floor());
     Ok(Placement {
         node,
-        epoch: Epoch::ZERO.next(),
+        epoch: floor.next(),
     })
 }

@@ -16,9 +16,10 @@ const CURSOR: u8 = 4;
 
 impl Feed for ClusterInfo {
     fn feed(&self, hasher: &mut Hasher) {
-        let Self { uid, created_at } = self;
+        let Self { uid, created_at, epoch } = self;
         hasher.wide(uid.as_u128());
         hasher.word(created_at.0);
+        hasher.word(epoch.get());
     }
 }
 

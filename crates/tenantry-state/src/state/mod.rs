@@ -5,6 +5,7 @@
 //! `apply`.
 
 mod check;
+mod new_epoch;
 mod read;
 mod records;
 mod requests;
@@ -16,13 +17,14 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use tenantry_types::{
-    ClusterUid, DomainName, Event, EventSequence, Incarnation, Node, NodeId, Placement, ReportSequence, RequestId,
-    Revision, Tenant, TenantName, TenantState, TenantUid, Tier, TierDefinition, UnixMillis,
+    ClusterEpoch, ClusterUid, DomainName, Event, EventSequence, Incarnation, Node, NodeId, Placement, ReportSequence,
+    RequestId, Revision, Tenant, TenantName, TenantState, TenantUid, Tier, TierDefinition, UnixMillis,
 };
 
 use crate::SigningKey;
 use crate::digest::ContentDigest;
 
+pub use new_epoch::NewEpochError;
 pub use read::{DeletedTenants, TenantFilter, TenantPage};
 pub use records::{Record, RestoreError, Restorer};
 pub use requests::{MAX_REQUESTS, REQUEST_LIFETIME, StoredRequest};
@@ -64,6 +66,8 @@ pub struct ClusterInfo {
     pub uid: ClusterUid,
     /// When it was given.
     pub created_at: UnixMillis,
+    /// Which of its lives this is; raised by a restore.
+    pub epoch: ClusterEpoch,
 }
 
 /// Where a tenant stands in lists: by name, the living before the deleted, then by uid. Also the place to resume after.

@@ -9,10 +9,10 @@ use tenantry_types::MemberId;
 
 use super::key_values::{KeyValues, set};
 use crate::raft::{
-    Applier, ApplyJob, InitialMembers, LogWriter, Opened, OutgoingSnapshot, Output, ProposalId, ProposeRefusal, ReadId,
-    Replica, ReplicaConfig, ReplicaError, Role, SnapshotOutcome, WriteJob, bootstrap, open,
+    Applier, ApplyJob, Beginning, GENESIS, InitialMembers, LogWriter, Opened, OutgoingSnapshot, Output, ProposalId,
+    ProposeRefusal, ReadId, Replica, ReplicaConfig, ReplicaError, Role, SnapshotOutcome, WriteJob, bootstrap, open,
 };
-use crate::storage::{Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
+use crate::storage::{AnnouncedSnapshot, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder, measure};
 
 /// A member whose disk is as slow as a test wants it.
 pub(super) struct Member {
@@ -89,7 +89,7 @@ impl Bag {
     }
 
     pub(super) fn start(&mut self, member: u64) -> Result<(), ReplicaError> {
-        let initial = InitialMembers::new(id(member), self.initial.clone()).unwrap();
+        let initial = InitialMembers::new(id(1), self.initial.clone()).unwrap();
         let fingerprint = initial.fingerprint();
         let mut config = ReplicaConfig::new(id(member), fingerprint);
         let pinned = 10 + 3 * usize::try_from(member).unwrap();
@@ -102,7 +102,11 @@ impl Bag {
         let mut store = MemoryLogStore::open(self.disks[&member].clone(), identity)?;
         let folder = self.snapshot_folder(member);
         let machine = KeyValues::default();
-        bootstrap(&config, &mut store, &folder, &machine, &initial)?;
+        if self.initial.contains_key(&id(member)) {
+            bootstrap(&config, &mut store, &folder, &machine, &initial, GENESIS)?;
+        } else {
+            config.beginning = Beginning::Joining;
+        }
         let Opened {
             replica,
             writer,
@@ -132,6 +136,13 @@ impl Bag {
 
     pub(super) fn restart(&mut self, member: u64) {
         self.crash(member);
+        self.start(member).unwrap();
+    }
+
+    /// Starts a member that waits to be added.
+    pub(super) fn join(&mut self, member: u64) {
+        self.disks.insert(member, MemoryDisk::default());
+        self.folders.insert(member, tempfile::tempdir().unwrap());
         self.start(member).unwrap();
     }
 
@@ -259,13 +270,18 @@ impl Bag {
         let lost = self.snapshots_fail || self.is_cut(from, to) || !self.members.contains_key(&to);
         if !lost {
             let mut file = self.snapshot_folder(from).open_raw(snapshot.position).unwrap();
-            let (size, crc) = measure(&mut file).unwrap();
+            let (size_bytes, crc32) = measure(&mut file).unwrap();
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).unwrap();
             let folder = self.snapshot_folder(to);
-            let mut incoming = folder.receive(size, crc).unwrap();
+            let announced = AnnouncedSnapshot {
+                position: snapshot.position,
+                size_bytes,
+                crc32,
+            };
+            let mut incoming = folder.receive(announced).unwrap();
             incoming.push(0, &bytes).unwrap();
-            folder.verify(&mut incoming, snapshot.position).unwrap();
+            folder.verify(&mut incoming).unwrap();
             self.process(to);
             let receiver = self.members.get_mut(&to).unwrap();
             receiver.replica.step_snapshot(&snapshot.message, incoming).unwrap();
@@ -304,7 +320,8 @@ impl Bag {
 
     /// Delivers everything that is on its way, and what that gives rise to.
     pub(super) fn settle(&mut self) {
-        for member in 1..=3 {
+        let running: Vec<u64> = self.members.keys().copied().collect();
+        for member in running {
             if !self.errors.contains_key(&member) {
                 self.process(member);
             }

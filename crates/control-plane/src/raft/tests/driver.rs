@@ -12,8 +12,8 @@ use super::bag::id;
 use super::key_values::{KeyValues, set};
 use crate::raft::node::launch;
 use crate::raft::{
-    Health, InitialMembers, OutgoingSnapshot, Peers, ProposeError, RaftConfig, RaftHandle, RaftStatus, ReadError,
-    Unreachable, bootstrap, open,
+    GENESIS, Health, InitialMembers, OutgoingSnapshot, Peers, ProposeError, RaftConfig, RaftHandle, RaftStatus,
+    ReadError, Unreachable, bootstrap, open,
 };
 use crate::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
 
@@ -40,7 +40,7 @@ fn start(folder: &std::path::Path, disk: &MemoryDisk, list: &str) -> RaftHandle<
     let mut store = MemoryLogStore::open(disk.clone(), identity).unwrap();
     let snapshots = SnapshotFolder::open(folder, fingerprint).unwrap();
     let machine = KeyValues::default();
-    bootstrap(&config.replica, &mut store, &snapshots, &machine, &initial).unwrap();
+    bootstrap(&config.replica, &mut store, &snapshots, &machine, &initial, GENESIS).unwrap();
     let member = open(config.replica.clone(), store, snapshots, machine).unwrap();
     let nobody = |_: &_| Nobody;
     launch(&config, member, nobody, CancellationToken::new(), TaskTracker::new()).unwrap()

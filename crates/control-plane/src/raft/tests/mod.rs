@@ -5,3 +5,6 @@ mod bag_cluster;
 mod driver;
 mod key_values;
 mod loopback;
+mod membership;
+mod membership_rules;
+mod snapshot_transfer;

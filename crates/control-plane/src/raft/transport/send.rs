@@ -13,11 +13,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::peer_book::PeerRecord;
 use super::send_snapshot::{SnapshotSender, send_snapshot};
-use super::{ConnectPeer, Link};
+use super::{ConnectPeer, Link, PeerBook};
+use crate::raft::expulsion::{Expelled, in_refusal};
 use crate::raft::handle::{Control, ControlSender};
 use crate::raft::{OutgoingSnapshot, Peers, Unreachable};
-use crate::storage::SnapshotFolder;
+use crate::storage::{LogId, Members, SnapshotFolder};
 
 /// Messages waiting for one peer; a further one is dropped.
 const QUEUE: usize = 1024;
@@ -27,59 +29,65 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// All peers of a member, over gRPC. Dropping it ends the connections.
+/// All peers of a member, over gRPC; they come and go with the members. Dropping it ends the connections.
 pub(in crate::raft) struct GrpcPeers {
+    peer: PeerContext,
     runtime: Handle,
     tasks: TaskTracker,
     stop: CancellationToken,
-    queues: BTreeMap<MemberId, mpsc::Sender<Bytes>>,
+    queues: BTreeMap<MemberId, (PeerRecord, mpsc::Sender<Bytes>)>,
     snapshots: SnapshotSender,
 }
 
 impl GrpcPeers {
     pub(in crate::raft) fn start(
-        link: Link,
-        addresses: &BTreeMap<MemberId, String>,
-        connect: &ConnectPeer,
+        peer: PeerContext,
+        members: &Members,
         folder: SnapshotFolder,
-        control: &ControlSender,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let mut queues = BTreeMap::new();
-        for (&to, address) in addresses.iter().filter(|(to, _)| **to != link.own) {
-            let (queue, waiting) = mpsc::channel(QUEUE);
-            let peer = Peer {
-                link,
-                to,
-                address: address.clone(),
-                connect: connect.clone(),
-                control: control.clone(),
-            };
-            let stop = stop.clone();
-            tasks.spawn(async move { stop.run_until_cancelled(peer.deliver_for_ever(waiting)).await });
-            queues.insert(to, queue);
-        }
         let snapshots = SnapshotSender {
-            link,
-            addresses: addresses.clone(),
-            connect: connect.clone(),
+            link: peer.link,
+            book: peer.book.clone(),
+            connect: peer.connect.clone(),
             folder,
-            control: control.clone(),
+            control: peer.control.clone(),
         };
-        Self {
+        let mut peers = Self {
+            peer,
             runtime: Handle::current(),
             tasks,
             stop,
-            queues,
+            queues: BTreeMap::new(),
             snapshots,
-        }
+        };
+        peers.members_changed(members);
+        peers
+    }
+
+    fn open(&mut self, to: MemberId, record: PeerRecord) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let peer = Peer {
+            context: self.peer.clone(),
+            to,
+            record: record.clone(),
+        };
+        let stop = self.stop.clone();
+        let work = async move { stop.run_until_cancelled(peer.deliver_for_ever(waiting)).await };
+        self.tasks.spawn_on(work, &self.runtime);
+        self.queues.insert(to, (record, queue));
     }
 }
 
 impl Peers for GrpcPeers {
     fn send(&mut self, to: MemberId, message: Bytes) -> Result<(), Unreachable> {
-        let queue = self.queues.get(&to).ok_or(Unreachable)?;
+        if !self.queues.contains_key(&to) {
+            // A member that knows nobody yet answers whoever has called.
+            let caller = self.peer.book.get(to).ok_or(Unreachable)?;
+            self.open(to, caller);
+        }
+        let (_, queue) = self.queues.get(&to).ok_or(Unreachable)?;
         queue.try_send(message).map_err(|_| Unreachable)
     }
 
@@ -89,6 +97,22 @@ impl Peers for GrpcPeers {
         let work = async move { stop.run_until_cancelled(send_snapshot(sender, snapshot)).await };
         self.tasks.spawn_on(work, &self.runtime);
     }
+
+    /// A dropped queue ends its task, and with it the connection.
+    fn members_changed(&mut self, members: &Members) {
+        let book = &self.peer.book;
+        book.set(members);
+        self.queues
+            .retain(|to, (record, _)| book.get(*to).as_ref() == Some(record));
+        for member in members.addresses.keys() {
+            if *member != self.peer.link.own
+                && !self.queues.contains_key(member)
+                && let Some(record) = self.peer.book.get(*member)
+            {
+                self.open(*member, record);
+            }
+        }
+    }
 }
 
 impl Drop for GrpcPeers {
@@ -97,33 +121,39 @@ impl Drop for GrpcPeers {
     }
 }
 
+/// What all peers share.
+#[derive(Clone)]
+pub(in crate::raft) struct PeerContext {
+    pub(in crate::raft) link: Link,
+    pub(in crate::raft) book: PeerBook,
+    pub(in crate::raft) connect: ConnectPeer,
+    pub(in crate::raft) control: ControlSender,
+    pub(in crate::raft) expelled: Expelled,
+}
+
 struct Peer {
-    link: Link,
+    context: PeerContext,
     to: MemberId,
-    address: String,
-    connect: ConnectPeer,
-    control: ControlSender,
+    record: PeerRecord,
 }
 
 impl Peer {
     async fn deliver_for_ever(&self, mut waiting: mpsc::Receiver<Bytes>) {
         let mut backoff = FIRST_BACKOFF;
-        loop {
+        // Closed when the member is gone, or has moved.
+        while !waiting.is_closed() {
             if self.deliver(&mut waiting).await {
                 backoff = FIRST_BACKOFF;
             }
-            self.control.send(Control::Unreachable(self.to));
+            self.context.control.send(Control::Unreachable(self.to));
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(LAST_BACKOFF);
-            if waiting.is_closed() && waiting.is_empty() {
-                return;
-            }
         }
     }
 
     /// Connects and sends until the stream breaks. Whether it ever stood.
     async fn deliver(&self, waiting: &mut mpsc::Receiver<Bytes>) -> bool {
-        let Ok(channel) = (self.connect)(self.to, self.address.clone()).await else {
+        let Ok(channel) = (self.context.connect)(self.to, self.record.address.clone()).await else {
             return false;
         };
         // What queued meanwhile is out of date: heartbeats of the past, appends that will be probed anew.
@@ -133,9 +163,11 @@ impl Peer {
         let call = client.deliver(ReceiverStream::new(stream));
         let pump = async {
             let mut messages = Vec::new();
+            let own_record = self.context.book.get(self.context.link.own);
+            let mut own_address = own_record.map(|record| record.address).unwrap_or_default();
             while waiting.recv_many(&mut messages, BATCH).await > 0 {
                 while !messages.is_empty() {
-                    let frame = self.frame(&mut messages);
+                    let frame = self.frame(&mut messages, std::mem::take(&mut own_address));
                     if frames.send(frame).await.is_err() {
                         return;
                     }
@@ -145,6 +177,9 @@ impl Peer {
         tokio::select! {
             outcome = call => {
                 if let Err(status) = outcome {
+                    if let Some(expulsion) = in_refusal(&status) {
+                        self.context.expelled.declare(expulsion);
+                    }
                     tracing::debug!(to = %self.to, %status, "the stream to a member ended");
                 }
             }
@@ -154,7 +189,8 @@ impl Peer {
     }
 
     /// Takes messages off the front, up to the size of a frame, at least one.
-    fn frame(&self, messages: &mut Vec<Bytes>) -> DeliverRequest {
+    fn frame(&self, messages: &mut Vec<Bytes>, from_address: String) -> DeliverRequest {
+        let link = self.context.link;
         let mut bytes = 0;
         let count = messages
             .iter()
@@ -164,10 +200,13 @@ impl Peer {
             })
             .count();
         DeliverRequest {
-            cluster_fingerprint: self.link.fingerprint,
-            from: self.link.own.get(),
+            cluster_fingerprint: link.fingerprint,
+            from: link.own.get(),
             to: self.to.get(),
             messages: messages.drain(..count.max(1).min(messages.len())).collect(),
+            from_log: link.log.get(),
+            to_log: self.record.log.map_or(0, LogId::get),
+            from_address,
         }
     }
 }

@@ -1,0 +1,33 @@
+//! Runs benchmarks. `cargo xtask bench` builds everything first and starts this.
+
+use anyhow::{Context as _, bail};
+use bench::control_plane;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures the real programs against others on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// The control plane against etcd.
+    ControlPlane(control_plane::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Suite::ControlPlane(arguments) = Arguments::parse().suite;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    // Dropping the run ends every process that it started.
+    tokio::select! {
+        outcome = control_plane::run(arguments) => outcome,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    }
+}
