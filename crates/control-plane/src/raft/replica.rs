@@ -99,6 +99,8 @@ pub struct Replica {
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
     pub(super) read_questions: ReadQuestions,
+    /// The members after the last change that was taken from the log in this process. The disk may not say so yet.
+    pub(super) changed: Option<MembersAt>,
     pub(super) heard: Heard,
 }
 
@@ -111,6 +113,7 @@ impl Replica {
             announced: (Role::Follower, 0, None),
             snapshotting: Snapshotting::default(),
             read_questions: ReadQuestions::default(),
+            changed: None,
             heard: Heard::default(),
             config,
             node,
@@ -128,11 +131,19 @@ impl Replica {
     ///
     /// # Errors
     /// When what the disk holds does not fit what was applied.
-    pub fn rebuild(&mut self, reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
+    pub fn rebuild(&mut self, mut reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
         if mutated(Mutant::NodeResumed) {
             return Ok(());
         }
         let snapshot = reloaded.log.snapshot;
+        // Changes up to `handed_over` will not be taken from the log again, but the disk may lack the last of them.
+        let unwritten = self
+            .changed
+            .clone()
+            .filter(|changed| changed.index > reloaded.log.members.index);
+        if let Some(changed) = &unwritten {
+            reloaded.log.members = changed.clone();
+        }
         let members = reloaded.log.members.clone();
         // An installation can have reached the disk although it was reported as failed.
         let behind = snapshot.index > self.handed_over;
@@ -147,6 +158,9 @@ impl Replica {
         self.snapshotting.discard();
         if behind && !mutated(Mutant::RestoreForgotten) {
             out(Output::Apply(ApplyJob::Restore { position: snapshot }));
+        }
+        if let Some(changed) = unwritten {
+            self.write_members(changed, out);
         }
         out(Output::Members(members));
         Ok(())

@@ -48,9 +48,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    // A panic of a member is a breach like any other, and is reported as one.
-    std::panic::set_hook(Box::new(|_| {}));
     let arguments = Arguments::parse();
+    // A panic of a member is a breach like any other, and is reported as one. Only a single seed is shown its place.
+    if arguments.seeds != Some(1) {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     let plan = Plan {
         members: arguments.members,
         trace_lines: arguments.lines,

@@ -38,7 +38,8 @@ pub(super) struct Cluster<'a, M: StateMachine<Answer = Outcome>, F> {
     pub(super) trace: Trace,
     pub(super) clients: Clients,
     machines: F,
-    _folder: &'a TempDir,
+    folder: &'a TempDir,
+    fingerprint: u64,
 }
 
 impl<'a, M, F> Cluster<'a, M, F>
@@ -90,27 +91,24 @@ where
         let mut ranks: Vec<usize> = (0..ids.len()).collect();
         ranks.shuffle(&mut rng);
         let mut members = BTreeMap::new();
+        let mut fingerprint = 0;
         for (id, rank) in ids.into_iter().zip(ranks) {
+            let initial = InitialMembers::new(id, addresses.clone()).map_err(|error| impossible(DOING, &error))?;
+            fingerprint = initial.fingerprint();
             let machine = Machine {
                 id,
                 disk: MemoryDisk::default(),
                 expected: Expected::default(),
                 snapshots: folder.path().join(id.to_string()),
                 damaged: BTreeSet::new(),
-                initial: InitialMembers::new(id, addresses.clone()).map_err(|error| impossible(DOING, &error))?,
+                fingerprint,
+                initial: Some(initial),
                 election_ticks: 10 + 5 * rank + rng.random_range(0..3),
                 clock_ahead_ms: rng.random_range(0..5_000),
                 snapshot_every: plan.snapshot_every,
                 log_keep: plan.log_keep,
             };
-            members.insert(
-                id,
-                Member {
-                    machine,
-                    life: Life::Crashed { until: 0 },
-                    disk_fault: None,
-                },
-            );
+            members.insert(id, Member::down(machine));
         }
         let mut cluster = Self {
             trace: Trace::new(plan.trace_lines),
@@ -122,13 +120,36 @@ where
             report: Report::default(),
             checker: Checker::default(),
             clients: Clients::default(),
+            fingerprint,
             machines,
-            _folder: folder,
+            folder,
         };
         for id in cluster.ids() {
             cluster.start(id)?;
         }
         Ok(cluster)
+    }
+
+    /// A machine with a new id and an empty disk, which waits to be taken in.
+    pub(super) fn add_machine(&mut self) -> Result<MemberId, Breach> {
+        let count = self.members.len();
+        let id = MemberId::new(count as u64 + 1).map_err(|error| impossible("add a machine", &error))?;
+        let machine = Machine {
+            id,
+            disk: MemoryDisk::default(),
+            expected: Expected::default(),
+            snapshots: self.folder.path().join(id.to_string()),
+            damaged: BTreeSet::new(),
+            fingerprint: self.fingerprint,
+            initial: None,
+            election_ticks: 10 + 5 * count + self.rng.random_range(0..3),
+            clock_ahead_ms: self.rng.random_range(0..5_000),
+            snapshot_every: self.plan.snapshot_every,
+            log_keep: self.plan.log_keep,
+        };
+        self.members.insert(id, Member::down(machine));
+        self.start(id)?;
+        Ok(id)
     }
 
     pub(super) fn ids(&self) -> Vec<MemberId> {
@@ -175,10 +196,12 @@ where
 
     fn is_equal(&mut self) -> bool {
         let highest = self.checker.highest();
-        self.members.values_mut().all(|member| {
-            member
-                .working()
-                .is_some_and(|it| it.applier.progress().applied == highest && it.reads.is_empty())
+        let Some(ids) = self.current_members() else {
+            return false;
+        };
+        ids.iter().all(|id| {
+            let running = self.members.get_mut(id).and_then(Member::working);
+            running.is_some_and(|it| it.applier.progress().applied == highest && it.reads.is_empty())
         })
     }
 

@@ -1,12 +1,12 @@
 //! One simulated machine: a disk that outlives crashes, and the replica that runs on it while the power is on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{
-    Applier, GENESIS, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob,
-    StateMachine, bootstrap, open,
+    Applier, Beginning, GENESIS, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role,
+    SnapshotJob, StateMachine, bootstrap, open,
 };
 use ::control_plane::storage::{DiskFault, Identity, LogPosition, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
@@ -27,7 +27,10 @@ pub(super) struct Machine {
     pub(super) snapshots: PathBuf,
     /// Snapshots that were damaged on this disk.
     pub(super) damaged: BTreeSet<LogPosition>,
-    pub(super) initial: InitialMembers,
+    /// Hash over the members that the cluster began with.
+    pub(super) fingerprint: u64,
+    /// Who they were, for one of them; `None` for a member that joins later.
+    pub(super) initial: Option<InitialMembers>,
     /// Distinct among members, so that no two of them split every vote.
     pub(super) election_ticks: usize,
     /// How far its wall clock is ahead.
@@ -38,7 +41,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn snapshot_folder(&self) -> Result<SnapshotFolder, ReplicaError> {
-        Ok(SnapshotFolder::open(&self.snapshots, self.initial.fingerprint())?)
+        Ok(SnapshotFolder::open(&self.snapshots, self.fingerprint)?)
     }
 
     /// Starts a replica from what the disk holds.
@@ -47,11 +50,15 @@ impl Machine {
         (machine, readers): (M, PublishedState),
         origin: u64,
     ) -> Result<Running<M>, ReplicaError> {
-        let fingerprint = self.initial.fingerprint();
+        let fingerprint = self.fingerprint;
         let config = ReplicaConfig {
             election_range: Some((self.election_ticks, self.election_ticks + 1)),
             snapshot_every: self.snapshot_every,
             log_keep: self.log_keep,
+            beginning: match self.initial {
+                Some(_) => Beginning::Genesis(BTreeMap::new()),
+                None => Beginning::Joining,
+            },
             ..ReplicaConfig::new(self.id, fingerprint)
         };
         let identity = Identity {
@@ -63,7 +70,9 @@ impl Machine {
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
-        bootstrap(&config, &mut store, &folder, &machine, &self.initial, GENESIS)?;
+        if let Some(initial) = &self.initial {
+            bootstrap(&config, &mut store, &folder, &machine, initial, GENESIS)?;
+        }
         let Opened {
             replica,
             writer,
@@ -150,6 +159,14 @@ pub(super) struct Member<M: StateMachine<Answer = Outcome>> {
 }
 
 impl<M: StateMachine<Answer = Outcome>> Member<M> {
+    pub(super) fn down(machine: Machine) -> Self {
+        Self {
+            machine,
+            life: Life::Crashed { until: 0 },
+            disk_fault: None,
+        }
+    }
+
     pub(super) fn running(&mut self) -> Option<&mut Running<M>> {
         match &mut self.life {
             Life::Running(running) => Some(running),

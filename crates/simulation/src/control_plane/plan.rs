@@ -58,6 +58,8 @@ pub struct Plan {
     pub clock_jump: u32,
     /// Chance per tick that someone asks the leader to hand over.
     pub transfer: u32,
+    /// Chance per tick that an operator asks for a change of the members.
+    pub change_members: u32,
     /// Chance that a message arrives at another member than it was sent to.
     pub misdeliver: u32,
     /// Chance that a snapshot on its way is cut off.
@@ -114,6 +116,7 @@ impl Default for Plan {
             damage: 2,
             clock_jump: 4,
             transfer: 5,
+            change_members: 15,
             misdeliver: 3,
             cut: 150,
             flip: 150,
@@ -156,6 +159,7 @@ impl Plan {
             &mut plan.damage,
             &mut plan.clock_jump,
             &mut plan.transfer,
+            &mut plan.change_members,
             &mut plan.misdeliver,
             &mut plan.cut,
             &mut plan.flip,

@@ -78,6 +78,14 @@ counters! {
     clock_jumps,
     /// Leaders that were asked to hand over.
     transfers,
+    /// Members that were asked for as learners.
+    learners_added,
+    /// Learners for which a vote was asked.
+    learners_promoted,
+    /// Voters that were to be removed.
+    members_removed,
+    /// Voters whose places were to be taken by learners.
+    members_replaced,
     /// Messages that arrived at another member than they were sent to.
     misdelivered,
     /// Disk failures that a member noticed.

@@ -111,7 +111,7 @@ pub enum Breach {
         history: String,
     },
     /// A member acts only on what a majority holds durably.
-    #[error("member {member} applies revision {revision}, which only {holders:?} of {voters:?} hold durably")]
+    #[error("member {member} applies revision {revision}, which only {holders:?} hold durably, of {voters} voters")]
     NotDurable {
         /// Who.
         member: MemberId,
@@ -119,8 +119,8 @@ pub enum Breach {
         revision: Revision,
         /// Whose disks hold it.
         holders: Vec<MemberId>,
-        /// Whose disks count.
-        voters: Vec<MemberId>,
+        /// How many voters there are at least.
+        voters: u64,
     },
     /// A disk gives back what was acknowledged as written.
     #[error("the disk of member {member} {what}")]

@@ -87,28 +87,25 @@ where
         Ok(())
     }
 
-    /// Whoever applies a command first must find it on the disks of a majority.
+    /// Whoever applies a command first must find it on the disks of a majority. Counted generously: by the smallest
+    /// majority that there ever is, over all machines, since the voters may have changed since.
     fn check_durable(&mut self, id: MemberId, revision: Revision, command: &[u8]) -> Result<(), Breach> {
         if self.checker.knows(revision) {
             return Ok(());
         }
-        let Some(running) = self.members.get_mut(&id).and_then(Member::running) else {
-            return Ok(());
+        let holds = |(id, member): (&MemberId, &Member<M>)| {
+            let holds = member.machine.expected.holds(revision.get(), command);
+            holds.then_some(*id)
         };
-        let voters: Vec<MemberId> = running.replica.members().voters.iter().copied().collect();
-        let holds = |id: &MemberId| {
-            let member = self.members.get(id);
-            member.is_some_and(|member| member.machine.expected.holds(revision.get(), command))
-        };
-        let holders: Vec<MemberId> = voters.iter().copied().filter(holds).collect();
-        if 2 * holders.len() > voters.len() {
+        let holders: Vec<MemberId> = self.members.iter().filter_map(holds).collect();
+        if holders.len() as u64 > self.plan.members / 2 {
             return Ok(());
         }
         Err(Breach::NotDurable {
             member: id,
             revision,
             holders,
-            voters,
+            voters: self.plan.members,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Decides what breaks, and mends it. Only the seed has a say in it.
 
 mod disks;
+mod membership;
 mod partitions;
 mod power;
 mod wipe;
@@ -58,6 +59,9 @@ where
         }
         if let Some(id) = self.struck_by(self.plan.clock_jump) {
             self.set_clock(id);
+        }
+        if self.rng.random_ratio(self.plan.change_members, 1000) {
+            self.change_members()?;
         }
         if let Some(id) = self.struck_by(self.plan.transfer) {
             self.transfer_leadership(id);
@@ -140,7 +144,7 @@ where
     }
 
     /// Someone who leads, rightly or not.
-    fn leader(&mut self) -> Option<MemberId> {
+    pub(super) fn leader(&mut self) -> Option<MemberId> {
         let leads = |(id, member): (&MemberId, &mut Member<M>)| {
             member.working().is_some_and(|running| running.leads()).then_some(*id)
         };

@@ -32,7 +32,24 @@ where
         let follows = |(id, member): (&MemberId, &mut Member<M>)| {
             member.working().is_some_and(|running| !running.leads()).then_some(*id)
         };
-        let followers: Vec<MemberId> = self.members.iter_mut().filter_map(follows).collect();
+        // A member that begins anew knows the first members alone, and hears no other leader: then the log ids tell, which
+        // the transport compares.
+        let leads = self.leader().and_then(|leader| self.members.get(&leader));
+        if leads.is_none_or(|leader| leader.machine.initial.is_none()) {
+            return Ok(());
+        }
+        let current = self.current_members().unwrap_or_default();
+        // Whoever is out has been turned off: it would get a vote from a member that has forgotten everything, which
+        // only the transport prevents.
+        for id in self.ids().into_iter().filter(|id| !current.contains(id)) {
+            self.crash(id, u64::MAX);
+        }
+        let followers: Vec<MemberId> = self
+            .members
+            .iter_mut()
+            .filter(|(id, member)| current.contains(id) && member.machine.initial.is_some())
+            .filter_map(follows)
+            .collect();
         if followers.is_empty() {
             return Ok(());
         }
