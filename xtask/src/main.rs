@@ -55,18 +55,9 @@ enum Task {
     Ci,
     /// Check that crates depend on each other only along the arrows of the design, and name nothing they must not know.
     CheckLayers,
-    /// Simulate seeded clusters of control-plane members; stops at the first violation and says how to see it again.
-    Simulate {
-        /// How many seeds to run.
-        #[arg(long, default_value_t = 30)]
-        seeds: u64,
-        /// The first of them.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How many members a cluster has, 1 to 9.
-        #[arg(long, default_value_t = 3)]
-        members: u64,
-    },
+    /// Simulate seeded clusters of control-plane members on all cores; stops at the first violation and says how to see
+    /// it again.
+    Simulate(simulate::Arguments),
     /// Measure release builds against others on this machine; options after the name go to the benchmark (`--help`).
     Bench {
         /// What to measure.
@@ -107,7 +98,7 @@ fn main() -> ExitCode {
         Task::Status { data } => status::run(&workspace::resolve(&data.path)),
         Task::Test | Task::Ci => test::run(),
         Task::CheckLayers => check_layers::run(),
-        Task::Simulate { seeds, seed, members } => simulate::run(seeds, seed, members),
+        Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Bench { suite, arguments } => bench::run(suite.name(), &arguments),
         Task::Fmt => fmt::run(),
     };

@@ -9,6 +9,10 @@ pub mod config;
 pub mod leader_tasks;
 pub mod machine;
 pub mod metrics;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 pub mod observations;
 pub mod raft;
 pub mod restore;

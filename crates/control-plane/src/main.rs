@@ -1,5 +1,8 @@
 //! The control plane's daemon.
 
+#[cfg(feature = "mutants")]
+compile_error!("the feature `mutants` puts bugs in: it is for the simulation, never for a program that somebody runs");
+
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -3,4 +3,8 @@
 //! Drives the real code on a simulated network, disk and clock. Never shipped; nothing may depend on it.
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 pub mod control_plane;
+pub mod linearizability;
+#[cfg(feature = "mutants")]
+pub mod mutants;

@@ -2,31 +2,41 @@
 
 use std::io::{self, Read, Write};
 
+use control_plane::codec;
 use control_plane::machine::{PublishedState, ReplicatedState};
 use control_plane::raft::{FatalApply, RestoreError, StateMachine};
-use simulation::control_plane::{Breach, Plan, Report, run, run_with};
+use simulation::campaign::{Seeds, run_seeds};
+use simulation::control_plane::{Breach, Plan, run, run_with};
 use tenantry_state::{Outcome, Rejection, State};
 use tenantry_types::{MemberId, Revision};
 
 #[test]
-fn thirty_seeds_pass_and_every_fault_really_hits() {
-    let mut total = Report::default();
-    for seed in 1..=30 {
-        match run(seed, &Plan::default()) {
-            Ok(report) => total.add(&report),
-            Err(violation) => panic!("{violation}"),
-        }
+fn eighty_seeds_pass_and_every_fault_really_hits() {
+    let seeds = Seeds {
+        first: 1,
+        count: 80,
+        time: None,
+    };
+    let campaign = run_seeds(seeds, &Plan::default(), || {});
+    if let Some(violation) = &campaign.violation {
+        panic!("{violation}\n{}", violation.trace.join("\n"));
     }
-    let never: Vec<_> = total.counters().into_iter().filter(|(_, count)| *count == 0).collect();
-    assert!(never.is_empty(), "never happened: {never:?}\n{total}");
-    println!("{total}");
+    let never = campaign.never();
+    assert!(never.is_empty(), "never happened: {never:?}\n{}", campaign.total);
+    println!("{}", campaign.total);
 }
 
 #[test]
-fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
-    let trace = |seed| run(seed, &Plan::default()).unwrap().trace;
-    assert_eq!(run(7, &Plan::default()).unwrap(), run(7, &Plan::default()).unwrap());
-    assert_ne!(trace(7), trace(8));
+fn the_same_seed_gives_the_same_trace_byte_for_byte_and_another_seed_another() {
+    let plan = Plan {
+        trace_lines: usize::MAX,
+        ..Plan::default()
+    };
+    let (first, second, other) = (run(7, &plan).unwrap(), run(7, &plan).unwrap(), run(8, &plan).unwrap());
+    assert!(first.lines.len() > 1_000, "{}", first.lines.len());
+    assert_eq!(first.lines.join("\n"), second.lines.join("\n"));
+    assert_eq!(first, second);
+    assert_ne!(first.trace, other.trace);
 }
 
 #[test]
@@ -48,6 +58,12 @@ enum Mistake {
     Forgets,
     /// Applies the command, and answers otherwise.
     Lies,
+    /// Applies every command as if it had no request id, so that a repeated one takes effect again.
+    Repeats,
+    /// Stops at the command, as one that does not know it.
+    Refuses,
+    /// Panics over the command.
+    Panics,
 }
 
 struct Mistaken {
@@ -67,6 +83,22 @@ impl StateMachine for Mistaken {
 
     fn apply(&mut self, revision: Revision, command: &[u8]) -> Result<Outcome, FatalApply> {
         let before = self.machine.cut();
+        let tenth = revision.get().is_multiple_of(10);
+        if matches!(self.mistake, Mistake::Repeats) {
+            let mut envelope = codec::decode_command(command).map_err(fatal)?;
+            envelope.request = None;
+            return self
+                .machine
+                .apply(revision, &codec::encode_command(&envelope).map_err(fatal)?);
+        }
+        if matches!(self.mistake, Mistake::Refuses) && tenth {
+            let reason = "unknown".to_owned();
+            return Err(FatalApply { reason });
+        }
+        assert!(
+            !(matches!(self.mistake, Mistake::Panics) && tenth),
+            "as the test wants it"
+        );
         let outcome = self.machine.apply(revision, command)?;
         match self.mistake {
             Mistake::Forgets if revision.get().is_multiple_of(10) => {
@@ -109,7 +141,7 @@ fn breach_of(mistake_of: impl Fn(MemberId) -> Mistake) -> Option<Breach> {
     };
     run_with(1, &Plan::default(), machines)
         .err()
-        .map(|violation| violation.breach)
+        .map(|violation| *violation.breach)
 }
 
 fn only_member_two(mistake: Mistake) -> impl Fn(MemberId) -> Mistake {
@@ -138,4 +170,50 @@ fn a_command_that_all_members_forget_is_found_though_they_are_equal() {
     let breach = breach_of(|_| Mistake::Forgets);
     let noticed = matches!(breach, Some(Breach::AcknowledgedLost { .. } | Breach::BadState { .. }));
     assert!(noticed, "{breach:?}");
+}
+
+#[test]
+fn a_repeated_request_that_takes_effect_again_is_found() {
+    let breach = breach_of(|_| Mistake::Repeats);
+    let noticed = matches!(
+        breach,
+        Some(Breach::AppliedTwice { .. } | Breach::AcknowledgedLost { .. } | Breach::BadState { .. })
+    );
+    assert!(noticed, "{breach:?}");
+}
+
+#[test]
+fn a_member_that_stops_without_a_reason_is_found() {
+    let breach = breach_of(only_member_two(Mistake::Refuses));
+    assert!(matches!(breach, Some(Breach::MemberStopped { .. })), "{breach:?}");
+}
+
+#[test]
+fn a_member_that_panics_is_found() {
+    let breach = breach_of(only_member_two(Mistake::Panics));
+    let Some(Breach::Panicked { reason }) = &breach else {
+        panic!("{breach:?}");
+    };
+    assert!(reason.contains("as the test wants it"), "{reason}");
+}
+
+#[test]
+fn a_cluster_that_does_not_recover_in_time_is_found() {
+    let plan = Plan {
+        healing_ticks: 3,
+        crash: 30,
+        ..Plan::default()
+    };
+    let breach = *run(1, &plan).unwrap_err().breach;
+    assert!(matches!(breach, Breach::NoProgress { .. }), "{breach:?}");
+}
+
+#[test]
+fn talk_without_end_is_found() {
+    let plan = Plan {
+        max_deliveries: 3,
+        ..Plan::default()
+    };
+    let breach = *run(1, &plan).unwrap_err().breach;
+    assert!(matches!(breach, Breach::EndlessTalk), "{breach:?}");
 }

@@ -166,6 +166,11 @@ impl Replica {
             .apply_conf_change(&change)
             .map_err(|error| ReplicaError::Raft(error.to_string()))?;
         let members = after(self.members(), &change, &state).map_err(|_| unknown())?;
+        if !members.contains(self.config.member) && self.role() == Role::Leader {
+            // Its predecessor has proposed this. raft-rs would have it lead on, and panics at the next acknowledgement.
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
         let at = MembersAt { index, members };
         let ids = |set: &BTreeSet<MemberId>| set.iter().map(|member| member.get()).collect::<Vec<_>>();
         tracing::info!(
@@ -175,12 +180,17 @@ impl Replica {
             "the members have changed"
         );
         self.node.mut_store().set_members(at.clone());
+        self.changed = Some(at.clone());
+        self.write_members(at.clone(), out);
+        out(Output::Members(at));
+        Ok(())
+    }
+
+    pub(super) fn write_members(&mut self, members: MembersAt, out: &mut dyn FnMut(Output)) {
         let step = WriteStep::Append(AppendBatch {
-            members: Some(at.clone()),
+            members: Some(members),
             ..AppendBatch::default()
         });
         self.write(None, step, Vec::new(), out);
-        out(Output::Members(at));
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use raft::eraftpb::{Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::codec::{conf_state, entry_from_log, hard_state_from_log};
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{HardState, LoadedLog, LogPosition, Members, MembersAt};
 
 pub(super) struct LogView {
@@ -84,7 +85,12 @@ impl LogView {
     /// Adds entries, replacing those from the first one's index on.
     pub(super) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        while self.entries.pop_back_if(|entry| entry.index >= first.index).is_some() {}
+        let stays = |entry: &mut Entry| mutated(Mutant::ViewKeepsStaleTail) && entry.index > first.index;
+        while self
+            .entries
+            .pop_back_if(|entry| entry.index >= first.index && !stays(entry))
+            .is_some()
+        {}
         self.entries.extend(entries.iter().cloned());
     }
 

@@ -6,6 +6,7 @@
 use raft::eraftpb::Message;
 
 use super::error::ReplicaError;
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{
     AppendBatch, HardState, IncomingSnapshot, LoadedLog, LogPosition, LogStore, Members, MembersAt, SnapshotFolder,
 };
@@ -105,8 +106,13 @@ impl<L: LogStore> LogWriter<L> {
                     self.append(&mut pending, &mut written)?;
                     // Name first, then marker and log in one step: whatever a crash hits, the disk holds either the
                     // old log with the old snapshot, or the new snapshot with an empty log.
-                    self.snapshots.adopt(*file, position)?;
-                    self.store.install_snapshot(position, &members, hard_state)?;
+                    if mutated(Mutant::InstallMarkerFirst) {
+                        self.store.install_snapshot(position, &members, hard_state)?;
+                        self.snapshots.adopt(*file, position)?;
+                    } else {
+                        self.snapshots.adopt(*file, position)?;
+                        self.store.install_snapshot(position, &members, hard_state)?;
+                    }
                     written.hard_state = Some(hard_state);
                     written.installed = Some(position);
                     self.forget_old_snapshots(position);

@@ -12,6 +12,7 @@ use super::log_writer::{LogWriter, Reloaded};
 use super::logger::logger;
 use super::replica::{Beginning, Replica, ReplicaConfig};
 use super::{InitialMembers, StateMachine};
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{
     HardState, IdentityError, LoadedLog, LogPosition, LogStore, Members, MembersAt, SnapshotFolder, SnapshotHeader,
     StoreError,
@@ -177,7 +178,11 @@ fn raft_config(config: &ReplicaConfig, applied: u64) -> Config {
         pre_vote: true,
         check_quorum: true,
         // "Lease based" reads of raft-rs can be stale by an election timeout.
-        read_only_option: ReadOnlyOption::Safe,
+        read_only_option: if mutated(Mutant::LeaseBasedReads) {
+            ReadOnlyOption::LeaseBased
+        } else {
+            ReadOnlyOption::Safe
+        },
         max_size_per_msg: MAX_MESSAGE_BYTES,
         max_inflight_msgs: MAX_MESSAGES_IN_FLIGHT,
         max_uncommitted_size: config.max_uncommitted_bytes.max(MAX_MESSAGE_BYTES),

@@ -73,6 +73,27 @@ pub struct ReadId {
     pub sequence: u64,
 }
 
+impl ReadId {
+    /// What raft-rs is given to name a read of `member`.
+    pub(super) fn to_context(self, member: u64) -> Vec<u8> {
+        [member, self.origin, self.sequence]
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect()
+    }
+
+    /// Whose read it is, and which. `None` for what no version of ours has written.
+    pub(super) fn from_context(context: &[u8]) -> Option<(u64, Self)> {
+        let (member, rest) = context.split_first_chunk()?;
+        let (origin, sequence) = rest.split_first_chunk()?;
+        let id = Self {
+            origin: u64::from_be_bytes(*origin),
+            sequence: u64::from_be_bytes(sequence.try_into().ok()?),
+        };
+        Some((u64::from_be_bytes(*member), id))
+    }
+}
+
 /// Why commands were certainly not taken into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeRefusal {

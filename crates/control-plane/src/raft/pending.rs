@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutants::{Mutant, mutated};
+
 /// Reads on their way. All that arrive while one question is under way share the next.
 #[derive(Debug)]
-pub(super) struct PendingReads<W> {
+pub struct PendingReads<W> {
     next_sequence: u64,
     queued: Vec<W>,
     asked: Option<Asked<W>>,
@@ -34,21 +36,31 @@ impl<W> Default for PendingReads<W> {
 }
 
 impl<W> PendingReads<W> {
-    pub(super) fn push(&mut self, waiter: W) {
+    /// Adds a reader.
+    pub fn push(&mut self, waiter: W) {
         self.queued.push(waiter);
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.queued.len()
             + self.asked.as_ref().map_or(0, |asked| asked.waiters.len())
             + self.answered.values().map(Vec::len).sum::<usize>()
     }
 
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The number of a question that is to be asked now: a new one, or one that got no answer for `patience` ticks,
     /// since Raft drops them silently.
-    pub(super) fn next_question(&mut self, tick: u64, patience: u64) -> Option<u64> {
+    pub fn next_question(&mut self, tick: u64, patience: u64) -> Option<u64> {
         match &mut self.asked {
             Some(asked) if tick.saturating_sub(asked.asked_at_tick) < patience => return None,
+            Some(_) if mutated(Mutant::ReadNotAskedAgain) => return None,
             Some(asked) => asked.asked_at_tick = tick,
             None if self.queued.is_empty() => return None,
             None => {
@@ -65,22 +77,26 @@ impl<W> PendingReads<W> {
     }
 
     /// Has the question under way asked again at once, because its answer may have been lost.
-    pub(super) fn ask_again(&mut self) {
+    pub fn ask_again(&mut self) {
         if let Some(asked) = &mut self.asked {
             asked.asked_at_tick = 0;
         }
     }
 
     /// Question `sequence` was answered by `index`.
-    pub(super) fn answer(&mut self, sequence: u64, index: u64) {
+    pub fn answer(&mut self, sequence: u64, index: u64) {
         if let Some(asked) = self.asked.take_if(|asked| sequence >= asked.first_sequence) {
             self.answered.entry(index).or_default().extend(asked.waiters);
         }
     }
 
     /// Those who may read now that `applied` is applied.
-    pub(super) fn take_ready(&mut self, applied: u64) -> Vec<W> {
-        let later = self.answered.split_off(&applied.saturating_add(1));
+    pub fn take_ready(&mut self, applied: u64) -> Vec<W> {
+        if mutated(Mutant::WaiterForgotten) {
+            return self.answered.remove(&applied).unwrap_or_default();
+        }
+        let ahead = if mutated(Mutant::ReadBeforeApplied) { 1_000 } else { 1 };
+        let later = self.answered.split_off(&applied.saturating_add(ahead));
         std::mem::replace(&mut self.answered, later)
             .into_values()
             .flatten()
@@ -88,7 +104,7 @@ impl<W> PendingReads<W> {
     }
 
     /// Forgets those who no longer wait.
-    pub(super) fn retain(&mut self, mut waits: impl FnMut(&W) -> bool) {
+    pub fn retain(&mut self, mut waits: impl FnMut(&W) -> bool) {
         self.queued.retain(&mut waits);
         if let Some(asked) = &mut self.asked {
             asked.waiters.retain(&mut waits);
@@ -101,7 +117,7 @@ impl<W> PendingReads<W> {
     }
 
     /// Everyone, to be turned away.
-    pub(super) fn take_all(&mut self) -> Vec<W> {
+    pub fn take_all(&mut self) -> Vec<W> {
         let mut all = std::mem::take(&mut self.queued);
         all.extend(self.asked.take().into_iter().flat_map(|asked| asked.waiters));
         all.extend(std::mem::take(&mut self.answered).into_values().flatten());

@@ -15,6 +15,7 @@ use super::error::ReplicaError;
 use super::log_writer::{WriteJob, WriteStep};
 use super::output::{OutgoingSnapshot, Output, ReadId};
 use super::replica::Replica;
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{AppendBatch, LogPosition, MembersAt};
 
 impl Replica {
@@ -48,6 +49,12 @@ impl Replica {
             self.node.advance_append_async(ready);
             self.hand_over(entries, out)?;
 
+            if mutated(Mutant::PromisedBeforeFlush) {
+                self.send(std::mem::take(&mut promises), out);
+            }
+            if mutated(Mutant::CountedBeforeFlush) {
+                self.node.on_persist_ready(number);
+            }
             let nothing_to_wait_for = matches!(step, WriteStep::Nothing) && !self.is_writing();
             if nothing_to_wait_for {
                 self.send(promises, out);
@@ -203,12 +210,8 @@ impl Replica {
     }
 
     fn own_read(&self, context: &[u8]) -> Option<ReadId> {
-        let (member, rest) = context.split_first_chunk()?;
-        let (origin, sequence) = rest.split_first_chunk()?;
-        (u64::from_be_bytes(*member) == self.config.member.get()).then_some(ReadId {
-            origin: u64::from_be_bytes(*origin),
-            sequence: u64::from_be_bytes(sequence.try_into().ok()?),
-        })
+        let (member, id) = ReadId::from_context(context)?;
+        (member == self.config.member.get()).then_some(id)
     }
 
     fn announce_role(&mut self, out: &mut dyn FnMut(Output)) {

@@ -19,7 +19,9 @@ use super::log_view::LogView;
 use super::log_writer::{Reloaded, Written};
 use super::opening::raft_node;
 use super::output::{Output, ProposeRefusal, ReadId, SnapshotOutcome, Stepped};
+use super::read_questions::ReadQuestions;
 use super::snapshotting::Snapshotting;
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{IncomingSnapshot, LogId, LogPosition, Members, MembersAt};
 
 /// How a replica behaves. Times are in ticks.
@@ -96,6 +98,9 @@ pub struct Replica {
     /// Snapshots being sent: the log behind them must stay.
     pub(super) in_flight: BTreeMap<MemberId, u64>,
     pub(super) snapshotting: Snapshotting,
+    pub(super) read_questions: ReadQuestions,
+    /// The members after the last change that was taken from the log in this process. The disk may not say so yet.
+    pub(super) changed: Option<MembersAt>,
     pub(super) heard: Heard,
 }
 
@@ -107,6 +112,8 @@ impl Replica {
             durable_term: node.raft.term,
             announced: (Role::Follower, 0, None),
             snapshotting: Snapshotting::default(),
+            read_questions: ReadQuestions::default(),
+            changed: None,
             heard: Heard::default(),
             config,
             node,
@@ -124,8 +131,19 @@ impl Replica {
     ///
     /// # Errors
     /// When what the disk holds does not fit what was applied.
-    pub fn rebuild(&mut self, reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
+    pub fn rebuild(&mut self, mut reloaded: Reloaded, out: &mut dyn FnMut(Output)) -> Result<(), ReplicaError> {
+        if mutated(Mutant::NodeResumed) {
+            return Ok(());
+        }
         let snapshot = reloaded.log.snapshot;
+        // Changes up to `handed_over` will not be taken from the log again, but the disk may lack the last of them.
+        let unwritten = self
+            .changed
+            .clone()
+            .filter(|changed| changed.index > reloaded.log.members.index);
+        if let Some(changed) = &unwritten {
+            reloaded.log.members = changed.clone();
+        }
         let members = reloaded.log.members.clone();
         // An installation can have reached the disk although it was reported as failed.
         let behind = snapshot.index > self.handed_over;
@@ -138,8 +156,11 @@ impl Replica {
         self.incoming = None;
         self.in_flight.clear();
         self.snapshotting.discard();
-        if behind {
+        if behind && !mutated(Mutant::RestoreForgotten) {
             out(Output::Apply(ApplyJob::Restore { position: snapshot }));
+        }
+        if let Some(changed) = unwritten {
+            self.write_members(changed, out);
         }
         out(Output::Members(members));
         Ok(())
@@ -147,7 +168,7 @@ impl Replica {
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
-        if self.installing.is_none() {
+        if self.installing.is_none() || mutated(Mutant::StepsWhileInstalling) {
             self.node.tick();
         }
         self.snapshotting.tick();
@@ -194,28 +215,40 @@ impl Replica {
     }
 
     fn take(&mut self, message: Message) -> Result<Stepped, ReplicaError> {
-        if message.to != self.config.member.get() {
+        if message.to != self.config.member.get() && !mutated(Mutant::ForeignMessageTaken) {
             return Ok(Stepped::Refused("meant for another member"));
         }
         if !self.is_member(message.from) {
             return Ok(Stepped::Refused("from outside the cluster"));
         }
-        if self.installing.is_some() {
+        if self.installing.is_some() && !mutated(Mutant::StepsWhileInstalling) {
             return Ok(Stepped::Refused("busy installing a snapshot"));
         }
         let last = self.node.raft.raft_log.last_index();
-        let current = message.term >= self.node.raft.term;
+        let current = message.term >= self.node.raft.term && !mutated(Mutant::LostLogIgnored);
         if current && message.get_msg_type() == MessageType::MsgHeartbeat && message.commit > last {
             return Err(ReplicaError::LostLog {
                 acknowledged: message.commit,
                 last,
             });
         }
+        if message.get_msg_type() == MessageType::MsgReadIndex && !self.asks_something_new(&message) {
+            return Ok(Stepped::Refused("a question that was asked before"));
+        }
         self.heard.note(message.from);
         match self.node.step(message) {
             Ok(()) => Ok(Stepped::Taken),
             Err(_) => Ok(Stepped::Refused("not expected by raft")),
         }
+    }
+
+    fn asks_something_new(&mut self, message: &Message) -> bool {
+        let context = message.entries.first().map(|entry| &*entry.data);
+        let Some((member, question)) = context.and_then(ReadId::from_context) else {
+            return false;
+        };
+        let term = self.node.raft.term;
+        self.read_questions.is_new(term, member, question)
     }
 
     /// Takes note of what is durable now, and sends what waited for it. `process_ready` must follow.
@@ -277,10 +310,7 @@ impl Replica {
     /// Asks from which index on a read sees everything acknowledged before. May be dropped silently: ask again, under
     /// a new id.
     pub fn read_index(&mut self, id: ReadId) {
-        let mut context = self.config.member.get().to_be_bytes().to_vec();
-        context.extend_from_slice(&id.origin.to_be_bytes());
-        context.extend_from_slice(&id.sequence.to_be_bytes());
-        self.node.read_index(context);
+        self.node.read_index(id.to_context(self.config.member.get()));
     }
 
     /// Says that a message to `to` was certainly lost.
@@ -291,6 +321,9 @@ impl Replica {
     /// Says how sending a snapshot to `to` ended.
     pub fn report_snapshot(&mut self, to: MemberId, outcome: SnapshotOutcome) {
         self.in_flight.remove(&to);
+        if outcome == SnapshotOutcome::Failed && mutated(Mutant::FailedSnapshotNotReported) {
+            return;
+        }
         let status = match outcome {
             SnapshotOutcome::Delivered => SnapshotStatus::Finish,
             SnapshotOutcome::Failed => SnapshotStatus::Failure,

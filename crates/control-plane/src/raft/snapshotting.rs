@@ -5,6 +5,7 @@ use super::error::ReplicaError;
 use super::log_writer::WriteStep;
 use super::output::Output;
 use super::replica::Replica;
+use crate::mutants::{Mutant, mutated};
 use crate::storage::{LogPosition, SnapshotError, SnapshotHeader};
 
 /// Ticks to wait after a snapshot could not be written.
@@ -65,9 +66,12 @@ impl Replica {
         if !due || state.running || state.ticks < state.not_before || self.installing.is_some() {
             return;
         }
-        let Some(position) = view.position(self.handed_over) else {
+        let Some(mut position) = view.position(self.handed_over) else {
             return;
         };
+        if mutated(Mutant::SnapshotTermWrong) {
+            position.term = self.node.raft.term;
+        }
         state.running = true;
         state.requested = false;
         state.applied_bytes = 0;
@@ -95,6 +99,9 @@ impl Replica {
         let header = match outcome {
             Ok(header) => header,
             Err(error) => {
+                if mutated(Mutant::UnwrittenSnapshotIsFatal) {
+                    return Err(ReplicaError::Raft(error.to_string()));
+                }
                 self.snapshotting.not_before = self.snapshotting.ticks + RETRY_TICKS;
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -128,6 +135,11 @@ impl Replica {
     /// not ourselves, should the newest snapshot turn out unreadable and the one before it be used.
     fn forgettable(&self, snapshot: LogPosition) -> Result<LogPosition, ReplicaError> {
         let view = self.node.store();
+        if mutated(Mutant::CompactsBeyondSnapshot) {
+            return view
+                .position(view.last())
+                .ok_or_else(|| ReplicaError::Raft("the log is empty".to_owned()));
+        }
         let through = snapshot
             .index
             .saturating_sub(self.config.log_keep)

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::snapshots::{Temporary, io_error, measure};
 use super::{LogPosition, SnapshotError, SnapshotFolder, SnapshotHeader};
+use crate::mutants::{Mutant, mutated};
 
 /// Files that are arriving, or were when the transfer broke off.
 const PARTIAL: &str = "incoming-";
@@ -105,7 +106,8 @@ impl SnapshotFolder {
         if !incomplete {
             incoming.on_drop = OnDrop::Remove;
         }
-        if incomplete || incoming.crc32.clone().finalize() != crc32 {
+        let trusted = mutated(Mutant::SnapshotNotVerified);
+        if (incomplete || incoming.crc32.clone().finalize() != crc32) && !trusted {
             return Err(SnapshotError::Damaged {
                 what: "it did not arrive whole".into(),
             });
@@ -120,7 +122,9 @@ impl SnapshotFolder {
             File::open(&file.path)
         })();
         let (header, reader) = self.check(prepared.map_err(io_error(RECEIVE))?, position)?;
-        reader.verify()?;
+        if !trusted {
+            reader.verify()?;
+        }
         incoming.header = Some(header);
         Ok(())
     }

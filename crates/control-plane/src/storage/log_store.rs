@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tenantry_types::MemberId;
 
 use super::{IdentityError, LogId};
+use crate::mutants::{Mutant, mutated};
 
 /// Where a member's log lives. Every method that writes returns only when the data is durable.
 ///
@@ -266,7 +267,11 @@ impl StoreError {
     /// Whether reopening the store, perhaps later, can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::NeedsReopen)
+        match self {
+            Self::Io { source, .. } if mutated(Mutant::FullDiskIsFatal) => source.kind() != io::ErrorKind::StorageFull,
+            Self::Io { .. } | Self::NeedsReopen => true,
+            _ => false,
+        }
     }
 }
 

@@ -1,25 +1,29 @@
 //! The cluster as a whole: lets time pass, tick by tick, and has the checker look after every step.
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
-use ::control_plane::codec;
 use ::control_plane::machine::PublishedState;
-use ::control_plane::raft::{InitialMembers, ProposalId, ReplicaError, StateMachine};
+use ::control_plane::raft::{InitialMembers, StateMachine};
 use ::control_plane::storage::MemoryDisk;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
-use tenantry_state::{Answer, Command, Envelope, Outcome, Request, SecretKey, SigningKey, Tiers};
-use tenantry_types::{ClusterUid, MemberId, Revision, UnixMillis};
+use tenantry_state::Outcome;
+use tenantry_types::{MemberId, UnixMillis};
 
+use super::checked_log::Expected;
 use super::checker::Checker;
 use super::clients::{Clients, Patience};
-use super::member::{Disk, Life, Machine, Member};
+use super::member::{Life, Machine, Member};
 use super::network::Network;
-use super::recorded::Observation;
 use super::trace::Trace;
-use super::{Breach, Plan, Report, Violation};
+use super::{Breach, Plan, Report, Violation, Wipe};
 
 const TICK_MS: u64 = 100;
 
@@ -32,17 +36,10 @@ pub(super) struct Cluster<'a, M: StateMachine<Answer = Outcome>, F> {
     pub(super) report: Report,
     pub(super) checker: Checker,
     pub(super) trace: Trace,
-    clients: Clients,
+    pub(super) clients: Clients,
     machines: F,
-    _folder: &'a TempDir,
-}
-
-/// What becomes of what a member gives out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outputs {
-    CarriedOut,
-    /// The power goes before anything leaves the machine.
-    Lost,
+    folder: &'a TempDir,
+    fingerprint: u64,
 }
 
 impl<'a, M, F> Cluster<'a, M, F>
@@ -51,75 +48,108 @@ where
     F: FnMut(MemberId) -> (M, PublishedState),
 {
     pub(super) fn run(seed: u64, plan: &Plan, machines: F) -> Result<Report, Violation> {
-        let at = |tick, breach| Violation { seed, tick, breach };
-        let folder = tempfile::tempdir()
-            .map_err(|error| Breach::Simulation {
-                doing: "create a folder",
-                reason: error.to_string(),
+        let at = |tick, breach, trace| Violation {
+            seed,
+            tick,
+            breach: Box::new(breach),
+            trace,
+        };
+        let folder = folder_in_memory()
+            .map_err(|error| impossible("create a folder", &error))
+            .map_err(|breach| at(0, breach, Vec::new()))?;
+        let mut cluster = Cluster::new(seed, plan, machines, &folder).map_err(|breach| at(0, breach, Vec::new()))?;
+        // A member that panics takes the whole simulation with it, which is looked at, but not run any further.
+        let outcome = catch_unwind(AssertUnwindSafe(|| cluster.live())).unwrap_or_else(|panic| {
+            Err(Breach::Panicked {
+                reason: panic_text(panic.as_ref()),
             })
-            .map_err(|breach| at(0, breach))?;
-        let mut cluster = Cluster::new(seed, plan, machines, &folder).map_err(|breach| at(0, breach))?;
-        match cluster.live() {
+        });
+        let trace = cluster.trace.hash();
+        let lines = cluster.trace.take_lines();
+        match outcome {
             Ok(()) => {
                 cluster.report.unknown = cluster.clients.count_unknown();
+                cluster.report.operations_judged = cluster.clients.history.len();
                 cluster.report.ticks = cluster.now;
-                cluster.report.trace = cluster.trace.hash();
-                Ok(cluster.report)
+                Ok(Report {
+                    trace,
+                    lines,
+                    ..cluster.report
+                })
             }
-            Err(breach) => Err(at(cluster.now, breach)),
+            Err(breach) => Err(at(cluster.now, breach, lines)),
         }
     }
 
     fn new(seed: u64, plan: &Plan, machines: F, folder: &'a TempDir) -> Result<Self, Breach> {
-        let invalid = |reason: String| Breach::Simulation {
-            doing: "set up the members",
-            reason,
-        };
+        const DOING: &str = "set up the members";
         let mut rng = StdRng::seed_from_u64(seed);
+        let plan = plan.drawn(&mut rng);
         let ids: Result<Vec<_>, _> = (1..=plan.members).map(MemberId::new).collect();
-        let ids = ids.map_err(|error| invalid(error.to_string()))?;
+        let ids = ids.map_err(|error| impossible(DOING, &error))?;
         let addresses: BTreeMap<_, _> = ids.iter().map(|id| (*id, format!("member-{id}:1"))).collect();
         let mut ranks: Vec<usize> = (0..ids.len()).collect();
         ranks.shuffle(&mut rng);
         let mut members = BTreeMap::new();
+        let mut fingerprint = 0;
         for (id, rank) in ids.into_iter().zip(ranks) {
+            let initial = InitialMembers::new(id, addresses.clone()).map_err(|error| impossible(DOING, &error))?;
+            fingerprint = initial.fingerprint();
             let machine = Machine {
                 id,
                 disk: MemoryDisk::default(),
+                expected: Expected::default(),
                 snapshots: folder.path().join(id.to_string()),
-                initial: InitialMembers::new(id, addresses.clone()).map_err(|error| invalid(error.to_string()))?,
+                damaged: BTreeSet::new(),
+                fingerprint,
+                initial: Some(initial),
                 election_ticks: 10 + 5 * rank + rng.random_range(0..3),
                 clock_ahead_ms: rng.random_range(0..5_000),
                 snapshot_every: plan.snapshot_every,
                 log_keep: plan.log_keep,
             };
-            let life = Life::Crashed { until: 0 };
-            members.insert(
-                id,
-                Member {
-                    machine,
-                    life,
-                    disk_fault: None,
-                },
-            );
+            members.insert(id, Member::down(machine));
         }
         let mut cluster = Self {
-            plan: plan.clone(),
+            trace: Trace::new(plan.trace_lines),
+            plan,
             now: 0,
             rng,
             members,
             network: Network::default(),
             report: Report::default(),
             checker: Checker::default(),
-            trace: Trace::new(),
             clients: Clients::default(),
+            fingerprint,
             machines,
-            _folder: folder,
+            folder,
         };
         for id in cluster.ids() {
             cluster.start(id)?;
         }
         Ok(cluster)
+    }
+
+    /// A machine with a new id and an empty disk, which waits to be taken in.
+    pub(super) fn add_machine(&mut self) -> Result<MemberId, Breach> {
+        let count = self.members.len();
+        let id = MemberId::new(count as u64 + 1).map_err(|error| impossible("add a machine", &error))?;
+        let machine = Machine {
+            id,
+            disk: MemoryDisk::default(),
+            expected: Expected::default(),
+            snapshots: self.folder.path().join(id.to_string()),
+            damaged: BTreeSet::new(),
+            fingerprint: self.fingerprint,
+            initial: None,
+            election_ticks: 10 + 5 * count + self.rng.random_range(0..3),
+            clock_ahead_ms: self.rng.random_range(0..5_000),
+            snapshot_every: self.plan.snapshot_every,
+            log_keep: self.plan.log_keep,
+        };
+        self.members.insert(id, Member::down(machine));
+        self.start(id)?;
+        Ok(id)
     }
 
     pub(super) fn ids(&self) -> Vec<MemberId> {
@@ -132,10 +162,26 @@ where
             if self.rng.random_ratio(self.plan.command, 1000) {
                 self.wish(Patience::Ends)?;
             }
+            if self.rng.random_ratio(self.plan.read, 1000) {
+                self.read_somewhere()?;
+            }
             self.pass_tick()?;
         }
+        self.recover()?;
+        if self.plan.wipe == Wipe::AtTheEnd {
+            self.return_with_an_empty_disk()?;
+        }
+        self.clients.history.check()
+    }
+
+    /// Once nothing fails any more, every member serves again: writes, reads, and the same state as the others.
+    fn recover(&mut self) -> Result<(), Breach> {
+        self.trace.note(format_args!("{} everything is mended", self.now));
         self.heal_everything()?;
         let proof = self.wish(Patience::Endless)?;
+        for id in self.ids() {
+            self.read_through(id)?;
+        }
         for _ in 0..self.plan.healing_ticks {
             self.pass_tick()?;
             if self.clients.is_acknowledged(proof) && self.clients.is_quiet() && self.is_equal() {
@@ -150,20 +196,23 @@ where
 
     fn is_equal(&mut self) -> bool {
         let highest = self.checker.highest();
-        self.members.values_mut().all(|member| {
-            member
-                .working()
-                .is_some_and(|it| it.applier.progress().applied == highest)
+        let Some(ids) = self.current_members() else {
+            return false;
+        };
+        ids.iter().all(|id| {
+            let running = self.members.get_mut(id).and_then(Member::working);
+            running.is_some_and(|it| it.applier.progress().applied == highest && it.reads.is_empty())
         })
     }
 
     fn describe(&mut self) -> String {
         let describe = |member: &mut Member<M>| match member.working() {
             Some(it) => format!(
-                "{:?} in term {} at {}",
+                "{:?} in term {} at {} with {} reads waiting",
                 it.replica.role(),
                 it.replica.term(),
-                it.applier.progress().applied
+                it.applier.progress().applied,
+                it.reads.len()
             ),
             None => "down".to_owned(),
         };
@@ -171,14 +220,15 @@ where
         format!("committed {}; {}", self.checker.highest(), states.join(", "))
     }
 
-    fn pass_tick(&mut self) -> Result<(), Breach> {
+    pub(super) fn pass_tick(&mut self) -> Result<(), Breach> {
         self.now += 1;
         for id in self.ids() {
             if let Some(running) = self.members.get_mut(&id).and_then(Member::working) {
                 running.replica.tick();
-                self.process(id, Outputs::CarriedOut)?;
-                self.write_due_snapshot(id)?;
+                self.ask_for_reads(id);
             }
+            self.process(id)?;
+            self.write_due_snapshot(id)?;
         }
         self.deliver_due()?;
         self.ask()?;
@@ -188,207 +238,60 @@ where
     pub(super) fn start(&mut self, id: MemberId) -> Result<(), Breach> {
         let machine = (self.machines)(id);
         let origin = self.rng.random();
+        self.trace.note(format_args!("{} member {id} starts", self.now));
         if let Some(member) = self.members.get_mut(&id) {
-            let running = member
-                .machine
-                .start(machine, origin)
-                .map_err(|error| stopped(id, &error))?;
+            let started = member.machine.start(machine, origin);
+            if let Some(what) = member.machine.expected.take_difference() {
+                return Err(Breach::DiskDiffers { member: id, what });
+            }
+            let running = started.map_err(|error| stopped(id, &error))?;
             member.life = Life::Running(Box::new(running));
         }
-        self.trace.note("start", &[self.now, id.get(), origin], &[]);
-        self.look_at(id)
+        self.watch(id)
     }
 
-    /// Takes note of an error of a member: its disk may be to blame, nothing else.
-    pub(super) fn fail(&mut self, id: MemberId, error: &ReplicaError) -> Result<(), Breach> {
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        if !error.is_transient() || member.disk_fault.is_none() {
-            return Err(stopped(id, error));
-        }
-        if let Some(running) = member.running() {
-            running.disk = Disk::Failed;
-            self.report.disk_failures += 1;
-            self.trace.note("disk failure", &[self.now, id.get()], &[]);
-        }
-        Ok(())
-    }
-
-    /// Has the checker look at everything that a member did since the last time.
-    pub(super) fn look_at(&mut self, id: MemberId) -> Result<(), Breach> {
-        let Some(running) = self.members.get_mut(&id).and_then(Member::running) else {
-            return Ok(());
-        };
-        for observation in running.observations.take() {
-            match &observation {
-                Observation::Applied { revision, digest, .. } => {
-                    self.trace.note("applied", &[id.get(), revision.get(), *digest], &[]);
-                }
-                Observation::Reached { revision, digest } => {
-                    self.trace.note("reached", &[id.get(), revision.get(), *digest], &[]);
-                }
-                Observation::Restored => self.trace.note("restored", &[id.get()], &[]),
-            }
-            self.checker.observe(id, observation, &mut self.report)?;
-        }
-        if running.leads() {
-            self.checker.leads(id, running.replica.term(), &mut self.report)?;
-        }
-        let published = running.readers.current();
-        if published.revision != running.checked {
-            running.checked = published.revision;
-            self.checker.check_state(id, &published)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn answer(
-        &mut self,
-        id: MemberId,
-        revision: Revision,
-        proposal: Option<ProposalId>,
-        outcome: Outcome,
-    ) -> Result<(), Breach> {
-        let own = |member: &mut Member<M>| member.running().map(|running| running.origin);
-        let origin = self.members.get_mut(&id).and_then(own);
-        let Some(proposal) = proposal.filter(|proposal| Some(proposal.origin) == origin) else {
-            return Ok(());
-        };
-        // The answer has to travel to the client as well.
-        if self.rng.random_ratio(self.plan.drop, 1000) {
-            self.report.drops += 1;
-            return Ok(());
-        }
-        let again = self.rng.random_ratio(self.plan.repeat, 1000);
-        let again = again.then(|| self.now + self.rng.random_range(1..=40));
-        let Some(asked) = self.clients.answered(proposal) else {
-            return Ok(());
-        };
-        self.report.acknowledged += u64::from(!asked.acknowledged);
-        let request: Request = asked.request;
-        let again = again.filter(|_| !asked.acknowledged);
-        asked.acknowledge(again);
-        if let Ok(Answer::Tenant(tenant)) = &outcome {
-            self.clients.learn(tenant.uid, tenant.revision);
-        }
-        self.checker.acknowledge(id, request, outcome, revision)
-    }
-
-    fn wish(&mut self, patience: Patience) -> Result<u64, Breach> {
-        self.clients
-            .wish(self.now, patience, &mut self.rng)
-            .map_err(|error| Breach::Simulation {
-                doing: "think of a name",
-                reason: error.to_string(),
-            })
-    }
-
-    /// Clients ask whoever says that it leads, rightly or not; a leader of a new cluster gives it an identity first.
-    fn ask(&mut self) -> Result<(), Breach> {
-        let leads = |(id, member): (&MemberId, &mut Member<M>)| {
-            member.working().is_some_and(|running| running.leads()).then_some(*id)
-        };
-        let leaders: Vec<_> = self.members.iter_mut().filter_map(leads).collect();
-        for id in &leaders {
-            let unknown = |running: &super::member::Running<M>| running.readers.current().state.cluster().is_none();
-            if self
-                .members
-                .get_mut(id)
-                .and_then(Member::working)
-                .is_some_and(|running| unknown(running))
-            {
-                let uid = ClusterUid::from_u128(self.rng.random());
-                let secret = SecretKey::new(self.rng.random());
-                let signing_key = SigningKey {
-                    key_id: "k1".to_owned(),
-                    public: self.rng.random(),
-                    secret,
-                };
-                let tiers = Box::new(Tiers::default());
-                self.propose(
-                    *id,
-                    None,
-                    Command::InitializeCluster {
-                        uid,
-                        tiers,
-                        signing_key,
-                    },
-                )?;
-            }
-        }
-        for number in self.clients.due(self.now) {
-            let proposal = match leaders.len() {
-                0 => None,
-                count => match leaders.get(self.rng.random_range(0..count)) {
-                    Some(leader) => self.ask_leader(*leader, number)?,
-                    None => None,
-                },
-            };
-            let repeated = self.clients.attempted(number, proposal, self.now, &mut self.rng);
-            self.report.retries += u64::from(repeated);
-        }
-        Ok(())
-    }
-
-    fn ask_leader(&mut self, leader: MemberId, number: u64) -> Result<Option<ProposalId>, Breach> {
-        let clock = self.clock(leader);
-        let Some(running) = self.members.get_mut(&leader).and_then(Member::working) else {
-            return Ok(None);
-        };
-        let published = running.readers.current();
-        if published.state.cluster().is_none() {
-            return Ok(None);
-        }
-        match self.clients.command(number, &published.state, clock, &mut self.rng) {
-            Some((request, command)) => self.propose(leader, Some(request), command),
-            None => Ok(None),
-        }
-    }
-
-    fn clock(&self, id: MemberId) -> UnixMillis {
+    pub(super) fn clock(&self, id: MemberId) -> UnixMillis {
         let ahead = self.members.get(&id).map_or(0, |member| member.machine.clock_ahead_ms);
         UnixMillis(self.now * TICK_MS + ahead)
     }
+}
 
-    fn propose(
-        &mut self,
-        id: MemberId,
-        request: Option<Request>,
-        command: Command,
-    ) -> Result<Option<ProposalId>, Breach> {
-        let envelope = Envelope {
-            now: self.clock(id),
-            proposed_by: id,
-            request,
-            command,
-        };
-        let bytes = codec::encode_command(&envelope).map_err(|error| Breach::Simulation {
-            doing: "encode a command",
-            reason: error.to_string(),
-        })?;
-        let Some(running) = self.members.get_mut(&id).and_then(Member::working) else {
-            return Ok(None);
-        };
-        running.sequence += 1;
-        let proposal = ProposalId {
-            origin: running.origin,
-            sequence: running.sequence,
-        };
-        self.trace.note("propose", &[self.now, id.get()], &bytes);
-        if running.replica.propose(vec![(proposal, bytes)]).is_err() {
-            return Ok(None);
-        }
-        Ok(Some(proposal))
+/// Where snapshot files lie. In memory if the system offers that: whether they are synced is not what is simulated.
+fn folder_in_memory() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
     }
 }
 
-pub(super) fn stopped(member: MemberId, error: &ReplicaError) -> Breach {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
+/// A member that gave up, with all causes.
+pub(super) fn stopped(member: MemberId, error: &dyn Error) -> Breach {
+    let reason = chain(error);
+    Breach::MemberStopped { member, reason }
+}
+
+/// What the simulation itself could not do.
+pub(super) fn impossible(doing: &'static str, error: &dyn Error) -> Breach {
+    let reason = chain(error);
+    Breach::Simulation { doing, reason }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
     while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
+        text = format!("{text}: {cause}");
         source = cause.source();
     }
-    Breach::MemberStopped { member, reason }
+    text
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message").to_owned()
 }

@@ -1,26 +1,36 @@
 //! One simulated machine: a disk that outlives crashes, and the replica that runs on it while the power is on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{
-    Applier, GENESIS, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role, SnapshotJob,
-    StateMachine, bootstrap, open,
+    Applier, Beginning, GENESIS, InitialMembers, LogWriter, Opened, Replica, ReplicaConfig, ReplicaError, Role,
+    SnapshotJob, StateMachine, bootstrap, open,
 };
-use ::control_plane::storage::{DiskFault, Identity, MemoryDisk, MemoryLogStore, SnapshotFolder};
+use ::control_plane::storage::{DiskFault, Identity, LogPosition, MemoryDisk, MemoryLogStore, SnapshotFolder};
 use tenantry_state::Outcome;
 use tenantry_types::{MemberId, Revision};
 
+use super::checked_log::{CheckedLog, Expected};
+use super::clients::Reads;
 use super::recorded::{Observations, Recorded};
-use super::work::WaitingWrites;
+use super::work::{WaitingApplies, WaitingWrites};
 
 /// What survives a crash.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) id: MemberId,
     pub(super) disk: MemoryDisk,
+    /// What the disk must hold.
+    pub(super) expected: Expected,
     pub(super) snapshots: PathBuf,
-    pub(super) initial: InitialMembers,
+    /// Snapshots that were damaged on this disk.
+    pub(super) damaged: BTreeSet<LogPosition>,
+    /// Hash over the members that the cluster began with.
+    pub(super) fingerprint: u64,
+    /// Who they were, for one of them; `None` for a member that joins later.
+    pub(super) initial: Option<InitialMembers>,
     /// Distinct among members, so that no two of them split every vote.
     pub(super) election_ticks: usize,
     /// How far its wall clock is ahead.
@@ -31,7 +41,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn snapshot_folder(&self) -> Result<SnapshotFolder, ReplicaError> {
-        Ok(SnapshotFolder::open(&self.snapshots, self.initial.fingerprint())?)
+        Ok(SnapshotFolder::open(&self.snapshots, self.fingerprint)?)
     }
 
     /// Starts a replica from what the disk holds.
@@ -40,22 +50,29 @@ impl Machine {
         (machine, readers): (M, PublishedState),
         origin: u64,
     ) -> Result<Running<M>, ReplicaError> {
-        let fingerprint = self.initial.fingerprint();
+        let fingerprint = self.fingerprint;
         let config = ReplicaConfig {
             election_range: Some((self.election_ticks, self.election_ticks + 1)),
             snapshot_every: self.snapshot_every,
             log_keep: self.log_keep,
+            beginning: match self.initial {
+                Some(_) => Beginning::Genesis(BTreeMap::new()),
+                None => Beginning::Joining,
+            },
             ..ReplicaConfig::new(self.id, fingerprint)
         };
         let identity = Identity {
             member: self.id,
             fingerprint,
         };
-        let mut store = MemoryLogStore::open(self.disk.clone(), identity)?;
+        let store = MemoryLogStore::open(self.disk.clone(), identity)?;
+        let mut store = CheckedLog::new(store, self.expected.clone());
         let folder = self.snapshot_folder()?;
         let observations = Observations::default();
         let machine = Recorded::new(machine, observations.clone());
-        bootstrap(&config, &mut store, &folder, &machine, &self.initial, GENESIS)?;
+        if let Some(initial) = &self.initial {
+            bootstrap(&config, &mut store, &folder, &machine, initial, GENESIS)?;
+        }
         let Opened {
             replica,
             writer,
@@ -66,6 +83,9 @@ impl Machine {
             writer,
             applier,
             writes: WaitingWrites::default(),
+            applies: WaitingApplies::default(),
+            next_write_takes: 0,
+            steps_left: None,
             folder,
             readers,
             observations,
@@ -74,6 +94,8 @@ impl Machine {
             checked: Revision::ZERO,
             job: None,
             disk: Disk::Works,
+            paused_until: None,
+            reads: Reads::default(),
         })
     }
 }
@@ -81,9 +103,14 @@ impl Machine {
 /// What a crash ends.
 pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
     pub(super) replica: Replica,
-    pub(super) writer: LogWriter<MemoryLogStore>,
+    pub(super) writer: LogWriter<CheckedLog>,
     pub(super) applier: Applier<Recorded<M>>,
     pub(super) writes: WaitingWrites,
+    pub(super) applies: WaitingApplies,
+    /// How many ticks the next write takes at least.
+    pub(super) next_write_takes: u64,
+    /// After so many steps the power goes.
+    pub(super) steps_left: Option<u32>,
     pub(super) folder: SnapshotFolder,
     pub(super) readers: PublishedState,
     pub(super) observations: Observations,
@@ -95,11 +122,15 @@ pub(super) struct Running<M: StateMachine<Answer = Outcome>> {
     /// A snapshot to be written, and when.
     pub(super) job: Option<(u64, SnapshotJob<Recorded<M>>)>,
     pub(super) disk: Disk,
+    /// The process is stopped until then, and knows nothing of it; what arrives waits.
+    pub(super) paused_until: Option<u64>,
+    /// Clients that wait for an answer to a read.
+    pub(super) reads: Reads,
 }
 
 impl<M: StateMachine<Answer = Outcome>> Running<M> {
     pub(super) fn works(&self) -> bool {
-        self.disk != Disk::Failed
+        self.disk != Disk::Failed && self.paused_until.is_none()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -128,6 +159,14 @@ pub(super) struct Member<M: StateMachine<Answer = Outcome>> {
 }
 
 impl<M: StateMachine<Answer = Outcome>> Member<M> {
+    pub(super) fn down(machine: Machine) -> Self {
+        Self {
+            machine,
+            life: Life::Crashed { until: 0 },
+            disk_fault: None,
+        }
+    }
+
     pub(super) fn running(&mut self) -> Option<&mut Running<M>> {
         match &mut self.life {
             Life::Running(running) => Some(running),
@@ -135,7 +174,7 @@ impl<M: StateMachine<Answer = Outcome>> Member<M> {
         }
     }
 
-    /// Running, and not waiting for its disk.
+    /// Running, neither paused nor waiting for its disk.
     pub(super) fn working(&mut self) -> Option<&mut Running<M>> {
         self.running().filter(|running| running.works())
     }

@@ -1,8 +1,10 @@
 //! A cluster of control-plane members that lose messages, disks and power, with clients that never stop asking.
 //!
-//! `cluster` lets time pass, over `member`, `network` and `clients`; `faults` decides what breaks; `checker` watches.
+//! `cluster` lets time pass, over `member`, `network` and `clients`; `faults` decides what breaks; `checker` watches what
+//! members do, `checked_log` what their disks hold, and `clients::history` what clients are told.
 //! Consensus, state machine, codec and snapshot files are the real ones; nothing here repeats their rules.
 
+mod checked_log;
 mod checker;
 mod clients;
 mod cluster;
@@ -15,6 +17,7 @@ mod recorded;
 mod report;
 mod trace;
 mod violation;
+mod watching;
 mod work;
 
 use ::control_plane::machine::{PublishedState, ReplicatedState};
@@ -22,7 +25,7 @@ use ::control_plane::raft::StateMachine;
 use tenantry_state::Outcome;
 use tenantry_types::MemberId;
 
-pub use plan::Plan;
+pub use plan::{Plan, Weather, Wipe};
 pub use report::Report;
 pub use violation::{Breach, Violation};
 

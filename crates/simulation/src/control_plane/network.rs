@@ -75,10 +75,16 @@ impl Network {
         // A file comes on a stream, which repeats nothing.
         let twice = matches!(cargo, Cargo::Message(_)) && rng.random_ratio(plan.duplicate, 1000);
         report.duplicates += u64::from(twice);
-        for _ in 0..=u64::from(twice) {
+        for copy in 0..=u64::from(twice) {
             let mut at = now;
+            // A copy comes from somewhere that was slow.
+            if copy > 0 {
+                at += rng.random_range(0..=10 * plan.max_delay_ticks);
+            }
             if rng.random_ratio(plan.delay, 1000) {
-                at += rng.random_range(1..=plan.max_delay_ticks);
+                // Most are a little late, a few very.
+                let tail = if rng.random_ratio(1, 10) { 10 } else { 1 };
+                at += rng.random_range(1..=tail * plan.max_delay_ticks);
                 report.delays += 1;
             }
             self.sequence += 1;
@@ -97,6 +103,11 @@ impl Network {
         report.reorders += u64::from(flight.sent < *last);
         *last = flight.sent.max(*last);
         Some(flight)
+    }
+
+    /// Puts back what cannot be delivered before `at`, in the order in which it was sent.
+    pub(super) fn hold(&mut self, flight: Flight, at: u64) {
+        self.in_flight.insert((at, flight.sent), flight);
     }
 
     /// Whether a partition stops this; counts what each partition costs.

@@ -12,7 +12,9 @@ pub struct Violation {
     pub tick: u64,
     /// What was broken.
     #[source]
-    pub breach: Breach,
+    pub breach: Box<Breach>,
+    /// What happened before, oldest first; as many lines as the plan keeps.
+    pub trace: Vec<String>,
 }
 
 /// The promises.
@@ -88,6 +90,66 @@ pub enum Breach {
         /// Where it was applied again.
         revision: Revision,
     },
+    /// A request is answered the same, whenever and by whomever.
+    #[error("the request {request} was answered by {second} at revision {revision}, but by {first} before")]
+    AnswerChanged {
+        /// Which.
+        request: RequestId,
+        /// Where the second answer comes from.
+        revision: Revision,
+        /// The answer before.
+        first: String,
+        /// The answer now.
+        second: String,
+    },
+    /// What clients were told could have happened one operation at a time.
+    #[error("the history of {key} is not linearizable:\n{history}")]
+    NotLinearizable {
+        /// What the operations were about.
+        key: String,
+        /// The operations, by the time of their calls.
+        history: String,
+    },
+    /// A member acts only on what a majority holds durably.
+    #[error("member {member} applies revision {revision}, which only {holders:?} hold durably, of {voters} voters")]
+    NotDurable {
+        /// Who.
+        member: MemberId,
+        /// What.
+        revision: Revision,
+        /// Whose disks hold it.
+        holders: Vec<MemberId>,
+        /// How many voters there are at least.
+        voters: u64,
+    },
+    /// A disk gives back what was acknowledged as written.
+    #[error("the disk of member {member} {what}")]
+    DiskDiffers {
+        /// Whose.
+        member: MemberId,
+        /// What is wrong.
+        what: String,
+    },
+    /// Messages for others, or from outside, are refused.
+    #[error("member {member} took in a message that was meant for {meant_for}")]
+    ForeignMessage {
+        /// Who.
+        member: MemberId,
+        /// Whose it was.
+        meant_for: MemberId,
+    },
+    /// A member whose disk was lost takes no part under its old id.
+    #[error("member {member}, whose disk was lost, goes on under its old id")]
+    WipedMemberServes {
+        /// Who.
+        member: MemberId,
+    },
+    /// Nothing panics.
+    #[error("panicked: {reason}")]
+    Panicked {
+        /// The message.
+        reason: String,
+    },
     /// A member may only stop for reasons that the simulation gave it.
     #[error("member {member} stopped: {reason}")]
     MemberStopped {
@@ -115,4 +177,31 @@ pub enum Breach {
         /// What stood in the way.
         reason: String,
     },
+}
+
+impl Breach {
+    /// The promise's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TwoLeaders { .. } => "TwoLeaders",
+            Self::HistoryChanged { .. } => "HistoryChanged",
+            Self::HistorySkipped { .. } => "HistorySkipped",
+            Self::DigestsDiffer { .. } => "DigestsDiffer",
+            Self::BadState { .. } => "BadState",
+            Self::AcknowledgedLost { .. } => "AcknowledgedLost",
+            Self::AppliedTwice { .. } => "AppliedTwice",
+            Self::AnswerChanged { .. } => "AnswerChanged",
+            Self::NotLinearizable { .. } => "NotLinearizable",
+            Self::NotDurable { .. } => "NotDurable",
+            Self::DiskDiffers { .. } => "DiskDiffers",
+            Self::ForeignMessage { .. } => "ForeignMessage",
+            Self::WipedMemberServes { .. } => "WipedMemberServes",
+            Self::Panicked { .. } => "Panicked",
+            Self::MemberStopped { .. } => "MemberStopped",
+            Self::EndlessTalk => "EndlessTalk",
+            Self::NoProgress { .. } => "NoProgress",
+            Self::Simulation { .. } => "Simulation",
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! What three members must do whatever happens to messages, disks and each other.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::bag::{Bag, DiskSpeed, Member, id};
-use crate::raft::{ProposeRefusal, ReplicaError, Role};
+use crate::raft::{ProposeRefusal, ReplicaError, Role, Stepped};
 use crate::storage::{DiskFault, StoreError};
 
 fn frequent_snapshots(config: &mut crate::raft::ReplicaConfig) {
@@ -215,7 +216,7 @@ fn a_command_nobody_knows_stops_the_member() {
     let leader = bag.elect();
     let id = crate::raft::ProposalId { origin: 9, sequence: 1 };
     let replica = &mut bag.members.get_mut(&leader).unwrap().replica;
-    replica.propose(vec![(id, bytes::Bytes::from_static(b"what"))]).unwrap();
+    replica.propose(vec![(id, Bytes::from_static(b"what"))]).unwrap();
     bag.settle();
     assert!(matches!(bag.errors[&leader], ReplicaError::Apply { .. }));
     assert!(!bag.errors[&leader].is_transient());
@@ -428,4 +429,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_question_for_a_read_index_that_arrives_twice_is_taken_in_once() {
+    let mut bag = Bag::of_three(|_| {});
+    let leader = bag.elect();
+    let follower = if leader == 1 { 2 } else { 1 };
+    bag.read(follower);
+    bag.process(follower);
+    let asked = |(from, to, _): &&(u64, u64, Bytes)| (*from, *to) == (follower, leader);
+    let (_, _, question) = bag.messages.iter().find(asked).cloned().unwrap();
+    bag.settle();
+    assert_eq!(bag.reads.len(), 1);
+    let replica = &mut bag.members.get_mut(&leader).unwrap().replica;
+    // Late answers to its first arrival would release questions that were asked in between.
+    let again = replica.step(&question).unwrap();
+    assert!(matches!(again, Stepped::Refused(_)), "{again:?}");
 }

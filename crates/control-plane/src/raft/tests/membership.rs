@@ -268,3 +268,35 @@ fn a_lone_voter_tells_its_learner_nothing_before_its_term_is_on_disk() {
     bag.write_values(leader, 1..=3);
     assert_same(&mut bag, &[leader, 4]);
 }
+
+/// A leader is never removed at its own command, but one may be elected that its predecessor has asked to remove.
+#[test]
+fn a_member_that_comes_to_lead_and_then_applies_its_own_removal_stops_leading() {
+    let mut bag = Bag::of_three(|_| {});
+    let old = bag.elect();
+    let removed = if old == 1 { 2 } else { 1 };
+    let third = 6 - old - removed;
+    let replica = &mut bag.members.get_mut(&old).unwrap().replica;
+    replica.propose_change(&remove(removed), Caution::Careful).unwrap();
+    bag.process(old);
+    // Both followers have it in their logs; nobody has heard so.
+    let appends = bag.messages.len();
+    (0..appends).for_each(|_| bag.deliver_one());
+    bag.cut_off.insert(old);
+    bag.messages.clear();
+    let timeout_now = bag.members.get_mut(&removed).unwrap();
+    for _ in 0..40 {
+        timeout_now.replica.tick();
+    }
+    bag.settle();
+    bag.cut_off.remove(&old);
+    let leader = bag.elect();
+    assert!(leader == old || leader == third, "{leader} leads");
+    bag.propose(leader, "after", "the removal").unwrap();
+    assert_same(&mut bag, &[old, third]);
+    assert_eq!(voters(&bag, third), {
+        let mut left = [old, third];
+        left.sort_unstable();
+        left.to_vec()
+    });
+}

@@ -14,6 +14,7 @@ use super::log_store::{check_append, check_compact};
 use super::{
     AppendBatch, HardState, Identity, LoadedLog, LogEntry, LogPosition, MembersAt, StoreError, frame, records,
 };
+use crate::mutants::{Mutant, mutated};
 
 use head::Head;
 use plan::RecordAt;
@@ -150,7 +151,11 @@ impl Layout {
         for (&first, record) in &self.records {
             entries.extend(read_record(tree, first, *record)?);
         }
-        entries.retain(|entry| entry.position.index > self.head.compacted.index);
+        let forgotten = self.head.compacted.index + u64::from(mutated(Mutant::CompactsOneTooMany));
+        entries.retain(|entry| entry.position.index > forgotten);
+        if mutated(Mutant::LastEntryLost) {
+            entries.pop();
+        }
         let members = match value(tree, MEMBERS)? {
             Some(bytes) => {
                 let mut input = Input(&bytes);
@@ -186,6 +191,9 @@ impl Layout {
                 if record.last < first {
                     break;
                 }
+                if mutated(Mutant::StoreKeepsStaleTail) && start > last.position.index {
+                    continue;
+                }
                 plan.remove(start, record);
                 if start < first {
                     let mut kept = read_record(tree, start, record)?;
@@ -199,7 +207,9 @@ impl Layout {
         for record in packed {
             plan.add(&record);
         }
-        plan.set_state(batch.hard_state, batch.members.as_ref());
+        let forgets_votes = batch.entries.is_empty() && mutated(Mutant::VoteNotWritten);
+        let hard_state = batch.hard_state.filter(|_| !forgets_votes);
+        plan.set_state(hard_state, batch.members.as_ref());
         Ok(plan.sealed())
     }
 
@@ -232,7 +242,9 @@ impl Layout {
     pub(super) fn install_snapshot(&self, snapshot: LogPosition, members: &MembersAt, hard_state: HardState) -> Plan {
         let mut plan = self.next();
         for (&start, &record) in &self.records {
-            plan.remove(start, record);
+            if !mutated(Mutant::InstallKeepsOldLog) {
+                plan.remove(start, record);
+            }
         }
         plan.head.snapshot = snapshot;
         plan.head.compacted = snapshot;

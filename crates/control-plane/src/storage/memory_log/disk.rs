@@ -12,6 +12,7 @@ use super::super::StoreError;
 use super::super::log_layout::{Changes, Tree, Visit};
 use super::damage::{Damage, harm};
 use super::fault::{DiskFault, DiskOperation, UnsyncedWrite};
+use crate::mutants::{Mutant, mutated};
 
 /// What a full disk keeps back, in bytes: as sled's store, this one is refused before the disk is really full.
 pub(super) const RESERVE_BYTES: u64 = 64 * 1024;
@@ -235,6 +236,7 @@ impl Platters {
                 return Err(failed(doing, "sync failed"));
             }
             DiskFault::SyncLies => {}
+            _ if mutated(Mutant::AcknowledgedBeforeFlush) => {}
             _ => {
                 self.turn(dirty, WriteState::Synced);
                 while let Some(write) = self.waiting.pop_front_if(|write| write.state == WriteState::Synced) {

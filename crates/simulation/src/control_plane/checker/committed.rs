@@ -1,30 +1,21 @@
-//! Watches everything that the members do, and knows what they have promised. Never influences them.
+//! What all members agree to have committed: the commands in their order, what came of each, and the state after it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use ::control_plane::codec;
-use ::control_plane::machine::Published;
-use tenantry_state::{Answer, Command, Outcome, Request, State};
+use tenantry_state::{Command, Outcome};
 use tenantry_types::{MemberId, RequestId, Revision};
 
-use super::Breach;
-use super::recorded::Observation;
-use super::report::Report;
+use crate::control_plane::Breach;
+use crate::control_plane::recorded::Observation;
+use crate::control_plane::report::Report;
 
-/// What all members agree to have committed at a revision.
+/// A command and what came of it.
 #[derive(Debug)]
-struct Committed {
+struct Applied {
     command: Vec<u8>,
     outcome: Outcome,
-}
-
-/// What a client was told.
-#[derive(Debug)]
-struct Acknowledged {
-    request: Request,
-    outcome: Outcome,
-    revision: Revision,
 }
 
 /// Where a member is in the history.
@@ -35,34 +26,36 @@ struct Position {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Checker {
-    leaders: BTreeMap<u64, MemberId>,
-    history: BTreeMap<Revision, Committed>,
+pub(super) struct Committed {
+    history: BTreeMap<Revision, Applied>,
     digests: BTreeMap<Revision, u64>,
     /// The highest revision that any member has reached: what is committed below it is known.
     highest: Revision,
     positions: BTreeMap<MemberId, Position>,
     outcomes: BTreeMap<RequestId, Outcome>,
-    acknowledged: Vec<Acknowledged>,
     /// Revisions at which a tenant was created, once per request.
     created: Vec<Revision>,
 }
 
-impl Checker {
-    pub(super) fn leads(&mut self, member: MemberId, term: u64, report: &mut Report) -> Result<(), Breach> {
-        match self.leaders.entry(term) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(member);
-                report.elections += 1;
-                Ok(())
-            }
-            Entry::Occupied(first) if *first.get() == member => Ok(()),
-            Entry::Occupied(first) => Err(Breach::TwoLeaders {
-                term,
-                first: *first.get(),
-                second: member,
-            }),
-        }
+impl Committed {
+    /// The last revision known to be committed.
+    pub(super) const fn highest(&self) -> Revision {
+        self.highest
+    }
+
+    /// What came of the command at `revision`, if there is one.
+    pub(super) fn outcome(&self, revision: Revision) -> Option<&Outcome> {
+        self.history.get(&revision).map(|applied| &applied.outcome)
+    }
+
+    /// How many tenants were created up to `revision`.
+    pub(super) fn created_by(&self, revision: Revision) -> usize {
+        self.created.iter().filter(|created| **created <= revision).count()
+    }
+
+    /// A member begins again from nothing.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.positions.remove(&member);
     }
 
     pub(super) fn observe(
@@ -107,7 +100,7 @@ impl Checker {
                     });
                 }
                 self.stand_at(member, revision);
-                self.compare_command(member, revision, Committed { command, outcome }, report)?;
+                self.compare_command(member, revision, Applied { command, outcome }, report)?;
                 self.compare_digest(member, revision, digest)
             }
         }
@@ -127,7 +120,7 @@ impl Checker {
         &mut self,
         member: MemberId,
         revision: Revision,
-        committed: Committed,
+        committed: Applied,
         report: &mut Report,
     ) -> Result<(), Breach> {
         if let Some(known) = self.history.get(&revision) {
@@ -145,7 +138,7 @@ impl Checker {
         Ok(())
     }
 
-    fn count_request(&mut self, revision: Revision, committed: &Committed, report: &mut Report) -> Result<(), Breach> {
+    fn count_request(&mut self, revision: Revision, committed: &Applied, report: &mut Report) -> Result<(), Breach> {
         let envelope = codec::decode_command(&committed.command).map_err(|error| Breach::Simulation {
             doing: "read a command that was applied",
             reason: error.to_string(),
@@ -176,7 +169,7 @@ impl Checker {
         }
     }
 
-    fn compare_digest(&mut self, member: MemberId, revision: Revision, found: u64) -> Result<(), Breach> {
+    pub(super) fn compare_digest(&mut self, member: MemberId, revision: Revision, found: u64) -> Result<(), Breach> {
         // A leader's empty entry changes no state.
         let same_state =
             self.digests.range(..=revision).next_back().filter(|(known, _)| {
@@ -196,112 +189,101 @@ impl Checker {
             }
         }
     }
-
-    /// Notes that a client was told `outcome`.
-    pub(super) fn acknowledge(
-        &mut self,
-        member: MemberId,
-        request: Request,
-        outcome: Outcome,
-        revision: Revision,
-    ) -> Result<(), Breach> {
-        if self
-            .history
-            .get(&revision)
-            .is_none_or(|committed| committed.outcome != outcome)
-        {
-            return Err(Breach::HistoryChanged { member, revision });
-        }
-        self.acknowledged.push(Acknowledged {
-            request,
-            outcome,
-            revision,
-        });
-        Ok(())
-    }
-
-    /// Checks a state that readers of `member` can see.
-    pub(super) fn check_state(&self, member: MemberId, published: &Published) -> Result<(), Breach> {
-        let (state, revision) = (&published.state, published.revision);
-        let bad = |what| Breach::BadState { member, revision, what };
-        state.check().map_err(bad)?;
-        let tenants = state.tenants_after(None).count();
-        let created = self.created.iter().filter(|created| **created <= revision).count();
-        if tenants != created {
-            return Err(bad(format!("{tenants} tenants, but {created} were created")));
-        }
-        let lost = self
-            .acknowledged
-            .iter()
-            .filter(|acknowledged| acknowledged.revision <= revision)
-            .find(|acknowledged| !contains(state, acknowledged));
-        match lost {
-            None => Ok(()),
-            Some(Acknowledged {
-                request,
-                revision: since,
-                ..
-            }) => Err(Breach::AcknowledgedLost {
-                member,
-                revision,
-                request: request.id,
-                since: *since,
-            }),
-        }
-    }
-
-    /// The last revision known to be committed.
-    pub(super) const fn highest(&self) -> Revision {
-        self.highest
-    }
-}
-
-/// Whether a state remembers an acknowledged request, and has its effect or a later one.
-fn contains(state: &State, acknowledged: &Acknowledged) -> bool {
-    if state.answered(&acknowledged.request).as_ref() != Some(&acknowledged.outcome) {
-        return false;
-    }
-    match &acknowledged.outcome {
-        Ok(Answer::Tenant(told)) => state
-            .tenant(told.uid)
-            .is_some_and(|kept| kept.revision > told.revision || kept == told),
-        Ok(Answer::Node(told)) => state
-            .node(&told.id)
-            .is_some_and(|kept| kept.revision > told.revision || kept == told),
-        _ => true,
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tenantry_state::{Envelope, Fingerprint, Rejection, Request};
+    use tenantry_types::{TenantUid, UnixMillis};
+
     use super::*;
 
     fn member(id: u64) -> MemberId {
         MemberId::new(id).unwrap()
     }
 
-    #[test]
-    fn a_term_has_one_leader() {
-        let (mut checker, mut report) = (Checker::default(), Report::default());
-        checker.leads(member(1), 3, &mut report).unwrap();
-        checker.leads(member(1), 3, &mut report).unwrap();
-        checker.leads(member(2), 4, &mut report).unwrap();
-        assert_eq!(report.elections, 2);
-        let second = checker.leads(member(2), 3, &mut report);
-        assert!(matches!(second, Err(Breach::TwoLeaders { term: 3, .. })), "{second:?}");
+    fn reached(revision: u64) -> Observation {
+        Observation::Reached {
+            revision: Revision(revision),
+            digest: 1,
+        }
+    }
+
+    fn applied(revision: u64, request: u128, outcome: Rejection) -> Observation {
+        let command = Envelope {
+            now: UnixMillis(1),
+            proposed_by: member(1),
+            request: Some(Request {
+                id: RequestId::from_u128(request),
+                fingerprint: Fingerprint(1),
+            }),
+            command: Command::UndeleteTenant {
+                uid: TenantUid::from_u128(1),
+            },
+        };
+        Observation::Applied {
+            revision: Revision(revision),
+            command: codec::encode_command(&command).unwrap().to_vec(),
+            outcome: Err(outcome),
+            digest: revision,
+        }
     }
 
     #[test]
     fn a_member_that_goes_back_without_a_snapshot_is_found() {
-        let (mut checker, mut report) = (Checker::default(), Report::default());
-        let reached = |revision| Observation::Reached {
-            revision: Revision(revision),
-            digest: 1,
-        };
-        checker.observe(member(1), reached(5), &mut report).unwrap();
-        let back = checker.observe(member(1), reached(4), &mut report);
+        let (mut committed, mut report) = (Committed::default(), Report::default());
+        committed.observe(member(1), reached(5), &mut report).unwrap();
+        let back = committed.observe(member(1), reached(4), &mut report);
         assert!(matches!(back, Err(Breach::HistorySkipped { .. })), "{back:?}");
-        checker.observe(member(1), Observation::Restored, &mut report).unwrap();
-        checker.observe(member(1), reached(4), &mut report).unwrap();
+        committed
+            .observe(member(1), Observation::Restored, &mut report)
+            .unwrap();
+        committed.observe(member(1), reached(4), &mut report).unwrap();
+    }
+
+    #[test]
+    fn a_member_that_skips_a_command_is_found() {
+        let (mut committed, mut report) = (Committed::default(), Report::default());
+        let none = Rejection::NotInitialized;
+        committed
+            .observe(member(1), applied(2, 1, none.clone()), &mut report)
+            .unwrap();
+        committed
+            .observe(member(1), applied(3, 2, none.clone()), &mut report)
+            .unwrap();
+        let skipped = committed.observe(member(2), applied(3, 2, none), &mut report);
+        assert!(matches!(skipped, Err(Breach::HistorySkipped { .. })), "{skipped:?}");
+    }
+
+    #[test]
+    fn another_command_or_another_outcome_at_one_revision_is_found() {
+        let none = Rejection::NotInitialized;
+        let other = Rejection::TenantNotFound {
+            uid: TenantUid::from_u128(1),
+        };
+        for second in [applied(2, 2, none.clone()), applied(2, 1, other)] {
+            let (mut committed, mut report) = (Committed::default(), Report::default());
+            committed
+                .observe(member(1), applied(2, 1, none.clone()), &mut report)
+                .unwrap();
+            let changed = committed.observe(member(2), second, &mut report);
+            assert!(matches!(changed, Err(Breach::HistoryChanged { .. })), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_out_differently_the_second_time_is_found() {
+        let (mut committed, mut report) = (Committed::default(), Report::default());
+        let none = Rejection::NotInitialized;
+        let other = Rejection::TenantNotFound {
+            uid: TenantUid::from_u128(1),
+        };
+        committed
+            .observe(member(1), applied(2, 1, none.clone()), &mut report)
+            .unwrap();
+        committed.observe(member(1), applied(3, 1, none), &mut report).unwrap();
+        assert_eq!(report.repeats_applied, 1);
+        let twice = committed.observe(member(1), applied(4, 1, other), &mut report);
+        assert!(matches!(twice, Err(Breach::AppliedTwice { .. })), "{twice:?}");
     }
 }
