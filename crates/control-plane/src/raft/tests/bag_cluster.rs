@@ -216,7 +216,7 @@ fn a_command_nobody_knows_stops_the_member() {
     let leader = bag.elect();
     let id = crate::raft::ProposalId { origin: 9, sequence: 1 };
     let replica = &mut bag.members.get_mut(&leader).unwrap().replica;
-    replica.propose(vec![(id, bytes::Bytes::from_static(b"what"))]).unwrap();
+    replica.propose(vec![(id, Bytes::from_static(b"what"))]).unwrap();
     bag.settle();
     assert!(matches!(bag.errors[&leader], ReplicaError::Apply { .. }));
     assert!(!bag.errors[&leader].is_transient());
