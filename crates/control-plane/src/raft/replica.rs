@@ -218,7 +218,7 @@ impl Replica {
         if message.to != self.config.member.get() && !mutated(Mutant::ForeignMessageTaken) {
             return Ok(Stepped::Refused("meant for another member"));
         }
-        if !self.is_member(message.from) {
+        if !self.may_be_member(message.from) {
             return Ok(Stepped::Refused("from outside the cluster"));
         }
         if self.installing.is_some() && !mutated(Mutant::StepsWhileInstalling) {
@@ -274,11 +274,10 @@ impl Replica {
         }
     }
 
-    fn is_member(&self, id: u64) -> bool {
-        let members = self.members();
-        // Whoever joins knows nobody until the first snapshot; the transport has checked the cluster.
-        let joining = members.addresses.is_empty() && self.config.beginning == Beginning::Joining;
-        joining || MemberId::new(id).is_ok_and(|id| members.addresses.contains_key(&id))
+    /// Whoever lags, or joins, knows only former members: a leader that it has never heard of may be the one who can tell
+    /// it. So only those are refused that are known to be out; the transport has checked the cluster.
+    fn may_be_member(&self, id: u64) -> bool {
+        MemberId::new(id).is_ok_and(|id| !self.members().removed.contains(&id))
     }
 
     /// Proposes commands as one batch: all are taken into the log, in order, or none.

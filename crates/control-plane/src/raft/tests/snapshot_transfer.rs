@@ -161,8 +161,8 @@ async fn a_damaged_piece_is_refused_and_what_came_before_it_is_kept() {
             cluster_fingerprint: fingerprint,
             from: 9,
             to,
-            // From nobody of this cluster, so that Raft refuses it once it is whole.
-            message: snapshot_message(9, to),
+            // Its message is meant for another member, so that Raft refuses it once it is whole.
+            message: snapshot_message(9, leader),
             size_bytes,
             crc32,
             first_offset: 0,
