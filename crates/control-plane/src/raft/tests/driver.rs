@@ -133,6 +133,8 @@ async fn many_callers_are_answered_while_a_snapshot_is_taken() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
     let handle = start(folder.path(), &disk, "1=a:1");
     until(&handle, RaftStatus::is_leader).await;
+    // A leader has something new to snapshot once its first entry is applied.
+    handle.propose(set("k", "first")).await.unwrap();
     let calls = (0..500).map(|n| {
         let handle = handle.clone();
         async move { handle.propose(set("k", &n.to_string())).await }
