@@ -8,7 +8,8 @@ use raft::eraftpb::Message;
 use super::error::ReplicaError;
 use crate::mutants::{Mutant, mutated};
 use crate::storage::{
-    AppendBatch, HardState, IncomingSnapshot, LoadedLog, LogPosition, LogStore, Members, MembersAt, SnapshotFolder,
+    AppendBatch, HardState, IncomingSnapshot, LoadedLog, LogPosition, LogStore, Members, MembersAt, SnapshotError,
+    SnapshotFolder,
 };
 
 /// Something to be written, with the messages that may leave only when it is.
@@ -142,19 +143,42 @@ impl<L: LogStore> LogWriter<L> {
         Ok(())
     }
 
-    /// Opens the store anew and reads everything back.
+    /// Opens the store anew and reads everything back. Should the newest snapshot have become unreadable, an older one will
+    /// do from which the log leads on, as at a start.
     ///
     /// # Errors
     /// When the disk still refuses, or what it holds does not check.
     pub fn reload(&mut self) -> Result<Reloaded, ReplicaError> {
         self.store.reopen()?;
-        let log = self.store.load()?;
-        let snapshot_members = if log.is_waiting() {
-            Members::default()
-        } else {
-            self.snapshots.read(log.snapshot)?.0.members.members
-        };
-        Ok(Reloaded { log, snapshot_members })
+        let mut log = self.store.load()?;
+        if log.is_waiting() {
+            return Ok(Reloaded {
+                log,
+                snapshot_members: Members::default(),
+            });
+        }
+        let usable = |position: &LogPosition| *position <= log.snapshot && position.index >= log.compacted.index;
+        let candidates: Vec<_> = self.snapshots.list()?.into_iter().filter(usable).collect();
+        for position in candidates {
+            match self.snapshots.read(position) {
+                Ok((header, _)) => {
+                    log.snapshot = position;
+                    return Ok(Reloaded {
+                        log,
+                        snapshot_members: header.members.members,
+                    });
+                }
+                Err(error @ SnapshotError::Io { .. }) => return Err(error.into()),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    index = position.index,
+                    "a snapshot cannot be used; trying an older one"
+                ),
+            }
+        }
+        Err(ReplicaError::NoSnapshot {
+            from: log.compacted.index,
+        })
     }
 
     /// Bytes that the log store occupies on disk.
@@ -206,6 +230,58 @@ mod tests {
         let member = tenantry_types::MemberId::new(1).unwrap();
         let identity = Identity { member, fingerprint: 7 };
         (disk.clone(), MemoryLogStore::open(disk, identity).unwrap())
+    }
+
+    /// Seed 1730 of the simulation: a bit turned over in the newest snapshot, then the disk was full for a while.
+    #[test]
+    fn a_reload_passes_over_a_snapshot_that_has_become_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = SnapshotFolder::open(folder.path(), 7).unwrap();
+        let (_, store) = store();
+        let mut writer = LogWriter::new(store, snapshots.clone());
+        let at = |index| LogPosition { index, term: 1 };
+        let hard_state = HardState {
+            term: 1,
+            vote: 1,
+            commit: 6,
+        };
+        let append = AppendBatch {
+            entries: (1..=6).map(|index| entry(index, 1)).collect(),
+            hard_state: Some(hard_state),
+            members: None,
+        };
+        let mut steps = vec![WriteStep::Append(append)];
+        for index in [3, 5] {
+            let header = crate::storage::SnapshotHeader {
+                position: at(index),
+                members: MembersAt::default(),
+                fingerprint: 7,
+            };
+            snapshots.write(&header, |out| out.write_all(b"state")).unwrap();
+            steps.push(WriteStep::Compact {
+                snapshot: at(index),
+                through: at(index.saturating_sub(2)),
+                hard_state,
+            });
+        }
+        for step in steps {
+            let job = WriteJob {
+                generation: 1,
+                ready: None,
+                step,
+                promises: Vec::new(),
+            };
+            writer.write([job]).unwrap();
+        }
+        assert_eq!(writer.reload().unwrap().log.snapshot, at(5));
+        let newest = folder.path().join(format!("{:020}-1.snap", 5));
+        let mut bytes = std::fs::read(&newest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&newest, bytes).unwrap();
+        assert_eq!(writer.reload().unwrap().log.snapshot, at(3));
+        std::fs::write(folder.path().join(format!("{:020}-1.snap", 3)), b"junk").unwrap();
+        assert!(matches!(writer.reload(), Err(ReplicaError::NoSnapshot { from: 3 })));
     }
 
     proptest! {
