@@ -17,10 +17,6 @@ use service_runtime::shutdown::cancel_on_signals;
 use service_runtime::telemetry::{self, LogFormat};
 use tokio_util::sync::CancellationToken;
 
-/// A call is many small allocations on one thread that are freed on another, which the system's allocator is slow at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A member of the Tenantry control plane: keeps the record of tenants, nodes and placements.
 #[derive(Debug, Parser)]
 #[command(name = "control-plane", version, args_conflicts_with_subcommands = true)]
