@@ -157,8 +157,8 @@ impl<L: LogStore> LogWriter<L> {
                 snapshot_members: Members::default(),
             });
         }
-        let usable = |position: &LogPosition| *position <= log.snapshot && position.index >= log.compacted.index;
-        let candidates: Vec<_> = self.snapshots.list()?.into_iter().filter(usable).collect();
+        let mut candidates = self.snapshots.list()?;
+        candidates.retain(|position| log.leads_on_from(*position));
         for position in candidates {
             match self.snapshots.read(position) {
                 Ok((header, _)) => {

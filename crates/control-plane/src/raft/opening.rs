@@ -141,8 +141,9 @@ fn restore_newest<M: StateMachine>(
     snapshots: &SnapshotFolder,
     machine: &mut M,
 ) -> Result<SnapshotHeader, ReplicaError> {
-    let usable = |position: &LogPosition| *position <= log.snapshot && position.index >= log.compacted.index;
-    for position in snapshots.list()?.into_iter().filter(usable) {
+    let mut candidates = snapshots.list()?;
+    candidates.retain(|position| log.leads_on_from(*position));
+    for position in candidates {
         let restored = snapshots
             .read(position)
             .map_err(ReplicaError::from)

@@ -2,10 +2,11 @@
 //!
 //! It is written once, when a folder is first used, and compared ever after.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use service_runtime::data_dir::write_atomically;
 use tenantry_types::MemberId;
 
 const FILE_NAME: &str = "MEMBER";
@@ -104,17 +105,16 @@ impl Identity {
     /// # Errors
     /// When the disk refuses.
     pub fn mark_folder(&self, folder: &Path) -> Result<(), IdentityError> {
-        let path = folder.join(FILE_NAME);
-        let written = (|| {
-            let temporary = folder.join("MEMBER.tmp");
-            let mut file = File::create(&temporary)?;
-            file.write_all(self.to_text().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(folder)?.sync_all()
-        })();
-        written.map_err(|source| IdentityError::Io { path, source })
+        write_marker(folder.join(FILE_NAME), &self.to_text())
     }
+}
+
+/// Writes one of a folder's markers durably, as a whole or not at all.
+pub(super) fn write_marker(path: PathBuf, text: &str) -> Result<(), IdentityError> {
+    write_atomically(&path, text.as_bytes()).map_err(|error| IdentityError::Io {
+        path,
+        source: error.source,
+    })
 }
 
 fn one_line(text: &str) -> String {

@@ -180,6 +180,13 @@ impl LoadedLog {
         self.snapshot.index == 0 && self.compacted.index == 0 && self.entries.is_empty()
     }
 
+    /// Whether a snapshot at `position` is one that this log leads on from: the one it builds on, or an earlier one
+    /// whose successors it still holds.
+    #[must_use]
+    pub fn leads_on_from(&self, position: LogPosition) -> bool {
+        position <= self.snapshot && position.index >= self.compacted.index
+    }
+
     /// Where the log ends.
     #[must_use]
     pub fn last(&self) -> LogPosition {

@@ -7,11 +7,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use service_runtime::data_dir::write_atomically;
 use sha2::{Digest as _, Sha256};
 use tenantry_types::ClusterEpoch;
 
 use super::IdentityError;
+use super::identity::write_marker;
 
 const FILE_NAME: &str = "RESTORED";
 const FORMAT: u32 = 1;
@@ -59,10 +59,7 @@ impl Provenance {
         };
         let path = folder.join(FILE_NAME);
         let text = format!("format={FORMAT}\nepoch={epoch}\nsnapshot={file:016x}\n");
-        write_atomically(&path, text.as_bytes()).map_err(|error| IdentityError::Io {
-            path,
-            source: error.source,
-        })
+        write_marker(path, &text)
     }
 
     /// What members of this cluster know each other by: equal on those with the same `members` (the hash over the initial

@@ -2,10 +2,11 @@
 //!
 //! Written before the log's first entry, and once more if the cluster has no place for this member any more.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use super::identity::write_marker;
 use super::{IdentityError, LogId};
 
 const FILE_NAME: &str = "STANDING";
@@ -81,16 +82,7 @@ impl Standing {
     /// # Errors
     /// When the disk refuses.
     pub fn write(&self, folder: &Path) -> Result<(), IdentityError> {
-        let path = folder.join(FILE_NAME);
-        let written = (|| {
-            let temporary = folder.join("STANDING.tmp");
-            let mut file = File::create(&temporary)?;
-            file.write_all(self.to_text().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(folder)?.sync_all()
-        })();
-        written.map_err(|source| IdentityError::Io { path, source })
+        write_marker(folder.join(FILE_NAME), &self.to_text())
     }
 
     fn to_text(self) -> String {
