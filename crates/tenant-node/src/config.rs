@@ -59,9 +59,15 @@ pub struct Options {
     /// A database without requests for this long is closed, in milliseconds [default: 600000].
     #[arg(long, env = "TENANTRY_IDLE_CLOSE_MS")]
     pub idle_close_ms: Option<u64>,
-    /// Threads that run SQL [default: 4 for each core].
-    #[arg(long, env = "TENANTRY_DATABASE_THREADS")]
-    pub database_threads: Option<usize>,
+    /// Requests that run SQL at a moment; those that wait for the disk count [default: 4 for each core].
+    #[arg(long, env = "TENANTRY_RUNNING_QUERIES")]
+    pub running_queries: Option<usize>,
+    /// Of these, requests whose SQL has been running for more than 10 ms; they also run at a lower priority [default: 1 for each core].
+    #[arg(long, env = "TENANTRY_LONG_RUNNING_QUERIES")]
+    pub long_running_queries: Option<usize>,
+    /// Requests of one tenant that run SQL at a moment [default: half of running-queries].
+    #[arg(long, env = "TENANTRY_QUERIES_PER_TENANT")]
+    pub queries_per_tenant: Option<usize>,
     /// How often tenants' figures are sampled, hotspots among them, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_SAMPLE_INTERVAL_MS")]
     pub sample_interval_ms: Option<u64>,
@@ -105,8 +111,12 @@ pub struct Config {
     pub max_open_tenants: usize,
     /// When an idle database is closed.
     pub idle_close: Duration,
-    /// Threads that run SQL.
-    pub database_threads: usize,
+    /// Requests that run SQL at a moment.
+    pub running_queries: usize,
+    /// Of these, requests that have been running for long.
+    pub long_running_queries: usize,
+    /// Requests of one tenant that run SQL at a moment.
+    pub queries_per_tenant: usize,
     /// How often tenants' figures are sampled.
     pub sample_interval: Duration,
     /// How often a point of growth is taken.
@@ -183,6 +193,7 @@ impl Options {
             value => Ok(value.unwrap_or(default)),
         };
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        let running_queries = count("running-queries", self.running_queries, 4 * cores)?;
         Ok(Config {
             node,
             data_dir,
@@ -199,7 +210,13 @@ impl Options {
             host_suffix,
             max_open_tenants: count("max-open-tenants", self.max_open_tenants, 1_000)?,
             idle_close: millis("idle-close-ms", self.idle_close_ms, 600_000)?,
-            database_threads: count("database-threads", self.database_threads, 4 * cores)?,
+            running_queries,
+            long_running_queries: count("long-running-queries", self.long_running_queries, cores)?,
+            queries_per_tenant: count(
+                "queries-per-tenant",
+                self.queries_per_tenant,
+                running_queries.div_ceil(2),
+            )?,
             sample_interval: millis("sample-interval-ms", self.sample_interval_ms, 10_000)?,
             growth_interval: millis("growth-interval-ms", self.growth_interval_ms, 300_000)?,
             metrics_tenant_limit: count("metrics-tenant-limit", self.metrics_tenant_limit, 1_000)?,

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod events;
+pub mod file_limit;
 pub mod heartbeat;
 pub mod hotspot;
 pub mod hrana;

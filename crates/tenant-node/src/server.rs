@@ -18,6 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::database::{Databases, DatabasesConfig};
 use crate::events::{self, Outbox};
+use crate::file_limit::{self, FileBudget};
 use crate::heartbeat::Heartbeat;
 use crate::hrana::{HranaConfig, HranaService};
 use crate::http::router::{StackParts, stack};
@@ -94,10 +95,21 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     if !table.current().is_empty() {
         routing_known.release();
     }
+    let files = FileBudget::divide(file_limit::raise(), config.max_connections);
+    if files.connections < config.max_connections {
+        tracing::warn!(
+            wished = config.max_connections,
+            possible = files.connections,
+            "the limit of open files allows fewer connections: raise it, or lower max-connections"
+        );
+    }
     let databases = Databases::open(DatabasesConfig {
         max_open: config.max_open_tenants,
         idle_close: config.idle_close,
-        threads: config.database_threads,
+        descriptors: files.databases,
+        running_jobs: config.running_queries,
+        long_running_jobs: config.long_running_queries,
+        jobs_per_tenant: config.queries_per_tenant,
         ..DatabasesConfig::new(data_dir.path())
     })?;
     let hrana = HranaService::new(databases.clone(), &HranaConfig::default());
@@ -134,7 +146,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let requests = TaskGroup::new(shutdown.child_token());
     let options = |ingress| ServerOptions {
         ingress,
-        max_connections: config.max_connections,
+        max_connections: files.connections,
         drain: config.drain,
     };
     requests.spawn(

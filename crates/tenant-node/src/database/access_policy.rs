@@ -47,8 +47,14 @@ const TELLING: &[&str] = &[
     "freelist_count",
 ];
 
-/// Pragmas whose value may be read and not set. `data_version` is asked by FTS5.
-const READABLE: &[&str] = &["encoding", "page_size", "schema_version", "data_version"];
+/// Pragmas whose value may be read and not set. `data_version` is asked by FTS5, `read_uncommitted` by SQLAlchemy on each connection.
+const READABLE: &[&str] = &[
+    "encoding",
+    "page_size",
+    "schema_version",
+    "data_version",
+    "read_uncommitted",
+];
 
 /// Pragmas kept in the database file.
 const STORED: &[&str] = &["user_version", "application_id", "optimize", "incremental_vacuum"];
@@ -174,6 +180,8 @@ mod tests {
             (set("table_info"), "allow"),
             (get("page_size"), "allow"),
             (set("page_size"), "deny"),
+            (get("read_uncommitted"), "allow"),
+            (set("read_uncommitted"), "deny"),
             (set("user_version"), "allow"),
             (set("USER_VERSION"), "allow"),
             (get("foreign_keys"), "allow"),

@@ -40,16 +40,26 @@ impl fmt::Debug for Clock {
 pub struct DatabasesConfig {
     /// The node's data folder; databases live in `tenants/<uid>/db.sqlite` below it.
     pub data_dir: PathBuf,
-    /// Most tenants open at once. At the cap the least recently used idle one is closed.
+    /// Most tenants open at once; fewer where `descriptors` do not suffice. At the cap the idle one is closed that was not used for
+    /// longest, weighed by tier.
     pub max_open: usize,
+    /// File descriptors for databases.
+    pub descriptors: usize,
     /// An open tenant without requests for this long is closed.
     pub idle_close: Duration,
-    /// Threads that run SQL, for all tenants together. At least 1.
-    pub threads: usize,
-    /// Most jobs that wait for a database thread; more are refused as a shortage of the node.
+    /// Jobs that run SQL at a moment, for all tenants together. At least 1.
+    pub running_jobs: usize,
+    /// Of these, jobs that have been running for a while. At least 1.
+    pub long_running_jobs: usize,
+    /// Most jobs that wait to begin; more are refused as a shortage of the node.
     pub queued_jobs: usize,
-    /// Most threads that one tenant may occupy at a moment. At least 1.
-    pub threads_per_tenant: usize,
+    /// Most jobs of one tenant that have begun and not ended. At least 1.
+    pub jobs_per_tenant: usize,
+    /// Most jobs of all tenants that have begun and not ended: those that run, that have made room for others, and that wait for a slow
+    /// client. Each has a thread.
+    pub begun_jobs: usize,
+    /// A job that has waited this long to begin is refused.
+    pub patience: Duration,
     /// Connections that an open tenant keeps ready between requests.
     pub idle_connections_per_tenant: usize,
     /// Most memory that SQLite may take in the whole process, in bytes; beyond it statements fail, the process lives.
@@ -65,10 +75,14 @@ impl DatabasesConfig {
         Self {
             data_dir: data_dir.into(),
             max_open: 1_000,
+            descriptors: 8_192,
             idle_close: Duration::from_secs(300),
-            threads: 16,
+            running_jobs: 16,
+            long_running_jobs: 4,
             queued_jobs: 4_096,
-            threads_per_tenant: 8,
+            jobs_per_tenant: 8,
+            begun_jobs: 512,
+            patience: Duration::from_secs(10),
             idle_connections_per_tenant: 4,
             sqlite_heap_bytes: 4 << 30,
             clock: Clock::default(),

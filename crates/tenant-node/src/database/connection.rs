@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,8 +12,9 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::access_policy::{Phase, Verdict, analyzes, decide};
+use super::descriptors::ConnectionSlot;
 use super::figures::{DatabaseCounters, FileSizes};
-use super::raw_sqlite;
+use super::schedule::{give_way, time_away};
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
 
@@ -29,8 +30,8 @@ const CACHE_KIB: u32 = 2_048;
 /// Longest wait for a lock inside SQLite. Writers wait outside of it, so this is for recovery and VACUUM.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection's memory is measured at most this often.
-const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
+/// A write-ahead log that was long once is cut back to this size when it begins anew.
+const KEPT_WAL_BYTES: u64 = 16 << 20;
 
 const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_LENGTH, 32 << 20),
@@ -59,7 +60,7 @@ pub(super) enum Stopped {
 struct Fence {
     started: Instant,
     phase: Mutex<Phase>,
-    /// Nanoseconds after `started`; zero for none.
+    /// Nanoseconds after `started`, of the time that the job has a place among the running ones; zero for none.
     deadline: AtomicU64,
     cancellation: Mutex<Option<Cancellation>>,
     stopped: Mutex<Option<Stopped>>,
@@ -90,8 +91,9 @@ impl Fence {
         }
     }
 
-    /// Whether the running statement has to stop.
+    /// Whether the running statement has to stop. Lets others run first where they are due.
     fn should_stop(&self) -> bool {
+        give_way(Instant::now());
         if self
             .cancellation
             .lock()
@@ -102,11 +104,16 @@ impl Fence {
             return true;
         }
         let deadline = self.deadline.load(Relaxed);
-        let over = deadline != 0 && self.started.elapsed() >= Duration::from_nanos(deadline);
+        let over = deadline != 0 && self.running_time() >= Duration::from_nanos(deadline);
         if over {
             *self.stopped.lock() = Some(Stopped::QueryTime);
         }
         over
+    }
+
+    /// Time since the connection was opened, without what this job has waited for others.
+    fn running_time(&self) -> Duration {
+        self.started.elapsed().saturating_sub(time_away())
     }
 }
 
@@ -115,13 +122,20 @@ pub(super) struct TenantConnection {
     sqlite: Connection,
     fence: Arc<Fence>,
     counters: Arc<DatabaseCounters>,
-    memory: i64,
-    memory_measured: Option<Instant>,
+    /// Last, so that it goes when the files are closed.
+    slot: ConnectionSlot,
 }
 
 impl TenantConnection {
     /// Opens the database file, making it where it does not exist.
-    pub(super) fn open(path: &Path, counters: Arc<DatabaseCounters>) -> rusqlite::Result<Self> {
+    ///
+    /// `wal_pages` is told how long the write-ahead log is after each commit.
+    pub(super) fn open(
+        path: &Path,
+        counters: Arc<DatabaseCounters>,
+        wal_pages: Arc<AtomicU32>,
+        slot: ConnectionSlot,
+    ) -> rusqlite::Result<Self> {
         // Without SQLITE_OPEN_URI a file name is never read as options.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut sqlite = Connection::open_with_flags(path, flags)?;
@@ -135,7 +149,8 @@ impl TenantConnection {
         }
         sqlite.execute_batch(&format!(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; \
-             PRAGMA foreign_keys=ON; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON"
+             PRAGMA foreign_keys=ON; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON; \
+             PRAGMA journal_size_limit={KEPT_WAL_BYTES}"
         ))?;
         // Reads the header and the schema, so that a damaged file is found here.
         sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -159,13 +174,17 @@ impl TenantConnection {
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizing.authorize(context)))?;
         let watching = Arc::clone(&fence);
         sqlite.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watching.should_stop()))?;
+        // Takes the place of SQLite's automatic checkpoint, which would hold up the commit that happens to cause it.
+        sqlite.wal_hook(Some(move |_wal: &mut rusqlite::hooks::Wal, pages| {
+            wal_pages.store(u32::try_from(pages).unwrap_or(0), Relaxed);
+            Ok(())
+        }))?;
         counters.connection_opened();
         Ok(Self {
             sqlite,
             fence,
             counters,
-            memory: 0,
-            memory_measured: None,
+            slot,
         })
     }
 
@@ -179,7 +198,7 @@ impl TenantConnection {
 
     /// Arms the fence for one statement of the tenant.
     pub(super) fn begin_statement(&self, query_time: Duration, cancellation: &Cancellation) {
-        let deadline = self.fence.started.elapsed().saturating_add(query_time);
+        let deadline = self.fence.running_time().saturating_add(query_time);
         self.fence
             .deadline
             .store(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Relaxed);
@@ -225,6 +244,11 @@ impl TenantConnection {
         self.sqlite.is_autocommit() && !self.fence.tainted.load(Relaxed)
     }
 
+    /// Whether its file descriptors are scarce.
+    pub(super) fn is_wanted_elsewhere(&self) -> bool {
+        self.slot.is_wanted_elsewhere()
+    }
+
     /// Undoes what is open. Returns whether the connection may serve another stream.
     pub(super) fn reset(&mut self) -> bool {
         self.end_statement();
@@ -235,24 +259,6 @@ impl TenantConnection {
             return false;
         }
         self.is_clean()
-    }
-
-    /// Brings this connection's share of the tenant's memory up to date.
-    pub(super) fn measure_memory(&mut self) {
-        let now = raw_sqlite::memory_bytes(&self.sqlite);
-        self.counters.change_memory(self.memory, now);
-        self.memory = now;
-        self.memory_measured = Some(Instant::now());
-    }
-
-    /// The same, unless it was done a moment ago: SQLite walks all compiled statements for it.
-    pub(super) fn measure_memory_now_and_then(&mut self) {
-        if self
-            .memory_measured
-            .is_none_or(|measured| measured.elapsed() >= MEMORY_INTERVAL)
-        {
-            self.measure_memory();
-        }
     }
 
     /// Sizes as this connection sees them, inside its own transaction too.
@@ -271,6 +277,6 @@ impl TenantConnection {
 
 impl Drop for TenantConnection {
     fn drop(&mut self) {
-        self.counters.connection_closed(self.memory);
+        self.counters.connection_closed();
     }
 }

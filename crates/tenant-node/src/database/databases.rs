@@ -9,14 +9,22 @@ use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::Notify;
 
+use super::descriptors::{Stock, divide};
 use super::figures::{DatabaseCounters, DatabaseFigures};
+use super::schedule::{Account, DatabaseThreads, ThreadsConfig};
 use super::tenant::{TenantDatabase, database_path, wal_path};
-use super::threads::DatabaseThreads;
-use super::{DatabaseError, DatabasesConfig, StartError};
+use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
 
 /// The oldest SQLite without known ways to corrupt a write-ahead log, as `sqlite3_libversion_number` counts.
 const REQUIRED_SQLITE: i32 = 3_051_003;
 const REQUIRED_SQLITE_TEXT: &str = "3.51.3";
+
+/// After so long a job makes room for one that is due before it.
+const SLICE: Duration = Duration::from_millis(1);
+/// A job that has run for this long counts as a long one.
+const LONG_AFTER: Duration = Duration::from_millis(10);
+/// Jobs of one tenant that may wait for slow clients, beside those that run.
+const AWAY_PER_TENANT: usize = 24;
 
 /// All databases of this node. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +35,9 @@ pub struct Databases {
 pub(super) struct Shared {
     config: DatabasesConfig,
     pub(super) threads: DatabaseThreads,
+    /// Tenants that may be open at once.
+    most_open: usize,
+    stock: Arc<Stock>,
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
     counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
@@ -52,6 +63,10 @@ impl Databases {
     /// When the node cannot start like this; the message says what to change.
     pub fn open(config: DatabasesConfig) -> Result<Self, StartError> {
         check_sqlite(rusqlite::version_number(), rusqlite::version())?;
+        if !raw_sqlite::count_memory() {
+            // Another connection of this process was faster, as can happen among tests.
+            tracing::error!("SQLite's memory is not counted: tenants' memory limits are not kept");
+        }
         std::fs::create_dir_all(config.data_dir.join("tenants")).map_err(|source| StartError::DataDir {
             path: config.data_dir.clone(),
             source,
@@ -66,11 +81,32 @@ impl Databases {
                 )
             })
             .map_err(StartError::Settings)?;
-        let threads = DatabaseThreads::start(config.threads, config.queued_jobs)?;
+        let threads = DatabaseThreads::start(ThreadsConfig {
+            places: config.running_jobs,
+            long_places: config.long_running_jobs,
+            begun_per_tenant: config.jobs_per_tenant,
+            away_per_tenant: AWAY_PER_TENANT,
+            most_threads: config.begun_jobs,
+            waiting: config.queued_jobs,
+            patience: config.patience,
+            slice: SLICE,
+            long_after: LONG_AFTER,
+        })?;
+        let division = divide(config.descriptors, config.max_open);
+        if division.open_tenants < config.max_open {
+            tracing::warn!(
+                wished = config.max_open,
+                possible = division.open_tenants,
+                descriptors = config.descriptors,
+                "too few file descriptors for as many open tenants: raise the limit of open files, or lower max-open-tenants"
+            );
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 config,
                 threads,
+                most_open: division.open_tenants,
+                stock: Stock::new(division.further_connections),
                 open: Mutex::default(),
                 counters: Mutex::default(),
                 released: Notify::new(),
@@ -78,18 +114,24 @@ impl Databases {
         })
     }
 
-    /// Opens the tenant's database where it is not open yet, and keeps it open while the lease lives.
+    /// Opens the tenant's database where it is not open yet, and keeps it open while the lease lives. `weight` is its share of the
+    /// node beside others.
     ///
     /// # Errors
     /// When it is damaged or cannot be opened, when too many databases are in use, or when the node is stopping.
-    pub async fn lease(&self, uid: TenantUid) -> Result<TenantLease, DatabaseError> {
-        let lease = self.shared.enter(uid)?;
-        let tenant = Arc::clone(lease.tenant());
-        let load = || async {
-            let loading = Arc::clone(&tenant);
-            self.shared.threads.run(move || loading.load()).await?
-        };
-        tenant.ready.get_or_try_init(load).await?;
+    pub async fn lease(&self, uid: TenantUid, weight: u32) -> Result<TenantLease, DatabaseError> {
+        let lease = self.shared.enter(Account { tenant: uid, weight })?;
+        let tenant = lease.tenant();
+        if tenant.ready.get().is_none() {
+            let load = || async {
+                let loading = Arc::clone(tenant);
+                self.shared
+                    .threads
+                    .run(tenant.account(), move || loading.load())
+                    .await?
+            };
+            tenant.ready.get_or_try_init(load).await?;
+        }
         Ok(lease)
     }
 
@@ -116,8 +158,10 @@ impl Databases {
         self.shared.open.lock().tenants.keys().copied().collect()
     }
 
-    /// Closes databases that nobody has used for the configured time. Returns how many.
+    /// Closes databases that nobody has used for the configured time, and more where SQLite's memory becomes short. Refuses jobs that
+    /// have waited too long to begin. To be called about twice a second. Returns how many were closed.
     pub fn close_idle(&self, now: Instant) -> usize {
+        self.shared.threads.refuse_late(Instant::now());
         let mut open = self.shared.open.lock();
         let idle: Vec<TenantUid> = open
             .tenants
@@ -131,7 +175,7 @@ impl Databases {
         for uid in &idle {
             self.shared.close(open.tenants.remove(uid));
         }
-        idle.len()
+        idle.len() + self.shared.close_for_memory(&mut open, now)
     }
 
     /// Where this registry takes the time from.
@@ -140,15 +184,17 @@ impl Databases {
         self.shared.config.clock.now()
     }
 
-    /// Runs other blocking or long work on a database thread.
+    /// Runs other blocking or long work of a tenant on a database thread.
     ///
     /// # Errors
     /// When the queue is full or the node is stopping.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
+        uid: TenantUid,
+        weight: u32,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        self.shared.threads.run(work).await
+        self.shared.threads.run(Account { tenant: uid, weight }, work).await
     }
 
     /// Takes no new leases, waits until those given out have ended, closes all databases and ends the threads. Close the
@@ -188,32 +234,32 @@ fn check_sqlite(number: i32, text: &'static str) -> Result<(), StartError> {
 }
 
 impl Shared {
-    fn enter(self: &Arc<Self>, uid: TenantUid) -> Result<TenantLease, DatabaseError> {
+    fn enter(self: &Arc<Self>, account: Account) -> Result<TenantLease, DatabaseError> {
+        let uid = account.tenant;
         let mut open = self.open.lock();
         if open.stopping {
             return Err(DatabaseError::Stopping);
         }
         let tenant = match open.tenants.get(&uid) {
-            Some(tenant) => Arc::clone(tenant),
+            Some(tenant) => {
+                tenant.set_weight(account.weight);
+                Arc::clone(tenant)
+            }
             None => {
-                if open.tenants.len() >= self.config.max_open {
-                    let longest_unused = open
-                        .tenants
-                        .iter()
-                        .filter(|(_, tenant)| tenant.leases.load(SeqCst) == 0)
-                        .min_by_key(|(_, tenant)| *tenant.last_used.lock())
-                        .map(|(uid, _)| *uid)
-                        .ok_or(DatabaseError::Overloaded {
-                            what: "place for another open database",
-                            retry_after: Duration::from_secs(1),
-                        })?;
-                    self.close(open.tenants.remove(&longest_unused));
+                if open.tenants.len() >= self.most_open
+                    && !self.close_longest_unused(&mut open, self.config.clock.now())
+                {
+                    return Err(DatabaseError::Overloaded {
+                        what: "place for another open database",
+                        retry_after: Duration::from_secs(1),
+                    });
                 }
                 let tenant = Arc::new(TenantDatabase::new(
+                    account,
                     database_path(&self.config.data_dir, uid),
                     Arc::clone(self.counters.lock().entry(uid).or_default()),
                     self.config.idle_connections_per_tenant,
-                    self.config.threads_per_tenant,
+                    Arc::clone(&self.stock),
                     self.config.clock.now(),
                 ));
                 open.tenants.insert(uid, Arc::clone(&tenant));
@@ -227,9 +273,37 @@ impl Shared {
         })
     }
 
+    /// Closes the tenant, of those that nobody uses, that was not used for longest for its weight. Whether there was one.
+    fn close_longest_unused(&self, open: &mut Open, now: Instant) -> bool {
+        let longest_unused = open
+            .tenants
+            .iter()
+            .filter(|(_, tenant)| tenant.leases.load(SeqCst) == 0)
+            .max_by_key(|(_, tenant)| tenant.weighed_idleness(now))
+            .map(|(uid, _)| *uid);
+        let closed = longest_unused.and_then(|uid| open.tenants.remove(&uid));
+        let found = closed.is_some();
+        self.close(closed);
+        found
+    }
+
+    /// Closes tenants that nobody uses while all together hold more memory than three quarters of what SQLite may have.
+    fn close_for_memory(&self, open: &mut Open, now: Instant) -> usize {
+        let held = |tenant: &Arc<TenantDatabase>| tenant.counters.memory().held_bytes();
+        let mut total: u64 = open.tenants.values().map(held).sum();
+        let mut closed = 0;
+        while total > self.config.sqlite_heap_bytes / 4 * 3 && self.close_longest_unused(open, now) {
+            closed += 1;
+            total = open.tenants.values().map(held).sum();
+        }
+        closed
+    }
+
     /// Closes the connections of a tenant that nobody uses, on a database thread: SQLite then writes the log back.
     fn close(&self, tenant: Option<Arc<TenantDatabase>>) {
-        self.threads.clean_up(move || drop(tenant));
+        if let Some(tenant) = tenant {
+            self.threads.clean_up(tenant.account(), move || drop(tenant));
+        }
     }
 
     fn is_leased(&self) -> bool {

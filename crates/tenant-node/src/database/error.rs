@@ -132,6 +132,17 @@ pub enum StatementError {
         /// How long this statement waited, in milliseconds.
         waited_ms: u64,
     },
+    /// The write-ahead log is as long as it may be.
+    #[error(
+        "the write-ahead log has {wal_bytes} bytes of at most {limit_bytes}: end the transactions that have been open for long, \
+         reading ones too, or write less in one"
+    )]
+    LogFull {
+        /// Its length.
+        wal_bytes: u64,
+        /// Its limit.
+        limit_bytes: u64,
+    },
     /// The caller went away.
     #[error("the request was cancelled")]
     Cancelled,
@@ -164,7 +175,7 @@ impl StatementError {
             Self::StorageQuotaExceeded { .. } => "SQLITE_FULL",
             Self::QueryTime { .. } | Self::Cancelled => "SQLITE_INTERRUPT",
             Self::ResultTooLarge { .. } => "RESPONSE_TOO_LARGE",
-            Self::WriterBusy { .. } => "SQLITE_BUSY",
+            Self::WriterBusy { .. } | Self::LogFull { .. } => "SQLITE_BUSY",
             Self::Disk { .. } => "SQLITE_IOERR",
             Self::Damaged { .. } => "SQLITE_CORRUPT",
         }

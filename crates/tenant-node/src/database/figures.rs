@@ -1,7 +1,10 @@
 //! What a tenant's database was measured to use: counters that threads add to and a sampler reads without waiting.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use super::memory::MemoryAccount;
 
 /// Counters and latest sizes of one tenant's database. They outlive the closing of the database.
 #[derive(Debug, Default)]
@@ -13,7 +16,7 @@ pub struct DatabaseCounters {
     database_bytes: AtomicU64,
     wal_bytes: AtomicU64,
     free_bytes: AtomicU64,
-    memory_bytes: AtomicI64,
+    memory: Arc<MemoryAccount>,
     connections: AtomicI64,
 }
 
@@ -26,7 +29,7 @@ pub struct DatabaseFigures {
     pub wal_bytes: u64,
     /// Bytes of free pages inside the database file, as after the last write.
     pub free_bytes: u64,
-    /// Bytes of page cache, schemas and statements of all connections.
+    /// Bytes that SQLite holds for all connections: page cache, schemas, statements, and what running statements need.
     pub memory_bytes: u64,
     /// CPU time of queries since the node started, in microseconds, by the threads' CPU clock.
     pub cpu_micros_total: u64,
@@ -66,18 +69,17 @@ impl DatabaseCounters {
         self.free_bytes.store(sizes.free_bytes, Relaxed);
     }
 
-    /// Replaces one connection's share of the memory.
-    pub(super) fn change_memory(&self, before: i64, after: i64) {
-        self.memory_bytes.fetch_add(after.saturating_sub(before), Relaxed);
+    /// The account of SQLite's memory.
+    pub(super) const fn memory(&self) -> &Arc<MemoryAccount> {
+        &self.memory
     }
 
     pub(super) fn connection_opened(&self) {
         self.connections.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn connection_closed(&self, memory: i64) {
+    pub(super) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Relaxed);
-        self.change_memory(memory, 0);
     }
 
     /// The present values; each is exact, all together are not one cut.
@@ -87,7 +89,7 @@ impl DatabaseCounters {
             database_bytes: self.database_bytes.load(Relaxed),
             wal_bytes: self.wal_bytes.load(Relaxed),
             free_bytes: self.free_bytes.load(Relaxed),
-            memory_bytes: u64::try_from(self.memory_bytes.load(Relaxed)).unwrap_or(0),
+            memory_bytes: self.memory.held_bytes(),
             cpu_micros_total: self.cpu_micros.load(Relaxed),
             rows_read: self.rows_read.load(Relaxed),
             rows_written: self.rows_written.load(Relaxed),
@@ -111,17 +113,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_the_sum_over_connections() {
+    fn statements_connections_and_processor_time_add_up() {
         let counters = DatabaseCounters::default();
         counters.connection_opened();
         counters.connection_opened();
-        counters.change_memory(0, 100);
-        counters.change_memory(0, 50);
-        counters.change_memory(100, 70);
-        assert_eq!(counters.figures().memory_bytes, 120);
-        counters.connection_closed(70);
-        counters.connection_closed(50);
-        let figures = counters.figures();
-        assert_eq!((figures.memory_bytes, figures.connections), (0, 0));
+        counters.connection_closed();
+        counters.add_statement(3, 0);
+        counters.add_statement(1, 2);
+        counters.add_cpu(Duration::from_micros(5));
+        let expected = DatabaseFigures {
+            connections: 1,
+            statements: 2,
+            rows_read: 4,
+            rows_written: 2,
+            cpu_micros_total: 5,
+            ..DatabaseFigures::default()
+        };
+        assert_eq!(counters.figures(), expected);
     }
 }

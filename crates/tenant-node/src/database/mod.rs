@@ -4,23 +4,27 @@
 //! database threads. This module must not know HTTP or Hrana: it takes SQL and values, and hands rows to a [`RowSink`].
 
 mod access_policy;
+mod checkpoint;
 mod config;
 mod connection;
 mod databases;
+mod descriptors;
 mod error;
 mod figures;
+mod memory;
 mod raw_sqlite;
+mod schedule;
 mod session;
 mod split;
 mod statement;
 mod storage_limit;
 mod tenant;
-mod threads;
 
 pub use config::{Clock, DatabasesConfig};
 pub use databases::{Databases, TenantLease};
 pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
+pub use schedule::while_waiting;
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
 pub use split::first_statement;
 pub use statement::{Arguments, Column, Description, ResultTooLarge, RowSink, StatementSummary};

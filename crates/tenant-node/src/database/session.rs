@@ -13,8 +13,8 @@ use super::connection::TenantConnection;
 use super::figures::thread_cpu_time;
 use super::tenant::TenantDatabase;
 use super::{
-    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, raw_sqlite,
-    statement, storage_limit,
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, checkpoint,
+    raw_sqlite, statement, storage_limit,
 };
 use crate::layers::Access;
 
@@ -108,8 +108,8 @@ impl Session {
     /// Runs `work` on a database thread.
     ///
     /// # Errors
-    /// When the database cannot be reached, or no thread becomes free within the tenant's query time. The session is gone
-    /// then, and what it had open is rolled back.
+    /// When the database cannot be reached, or the node is too busy to begin in time. The session is gone then, and what it had open
+    /// is rolled back.
     pub async fn run<T: Send + 'static>(
         mut self,
         limits: StatementLimits,
@@ -117,25 +117,13 @@ impl Session {
         cancellation: Cancellation,
         work: impl FnOnce(&mut ActiveSession<'_>) -> T + Send + 'static,
     ) -> Result<(Self, T), DatabaseError> {
-        let wait = limits.quota.query_time();
-        let overloaded = DatabaseError::Overloaded {
-            what: "database thread",
-            retry_after: Duration::from_secs(1),
-        };
-        let threads = Arc::clone(&self.lease.tenant().threads);
-        let permit = match tokio::time::timeout(wait, threads.acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(overloaded),
-        };
         let shared = Arc::clone(self.lease.shared());
-        shared
-            .threads
-            .run(move || {
-                let output = self.work(limits, turn, &cancellation, work);
-                drop(permit);
-                output.map(|output| (self, output))
-            })
-            .await?
+        let account = self.lease.tenant().account();
+        let work = move || {
+            let output = self.work(limits, turn, &cancellation, work);
+            output.map(|output| (self, output))
+        };
+        shared.threads.run(account, work).await?
     }
 
     /// Waits for the turn to write, at most `limit`. Returns whether it came. No database thread is occupied meanwhile.
@@ -159,6 +147,8 @@ impl Session {
     ) -> Result<T, DatabaseError> {
         let cpu_before = thread_cpu_time();
         let tenant = self.lease.tenant();
+        tenant.counters.memory().set_limit(limits.quota.memory_bytes);
+        let _memory = tenant.account_memory();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => tenant.check_out()?,
@@ -173,9 +163,16 @@ impl Session {
             cancellation,
         });
         self.last_insert_rowid = connection.sqlite().last_insert_rowid();
-        connection.measure_memory_now_and_then();
-        if connection.sqlite().is_autocommit() {
-            self.write_permit = None;
+        if connection.sqlite().is_autocommit() && self.write_permit.take().is_some() {
+            // The last statement of the job was refused after it had its turn.
+            tenant.measure_sizes(&connection);
+        }
+        if tenant.claims_background_checkpoint() {
+            let lease = self.lease.clone();
+            self.lease
+                .shared()
+                .threads
+                .clean_up(tenant.account(), move || lease.tenant().checkpoint_in_background());
         }
         if connection.is_clean() {
             tenant.give_back(connection);
@@ -192,7 +189,9 @@ impl Drop for Session {
         if let Some(mut connection) = self.connection.take() {
             let permit = self.write_permit.take();
             let lease = self.lease.clone();
-            self.lease.shared().threads.clean_up(move || {
+            let account = lease.tenant().account();
+            self.lease.shared().threads.clean_up(account, move || {
+                let _memory = lease.tenant().account_memory();
                 if connection.reset() {
                     lease.tenant().measure_sizes(&connection);
                     lease.tenant().give_back(connection);
@@ -264,6 +263,9 @@ impl ActiveSession<'_> {
         };
         let outcome = outcome.map_err(|error| self.completed(error));
         if self.write_permit.is_some() && self.is_autocommit() {
+            if self.tenant.checkpoint_due() == checkpoint::Due::InTurn {
+                self.tenant.checkpoint(self.connection);
+            }
             self.tenant.measure_sizes(self.connection);
             *self.write_permit = None;
         }
@@ -316,6 +318,16 @@ impl ActiveSession<'_> {
                 limit_ms: self.limits.quota.query_time_ms,
             },
             StatementError::Sqlite {
+                code: code @ "SQLITE_NOMEM",
+                ..
+            } => StatementError::Sqlite {
+                code,
+                message: format!(
+                    "out of memory: all statements of the tenant together may use {} bytes (memory_bytes)",
+                    self.limits.quota.memory_bytes
+                ),
+            },
+            StatementError::Sqlite {
                 code: "SQLITE_FULL", ..
             } => {
                 self.tenant.measure_sizes(self.connection);
@@ -360,6 +372,15 @@ fn admit_write(
                 waited_ms: limits.quota.query_time_ms,
             }),
         };
+    }
+    // Where readers keep the log from beginning anew, or an open transaction writes on and on.
+    let limit_bytes = checkpoint::limit_bytes(limits.quota.database_bytes);
+    let wal_bytes = match connection.sqlite().is_autocommit() {
+        true => tenant.committed_wal_bytes(),
+        false => tenant.wal_file_bytes(),
+    };
+    if wal_bytes > limit_bytes {
+        return Admission::Refused(StatementError::LogFull { wal_bytes, limit_bytes });
     }
     connection.enter(Phase::Internal);
     match storage_limit::apply(connection.sqlite(), limits.quota.database_bytes) {

@@ -1,17 +1,20 @@
-//! One open tenant: its file, its idle connections, and who may use a database thread or write at the moment.
+//! One open tenant: its file, its idle connections, and who may write at the moment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::DatabaseError;
 use super::connection::TenantConnection;
+use super::descriptors::{ConnectionSlot, Stock};
 use super::figures::DatabaseCounters;
+use super::memory::Entered;
+use super::schedule::Account;
+use super::{DatabaseError, checkpoint};
 
 /// The database file of the tenant, below the node's data folder. Named by uid, so that no name ever touches a path.
 pub(super) fn database_path(data_dir: &Path, uid: TenantUid) -> PathBuf {
@@ -24,16 +27,25 @@ pub(super) fn wal_path(database: &Path) -> PathBuf {
 
 /// What is shared by all who use one tenant's database.
 pub(super) struct TenantDatabase {
+    uid: TenantUid,
+    weight: AtomicU32,
     database: PathBuf,
     wal: PathBuf,
+    /// Pages of the write-ahead log after the last commit.
+    wal_pages: Arc<AtomicU32>,
+    /// Whether a job copies the log back, or is about to.
+    checkpointing: AtomicBool,
+    /// Not before the log has so many pages again: a reader kept the last attempt from its end.
+    next_checkpoint_pages: AtomicU32,
     idle: Mutex<Vec<TenantConnection>>,
     idle_limit: usize,
+    /// Whether the connection is open that every open tenant is sure of.
+    has_first_connection: Arc<AtomicBool>,
+    stock: Arc<Stock>,
     /// Filled once the file was found sound; only the first user of a cold tenant does the work, the others wait for it.
     pub(super) ready: OnceCell<()>,
     /// One permit: SQLite has one writer. Fair, so that waiting writers take their turn without occupying a thread.
     pub(super) writer: Arc<Semaphore>,
-    /// A permit per database thread that this tenant may occupy.
-    pub(super) threads: Arc<Semaphore>,
     pub(super) counters: Arc<DatabaseCounters>,
     /// Leases held. Goes up only under the registry's lock.
     pub(super) leases: AtomicUsize,
@@ -42,24 +54,54 @@ pub(super) struct TenantDatabase {
 
 impl TenantDatabase {
     pub(super) fn new(
+        account: Account,
         database: PathBuf,
         counters: Arc<DatabaseCounters>,
         idle_limit: usize,
-        threads: usize,
+        stock: Arc<Stock>,
         now: Instant,
     ) -> Self {
         Self {
+            uid: account.tenant,
+            weight: AtomicU32::new(account.weight),
             wal: wal_path(&database),
             database,
+            wal_pages: Arc::default(),
+            checkpointing: AtomicBool::new(false),
+            next_checkpoint_pages: AtomicU32::new(0),
             idle: Mutex::default(),
             idle_limit,
+            has_first_connection: Arc::default(),
+            stock,
             ready: OnceCell::new(),
             writer: Arc::new(Semaphore::new(1)),
-            threads: Arc::new(Semaphore::new(threads.max(1))),
             counters,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(now),
         }
+    }
+
+    /// On whose account its jobs run.
+    pub(super) fn account(&self) -> Account {
+        Account {
+            tenant: self.uid,
+            weight: self.weight.load(Relaxed),
+        }
+    }
+
+    /// Its tier may have changed.
+    pub(super) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight.max(1), Relaxed);
+    }
+
+    /// How long nobody has used it, divided by its weight: whoever comes first in this closes first.
+    pub(super) fn weighed_idleness(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.last_used.lock()) / self.weight.load(Relaxed).max(1)
+    }
+
+    /// Puts the memory that SQLite takes on this thread on the tenant's account.
+    pub(super) fn account_memory(&self) -> Entered {
+        self.counters.memory().enter()
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -68,12 +110,12 @@ impl TenantDatabase {
 
     /// Makes the folder, opens the first connection and measures the file. Blocks.
     pub(super) fn load(&self) -> Result<(), DatabaseError> {
+        let _memory = self.account_memory();
         if let Some(folder) = self.database.parent() {
             std::fs::create_dir_all(folder).map_err(DatabaseError::Folder)?;
         }
-        let mut connection = self.connect()?;
+        let connection = self.connect()?;
         self.measure_sizes(&connection);
-        connection.measure_memory();
         self.give_back(connection);
         Ok(())
     }
@@ -87,12 +129,19 @@ impl TenantDatabase {
     /// Takes a clean connection back; closes it where enough are idle. Blocks.
     pub(super) fn give_back(&self, connection: TenantConnection) {
         let mut idle = self.idle.lock();
-        if idle.len() < self.idle_limit {
+        if idle.is_empty() || (idle.len() < self.idle_limit && !connection.is_wanted_elsewhere()) {
             idle.push(connection);
         } else {
             drop(idle);
             drop(connection);
         }
+    }
+
+    /// Closes all idle connections. Blocks: the last one writes the log back.
+    pub(super) fn close_connections(&self) {
+        let _memory = self.account_memory();
+        let idle = std::mem::take(&mut *self.idle.lock());
+        drop(idle);
     }
 
     pub(super) fn measure_sizes(&self, connection: &TenantConnection) {
@@ -102,7 +151,78 @@ impl TenantDatabase {
         }
     }
 
+    /// What the log needs after the last commit.
+    pub(super) fn checkpoint_due(&self) -> checkpoint::Due {
+        let pages = self.wal_pages.load(Relaxed);
+        if pages < self.next_checkpoint_pages.load(Relaxed) {
+            return checkpoint::Due::Nothing;
+        }
+        checkpoint::due(pages)
+    }
+
+    /// Whether the caller is the one who has the log copied back in the background, and has to call [`Self::checkpoint_in_background`].
+    pub(super) fn claims_background_checkpoint(&self) -> bool {
+        self.checkpoint_due() != checkpoint::Due::Nothing && !self.checkpointing.swap(true, Relaxed)
+    }
+
+    /// Blocks.
+    pub(super) fn checkpoint_in_background(&self) {
+        let _memory = self.account_memory();
+        match self.check_out() {
+            Ok(connection) => {
+                self.checkpoint(&connection);
+                self.measure_sizes(&connection);
+                self.give_back(connection);
+            }
+            Err(error) => tracing::debug!(%error, "no connection for a checkpoint; a later commit asks again"),
+        }
+        self.checkpointing.store(false, Relaxed);
+    }
+
+    /// Bytes of the log after the last commit.
+    pub(super) fn committed_wal_bytes(&self) -> u64 {
+        checkpoint::bytes(self.wal_pages.load(Relaxed))
+    }
+
+    /// Bytes of the log's file, with what an open transaction has written.
+    pub(super) fn wal_file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.wal).map_or(0, |file| file.len())
+    }
+
+    /// Copies the log back as far as it goes. Blocks.
+    pub(super) fn checkpoint(&self, connection: &TenantConnection) {
+        let next = match checkpoint::run(connection.sqlite()) {
+            Ok(0) => 0,
+            Ok(_) => self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES),
+            Err(error) => {
+                tracing::warn!(tenant = %self.uid, %error, "a write-ahead log could not be copied back");
+                self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES)
+            }
+        };
+        self.next_checkpoint_pages.store(next, Relaxed);
+        if next == 0 {
+            // The next writer begins the log anew, unless a reader is in it.
+            self.wal_pages.store(0, Relaxed);
+        }
+    }
+
     fn connect(&self) -> Result<TenantConnection, DatabaseError> {
-        TenantConnection::open(&self.database, Arc::clone(&self.counters)).map_err(DatabaseError::opening)
+        let slot = ConnectionSlot::take(&self.has_first_connection, &self.stock).ok_or(DatabaseError::Overloaded {
+            what: "file descriptor for another connection",
+            retry_after: Duration::from_secs(1),
+        })?;
+        TenantConnection::open(
+            &self.database,
+            Arc::clone(&self.counters),
+            Arc::clone(&self.wal_pages),
+            slot,
+        )
+        .map_err(DatabaseError::opening)
+    }
+}
+
+impl Drop for TenantDatabase {
+    fn drop(&mut self) {
+        self.close_connections();
     }
 }

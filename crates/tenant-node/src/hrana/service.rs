@@ -162,14 +162,14 @@ impl HranaService {
             .extensions()
             .get::<TenantContext>()
             .ok_or_else(problems::without_tenant)?;
-        let tenant = context.uid;
+        let (tenant, weight) = (context.uid, context.weight);
         let limits = StatementLimits {
             access: context.access,
             quota: context.quota,
         };
         let body = read_body(request.into_body(), limits.quota.request_bytes).await?;
-        let pipeline = self.parse(tenant, body, read).await?;
-        let (slot, session, sqls) = self.stream(tenant, &pipeline).await?;
+        let pipeline = self.parse(tenant, weight, body, read).await?;
+        let (slot, session, sqls) = self.stream(tenant, weight, &pipeline).await?;
         let run = PipelineRun::new(pipeline.requests, sqls, RESULTS, limits.quota.result_bytes);
         let (session, finished) = run_to_end(session, run, limits)
             .await
@@ -196,11 +196,17 @@ impl HranaService {
         Ok(Answered { body, baton })
     }
 
-    async fn parse(&self, tenant: TenantUid, body: Bytes, read: ReadPipeline) -> Result<Pipeline, Problem> {
+    async fn parse(
+        &self,
+        tenant: TenantUid,
+        weight: u32,
+        body: Bytes,
+        read: ReadPipeline,
+    ) -> Result<Pipeline, Problem> {
         let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
             read(&body)
         } else {
-            let parsing = self.databases.run_blocking(move || read(&body));
+            let parsing = self.databases.run_blocking(tenant, weight, move || read(&body));
             parsing.await.map_err(|error| database_problem(tenant, &error))?
         };
         parsed.map_err(|malformed| problems::of_body(&malformed))
@@ -210,6 +216,7 @@ impl HranaService {
     async fn stream(
         &self,
         tenant: TenantUid,
+        weight: u32,
         pipeline: &Pipeline,
     ) -> Result<(Option<StreamSlot>, Session, super::pipeline::StoredSql), Problem> {
         let (slot, parked) = match &pipeline.baton {
@@ -228,7 +235,7 @@ impl HranaService {
         let session = match session {
             Some(session) => session,
             None => {
-                let lease = self.databases.lease(tenant).await;
+                let lease = self.databases.lease(tenant, weight).await;
                 Session::resumed(
                     lease.map_err(|error| database_problem(tenant, &error))?,
                     last_insert_rowid,

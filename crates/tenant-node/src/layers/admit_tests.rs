@@ -47,6 +47,7 @@ impl Stack {
             uid: TenantUid::from_u128(9),
             name: TenantName::new("acme").unwrap(),
             epoch: Epoch(1),
+            weight: 1,
             quota: self.limits,
             access: Access::Full,
         });

@@ -20,6 +20,8 @@ pub struct TenantContext {
     pub name: TenantName,
     /// The placement that this node serves it under.
     pub epoch: Epoch,
+    /// Its share of the node beside other tenants: the weight of its tier.
+    pub weight: u32,
     /// The limits in force.
     pub quota: EffectiveQuota,
     /// What the caller may do.

@@ -189,6 +189,7 @@ mod tests {
             uid: TenantUid::from_u128(9),
             name: TenantName::new("acme").unwrap(),
             epoch: Epoch(1),
+            weight: 1,
             quota: TierDefinition::defaults()[0].quota,
             access: Access::Full,
         });

@@ -164,7 +164,8 @@ where
                 "the request names no tenant",
             ));
         };
-        match destination(&self.settings.table.current(), &self.settings.this_node, hint) {
+        let table = self.settings.table.current();
+        match destination(&table, &self.settings.this_node, hint) {
             Destination::Here { route, epoch } => {
                 let access = request
                     .extensions()
@@ -172,10 +173,12 @@ where
                     .copied()
                     .unwrap_or(Access::ReadOnly);
                 let (uid, name, quota) = (route.uid, route.name.clone(), route.quota);
+                let weight = table.weight(route.tier);
                 request.extensions_mut().insert(TenantContext {
                     uid,
                     name,
                     epoch,
+                    weight,
                     quota,
                     access,
                 });

@@ -7,7 +7,7 @@ use imbl::HashMap;
 use tenantry_proto::convert::digest;
 use tenantry_proto::v1;
 use tenantry_types::{
-    ClusterEpoch, ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid,
+    ClusterEpoch, ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, Tier,
     TierDefinition, TokenKey,
 };
 
@@ -88,6 +88,13 @@ impl RoutingTable {
     #[must_use]
     pub fn tiers(&self) -> &[TierDefinition] {
         &self.tiers
+    }
+
+    /// The share of a tenant of that tier beside others.
+    #[must_use]
+    pub fn weight(&self, tier: Tier) -> u32 {
+        let definition = self.tiers.iter().find(|definition| definition.tier == tier);
+        definition.map_or(1, |definition| definition.weight)
     }
 
     /// All tenants, in no order.

@@ -83,6 +83,7 @@ impl Harness {
             uid: tenant.uid,
             name: TenantName::new("acme").unwrap(),
             epoch: Epoch(1),
+            weight: 1,
             quota: tenant.quota,
             access: tenant.access,
         });

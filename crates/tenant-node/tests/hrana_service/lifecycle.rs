@@ -80,7 +80,7 @@ async fn a_damaged_file_is_an_error_of_its_own_tenant_only() {
         if !wal.exists() {
             break;
         }
-        harness.databases.run_blocking(|| ()).await.unwrap();
+        harness.databases.run_blocking(truncated.uid, 1, || ()).await.unwrap();
     }
     let length = std::fs::metadata(&path).unwrap().len();
     std::fs::OpenOptions::new()

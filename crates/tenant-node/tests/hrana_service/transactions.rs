@@ -100,7 +100,7 @@ async fn old_foreign_and_garbled_batons_are_refused_and_harm_nobody() {
 
 #[tokio::test]
 async fn a_second_writer_waits_for_its_turn_and_readers_do_not() {
-    let harness = Harness::with(|config| config.threads = 2, &HranaConfig::default());
+    let harness = Harness::with(|config| config.running_jobs = 2, &HranaConfig::default());
     let mut tenant = tenant(1);
     tenant.quota.query_time_ms = 60_000;
     harness.sql(&tenant, "create table t (x)").await;

@@ -1,0 +1,203 @@
+//! How much memory SQLite holds for a tenant: exact, because SQLite asks for all of it here, and limited at the moment it asks.
+//!
+//! All work of a tenant runs inside [`MemoryAccount::enter`]; what SQLite takes on that thread meanwhile is put on the account, and what
+//! it gives back is taken off. A thread draws from the account in advance, so that most allocations touch nothing that is shared. What is
+//! refused makes the statement fail with SQLite's "out of memory", and nothing else.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+/// What a thread draws from an account at once, in bytes.
+const DRAW: i64 = 256 << 10;
+
+/// SQLite needs about this much to open a database and to say what is wrong, whatever a quota says.
+const LEAST_LIMIT: i64 = 4 << 20;
+
+/// What SQLite holds for one tenant.
+#[derive(Debug)]
+pub(super) struct MemoryAccount {
+    held: AtomicI64,
+    limit: AtomicI64,
+}
+
+impl Default for MemoryAccount {
+    fn default() -> Self {
+        Self {
+            held: AtomicI64::new(0),
+            limit: AtomicI64::new(i64::MAX),
+        }
+    }
+}
+
+thread_local! {
+    /// Whose memory it is.
+    static ACCOUNT: RefCell<Option<Arc<MemoryAccount>>> = const { RefCell::new(None) };
+    /// Bytes drawn from the account that nobody uses; `None` while no account is entered.
+    static DRAWN: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// Until it is dropped, SQLite's memory on this thread is the account's.
+#[must_use]
+pub(super) struct Entered {
+    /// Whether this is the outermost one.
+    outermost: bool,
+}
+
+impl MemoryAccount {
+    /// What the tenant may hold from now on, in bytes. What it holds already stays.
+    pub(super) fn set_limit(&self, bytes: u64) {
+        let limit = i64::try_from(bytes).unwrap_or(i64::MAX).max(LEAST_LIMIT);
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// What it holds, in bytes, up to what threads have drawn in advance.
+    pub(super) fn held_bytes(&self) -> u64 {
+        u64::try_from(self.held.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Inside another call for the same tenant this does nothing.
+    pub(super) fn enter(self: &Arc<Self>) -> Entered {
+        if DRAWN.get().is_some() {
+            return Entered { outermost: false };
+        }
+        ACCOUNT.with(|account| *account.borrow_mut() = Some(Arc::clone(self)));
+        DRAWN.set(Some(0));
+        Entered { outermost: true }
+    }
+
+    fn draw(&self, bytes: i64) -> bool {
+        let limit = self.limit.load(Relaxed);
+        let held = self.held.fetch_add(bytes, Relaxed);
+        if held.saturating_add(bytes) > limit {
+            self.held.fetch_sub(bytes, Relaxed);
+            return false;
+        }
+        true
+    }
+
+    fn give_back(&self, bytes: i64) {
+        self.held.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.outermost {
+            return;
+        }
+        let drawn = DRAWN.take().unwrap_or(0);
+        if let Some(account) = ACCOUNT.with(|account| account.borrow_mut().take()) {
+            account.give_back(drawn);
+        }
+    }
+}
+
+/// SQLite wants this many bytes more. Whether it may have them.
+pub(super) fn take(bytes: i64) -> bool {
+    let Ok(Some(drawn)) = DRAWN.try_with(Cell::get) else {
+        return true;
+    };
+    if drawn >= bytes {
+        DRAWN.set(Some(drawn - bytes));
+        return true;
+    }
+    let missing = bytes - drawn;
+    let more = on_account(|account| {
+        [missing.max(DRAW), missing]
+            .into_iter()
+            .find(|bytes| account.draw(*bytes))
+    });
+    match more {
+        Some(more) => DRAWN.set(Some(drawn + more - bytes)),
+        None => return false,
+    }
+    true
+}
+
+/// SQLite has given this many bytes back.
+pub(super) fn give(bytes: i64) {
+    let Ok(Some(drawn)) = DRAWN.try_with(Cell::get) else {
+        return;
+    };
+    let drawn = drawn + bytes;
+    let surplus = if drawn > 4 * DRAW { drawn - DRAW } else { 0 };
+    DRAWN.set(Some(drawn - surplus));
+    if surplus > 0 {
+        on_account(|account| {
+            account.give_back(surplus);
+            None::<i64>
+        });
+    }
+}
+
+fn on_account(act: impl FnOnce(&MemoryAccount) -> Option<i64>) -> Option<i64> {
+    ACCOUNT
+        .try_with(|account| account.borrow().as_deref().and_then(act))
+        .ok()
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_held_until_it_is_given_back_on_whatever_thread() {
+        let account = Arc::new(MemoryAccount::default());
+        {
+            let _entered = account.enter();
+            assert!(take(1_000));
+            assert!(take(DRAW));
+        }
+        assert_eq!(account.held_bytes(), 1_000 + DRAW.unsigned_abs());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _entered = account.enter();
+                give(DRAW);
+            });
+        });
+        assert_eq!(account.held_bytes(), 1_000);
+    }
+
+    #[test]
+    fn the_limit_is_exact_and_counts_all_threads() {
+        let account = Arc::new(MemoryAccount::default());
+        account.set_limit(LEAST_LIMIT.unsigned_abs());
+        let half = LEAST_LIMIT / 2;
+        {
+            let _entered = account.enter();
+            assert!(take(half));
+        }
+        let _entered = account.enter();
+        assert!(!take(half + 1));
+        assert!(take(half));
+        assert!(!take(1));
+        give(half);
+        assert!(take(half));
+    }
+
+    #[test]
+    fn outside_of_an_account_nothing_is_counted() {
+        let account = Arc::new(MemoryAccount::default());
+        assert!(take(i64::MAX));
+        give(1_000);
+        assert_eq!(account.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_drawn_in_advance_goes_back_and_much_that_is_given_back_goes_back_at_once() {
+        let account = Arc::new(MemoryAccount::default());
+        let _entered = account.enter();
+        assert!(take(100 * DRAW));
+        give(100 * DRAW);
+        assert!(account.held_bytes() <= 4 * DRAW.unsigned_abs(), "{account:?}");
+        {
+            let _nested = account.enter();
+            assert!(take(1));
+            give(1);
+        }
+        drop(_entered);
+        assert_eq!(account.held_bytes(), 0);
+    }
+}

@@ -1,0 +1,23 @@
+//! Who runs SQL when: a fixed number of running places, shared fairly between tenants by the time that they use.
+//!
+//! [`queue`](queue::Queue) decides, as plain logic that is given the time. [`DatabaseThreads`] owns the threads. [`running`] is the side of
+//! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. SQLite blocks, so
+//! none of this runs on an async worker. Nothing here knows SQLite.
+
+mod queue;
+mod running;
+mod threads;
+
+pub use running::while_waiting;
+pub(super) use running::{give_way, time_away};
+pub(super) use threads::{DatabaseThreads, ThreadsConfig};
+
+use tenantry_types::TenantUid;
+
+/// On whose account a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) tenant: TenantUid,
+    /// Its share beside others: twice the weight, twice the time. At least 1.
+    pub(super) weight: u32,
+}

@@ -1,0 +1,319 @@
+//! The order in which tenants' jobs run: start-time fair queueing over the time that each tenant has used, divided by its weight. Pure: no
+//! threads, no clock.
+//!
+//! Every tenant has a virtual time, which grows by `time used / weight`. Of those who have something to run, the one with the least
+//! virtual time is next. Whoever comes back after a pause begins at the present virtual time, so that nobody saves up for a rush; a debt is
+//! kept until the others have caught up. Jobs that have run for long already may take a limited number of the places only, so that a
+//! short job of anybody finds one.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use tenantry_types::TenantUid;
+
+use super::Account;
+
+/// Nanoseconds of running time, divided by the weight. Scaled so that a weight of 20 loses no precision that matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct VirtualTime(u64);
+
+impl VirtualTime {
+    const SCALE: u64 = 64;
+
+    fn after(self, ran: Duration, weight: u32) -> Self {
+        let nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+        Self(
+            self.0
+                .saturating_add(nanos.saturating_mul(Self::SCALE) / u64::from(weight.max(1))),
+        )
+    }
+}
+
+/// How many there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Jobs that run at a moment.
+    pub(super) places: usize,
+    /// Of these, jobs of [`Class::Long`].
+    pub(super) long_places: usize,
+    /// Jobs of one tenant that have begun and not ended, running or not.
+    pub(super) begun_per_tenant: usize,
+    /// Jobs of one tenant that have left for the time being, and do not count as begun meanwhile.
+    pub(super) away_per_tenant: usize,
+    /// Jobs that wait to begin, of all tenants.
+    pub(super) waiting: usize,
+    /// Jobs that wait to begin, of one tenant.
+    pub(super) waiting_per_tenant: usize,
+}
+
+/// How long a job has run already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Short,
+    Long,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Next<J> {
+    /// A job that has waited since then begins.
+    Begin { account: Account, job: J, since: Instant },
+    /// The thread with that number goes on with the job that it had begun.
+    Resume { thread: usize },
+}
+
+/// There is no room for another waiting job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// A job that gave up its place and wants one again.
+#[derive(Debug, Clone, Copy)]
+struct Paused {
+    thread: usize,
+    class: Class,
+}
+
+#[derive(Debug)]
+struct Tenant<J> {
+    weight: u32,
+    time: VirtualTime,
+    waiting: VecDeque<(J, Instant)>,
+    paused: VecDeque<Paused>,
+    begun: usize,
+    /// Of the begun ones, those that have left for the time being.
+    away: usize,
+}
+
+impl<J> Tenant<J> {
+    fn may_begin(&self, limits: &Limits) -> bool {
+        !self.waiting.is_empty() && self.begun - self.away.min(limits.away_per_tenant) < limits.begun_per_tenant
+    }
+
+    fn may_resume(&self, long_may_run: bool) -> bool {
+        self.paused
+            .iter()
+            .any(|paused| paused.class == Class::Short || long_may_run)
+    }
+}
+
+/// Everybody's jobs.
+#[derive(Debug)]
+pub(super) struct Queue<J> {
+    limits: Limits,
+    tenants: HashMap<TenantUid, Tenant<J>>,
+    /// The tenants that have something waiting or paused, by virtual time.
+    due: BTreeSet<(VirtualTime, TenantUid)>,
+    /// The virtual time of the tenant that was chosen last. Never goes back.
+    now: VirtualTime,
+    waiting: usize,
+    running: usize,
+    running_long: usize,
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            tenants: HashMap::new(),
+            due: BTreeSet::new(),
+            now: VirtualTime::default(),
+            waiting: 0,
+            running: 0,
+            running_long: 0,
+        }
+    }
+
+    /// Adds a job, unless there are too many.
+    ///
+    /// # Errors
+    /// Gives the job back when the node or the tenant has too many waiting ones.
+    pub(super) fn push(&mut self, account: Account, job: J, now: Instant) -> Result<(), (Full, J)> {
+        let own = self
+            .tenants
+            .get(&account.tenant)
+            .map_or(0, |tenant| tenant.waiting.len());
+        if self.waiting >= self.limits.waiting || own >= self.limits.waiting_per_tenant {
+            return Err((Full, job));
+        }
+        self.push_unbounded(account, job, now);
+        Ok(())
+    }
+
+    /// Adds a job that must not be refused.
+    pub(super) fn push_unbounded(&mut self, account: Account, job: J, now: Instant) {
+        self.waiting += 1;
+        self.change(account, |tenant| tenant.waiting.push_back((job, now)));
+    }
+
+    /// Takes what is next, if a place is free. `may_begin` is false while no thread is to be had for a job that has not begun.
+    pub(super) fn next(&mut self, may_begin: bool) -> Option<Next<J>> {
+        if self.running >= self.limits.places {
+            return None;
+        }
+        let long_may_run = self.long_may_run();
+        let (time, uid, begins) = self.due.iter().find_map(|(time, uid)| {
+            let tenant = self.tenants.get(uid)?;
+            // What has begun holds locks and memory: it goes first.
+            if tenant.may_resume(long_may_run) {
+                return Some((*time, *uid, false));
+            }
+            (may_begin && tenant.may_begin(&self.limits)).then_some((*time, *uid, true))
+        })?;
+        self.now = self.now.max(time);
+        self.running += 1;
+        let tenant = self.tenants.get_mut(&uid)?;
+        let next = if begins {
+            let (job, since) = tenant.waiting.pop_front()?;
+            tenant.begun += 1;
+            self.waiting -= 1;
+            let weight = tenant.weight;
+            Next::Begin {
+                account: Account { tenant: uid, weight },
+                job,
+                since,
+            }
+        } else {
+            let position = tenant
+                .paused
+                .iter()
+                .position(|paused| paused.class == Class::Short || long_may_run)?;
+            let paused = tenant.paused.remove(position)?;
+            if paused.class == Class::Long {
+                self.running_long += 1;
+            }
+            Next::Resume { thread: paused.thread }
+        };
+        if tenant.waiting.is_empty() && tenant.paused.is_empty() {
+            self.due.remove(&(time, uid));
+        }
+        Some(next)
+    }
+
+    /// Whether a running job of that tenant has to make room: somebody who is due before it has no place.
+    pub(super) fn must_give_way(&self, tenant: TenantUid, class: Class) -> bool {
+        if class == Class::Long && self.running_long > self.limits.long_places {
+            return true;
+        }
+        if self.running < self.limits.places {
+            return false;
+        }
+        let own = self.tenants.get(&tenant).map_or(self.now, |tenant| tenant.time);
+        self.due
+            .iter()
+            .take_while(|(time, _)| *time < own)
+            .filter_map(|(_, uid)| self.tenants.get(uid))
+            .any(|other| other.may_resume(self.long_may_run()) || other.may_begin(&self.limits))
+    }
+
+    const fn long_may_run(&self) -> bool {
+        self.running_long < self.limits.long_places
+    }
+
+    /// Notes that a running job has run for so long that it counts as long from now on.
+    pub(super) fn becomes_long(&mut self) {
+        self.running_long += 1;
+    }
+
+    /// Puts the time that a job of the account has run on its account.
+    pub(super) fn charge(&mut self, account: Account, ran: Duration) {
+        self.change(account, |tenant| tenant.time = tenant.time.after(ran, tenant.weight));
+    }
+
+    /// A running job gives up its place and wants one again.
+    pub(super) fn pause(&mut self, account: Account, thread: usize, class: Class) {
+        self.free_place(class);
+        self.change(account, |tenant| tenant.paused.push_back(Paused { thread, class }));
+    }
+
+    /// A running job gives up its place for the time being.
+    pub(super) fn leave(&mut self, account: Account, class: Class) {
+        self.free_place(class);
+        self.change(account, |tenant| tenant.away += 1);
+    }
+
+    /// A job that had left wants a place again.
+    pub(super) fn come_back(&mut self, account: Account, thread: usize, class: Class) {
+        self.change(account, |tenant| {
+            tenant.away -= 1;
+            tenant.paused.push_back(Paused { thread, class });
+        });
+    }
+
+    const fn free_place(&mut self, class: Class) {
+        self.running -= 1;
+        if matches!(class, Class::Long) {
+            self.running_long -= 1;
+        }
+    }
+
+    /// A running job has ended.
+    pub(super) fn end(&mut self, account: Account, class: Class) {
+        self.free_place(class);
+        self.change(account, |tenant| tenant.begun -= 1);
+    }
+
+    /// Forgets tenants that have nothing to run and owe nothing.
+    pub(super) fn forget_idle(&mut self) {
+        let now = self.now;
+        self.tenants.retain(|_, tenant| {
+            tenant.begun > 0 || !tenant.waiting.is_empty() || !tenant.paused.is_empty() || tenant.time > now
+        });
+    }
+
+    /// Takes out the jobs that have waited to begin since before `since`.
+    pub(super) fn take_waiting_since_before(&mut self, since: Instant) -> Vec<J> {
+        let mut taken = Vec::new();
+        let late: Vec<TenantUid> = self
+            .tenants
+            .iter()
+            .filter(|(_, tenant)| tenant.waiting.front().is_some_and(|(_, queued)| *queued < since))
+            .map(|(uid, _)| *uid)
+            .collect();
+        for uid in late {
+            let Some(tenant) = self.tenants.get_mut(&uid) else {
+                continue;
+            };
+            while tenant.waiting.front().is_some_and(|(_, queued)| *queued < since) {
+                taken.extend(tenant.waiting.pop_front().map(|(job, _)| job));
+                self.waiting -= 1;
+            }
+            if tenant.waiting.is_empty() && tenant.paused.is_empty() {
+                self.due.remove(&(tenant.time, uid));
+            }
+        }
+        taken
+    }
+
+    /// Changes a tenant and keeps `due` true.
+    fn change(&mut self, account: Account, change: impl FnOnce(&mut Tenant<J>)) {
+        let now = self.now;
+        let tenant = self.tenants.entry(account.tenant).or_insert_with(|| Tenant {
+            weight: account.weight,
+            time: now,
+            waiting: VecDeque::new(),
+            paused: VecDeque::new(),
+            begun: 0,
+            away: 0,
+        });
+        let was_due = !tenant.waiting.is_empty() || !tenant.paused.is_empty();
+        let before = tenant.time;
+        tenant.weight = account.weight;
+        if !was_due && tenant.begun == 0 {
+            // Idle time is not saved up.
+            tenant.time = tenant.time.max(now);
+        }
+        change(tenant);
+        let is_due = !tenant.waiting.is_empty() || !tenant.paused.is_empty();
+        let after = tenant.time;
+        if was_due && (before != after || !is_due) {
+            self.due.remove(&(before, account.tenant));
+        }
+        if is_due && (before != after || !was_due) {
+            self.due.insert((after, account.tenant));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,277 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    places: 2,
+    long_places: 1,
+    begun_per_tenant: 2,
+    away_per_tenant: 1,
+    waiting: 1_000,
+    waiting_per_tenant: 500,
+};
+
+fn account(tenant: u128, weight: u32) -> Account {
+    Account {
+        tenant: TenantUid::from_u128(tenant),
+        weight,
+    }
+}
+
+/// One place, tenants who always have another job of a fixed length: how much time each gets.
+fn shares(tenants: &[(u32, Duration)], total: Duration) -> Vec<Duration> {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
+    let accounts: Vec<_> = (1..)
+        .zip(tenants)
+        .map(|(uid, (weight, _))| account(uid, *weight))
+        .collect();
+    for (index, account) in accounts.iter().enumerate() {
+        queue.push(*account, index, now).unwrap();
+    }
+    let mut used = vec![Duration::ZERO; tenants.len()];
+    while used.iter().sum::<Duration>() < total {
+        let Some(Next::Begin { account, job, .. }) = queue.next(true) else {
+            panic!("somebody always waits")
+        };
+        // The next request comes before this one has ended, as from a client with many connections.
+        queue.push(account, job, now).unwrap();
+        let length = tenants[job].1;
+        used[job] += length;
+        queue.charge(account, length);
+        queue.end(account, Class::Short);
+    }
+    used
+}
+
+#[test]
+fn equal_tenants_get_equal_time_however_long_their_jobs_are() {
+    let used = shares(
+        &[(1, Duration::from_micros(20)), (1, Duration::from_millis(1))],
+        Duration::from_secs(1),
+    );
+    let difference = used[0].abs_diff(used[1]);
+    assert!(difference <= Duration::from_millis(1), "{used:?}");
+}
+
+#[test]
+fn time_is_shared_by_weight() {
+    let job = Duration::from_micros(100);
+    let used = shares(&[(1, job), (2, job), (5, job), (20, job)], Duration::from_secs(1));
+    let of_all: Vec<_> = used.iter().map(|used| (used.as_secs_f64() * 28.0).round()).collect();
+    assert_eq!(of_all, [1.0, 2.0, 5.0, 20.0]);
+}
+
+#[test]
+fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
+    let (hostile, quiet) = (account(1, 1), account(2, 1));
+    for job in 0..500 {
+        queue.push(hostile, job, now).unwrap();
+    }
+    for _ in 0..10 {
+        let Some(Next::Begin { account, .. }) = queue.next(true) else {
+            panic!()
+        };
+        queue.charge(account, Duration::from_millis(1));
+        queue.end(account, Class::Short);
+    }
+    queue.push(quiet, 1_000, now).unwrap();
+    assert!(matches!(queue.next(true), Some(Next::Begin { job: 1_000, .. })));
+}
+
+#[test]
+fn a_pause_saves_nothing_up_and_a_debt_is_not_forgotten() {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
+    let run = |queue: &mut Queue<u32>, ran| {
+        let Some(Next::Begin { account, job, .. }) = queue.next(true) else {
+            panic!()
+        };
+        queue.charge(account, ran);
+        queue.end(account, Class::Short);
+        job
+    };
+    // The second has used a second more than the first; then both are gone for a moment.
+    queue.push(account(1, 1), 1, now).unwrap();
+    queue.push(account(2, 1), 2, now).unwrap();
+    run(&mut queue, Duration::from_millis(1));
+    run(&mut queue, Duration::from_secs(1));
+    queue.forget_idle();
+    queue.push(account(2, 1), 2, now).unwrap();
+    queue.push(account(1, 1), 1, now).unwrap();
+    assert_eq!(run(&mut queue, Duration::from_millis(1)), 1);
+    assert_eq!(run(&mut queue, Duration::from_millis(1)), 2);
+    // A third who comes now shares from now on, and is not owed the past second.
+    for _ in 0..10 {
+        queue.push(account(2, 1), 2, now).unwrap();
+        queue.push(account(3, 1), 3, now).unwrap();
+    }
+    let order: Vec<_> = (0..8).map(|_| run(&mut queue, Duration::from_millis(100))).collect();
+    assert!(order.iter().filter(|job| **job == 3).count() <= 5, "{order:?}");
+}
+
+#[test]
+fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
+    let (busy, other) = (account(1, 1), account(2, 1));
+    queue.push(busy, 1, now).unwrap();
+    assert!(matches!(queue.next(true), Some(Next::Begin { job: 1, .. })));
+    queue.charge(busy, Duration::from_millis(5));
+    assert!(!queue.must_give_way(busy.tenant, Class::Short), "nobody waits");
+    queue.push(busy, 2, now).unwrap();
+    assert!(!queue.must_give_way(busy.tenant, Class::Short), "its own jobs wait");
+    queue.push(other, 3, now).unwrap();
+    assert!(queue.must_give_way(busy.tenant, Class::Short));
+    queue.pause(busy, 7, Class::Short);
+    assert!(matches!(queue.next(true), Some(Next::Begin { job: 3, .. })));
+    assert!(queue.next(true).is_none(), "the one place is taken");
+    queue.charge(other, Duration::from_millis(10));
+    queue.end(other, Class::Short);
+    assert!(matches!(queue.next(true), Some(Next::Resume { thread: 7 })));
+}
+
+#[test]
+fn long_jobs_leave_a_place_for_short_ones() {
+    let now = Instant::now();
+    let mut queue = Queue::new(LIMITS);
+    let accounts: Vec<_> = (1..=2).map(|uid| account(uid, 1)).collect();
+    for (thread, account) in accounts.iter().enumerate() {
+        queue.push(*account, thread, now).unwrap();
+        assert!(matches!(queue.next(true), Some(Next::Begin { .. })));
+    }
+    queue.becomes_long();
+    assert!(!queue.must_give_way(accounts[0].tenant, Class::Long));
+    queue.becomes_long();
+    assert!(queue.must_give_way(accounts[1].tenant, Class::Long), "one long place");
+    queue.pause(accounts[1], 1, Class::Long);
+    assert!(queue.next(true).is_none(), "a free place, but not for a long job");
+    queue.push(account(3, 1), 9, now).unwrap();
+    assert!(matches!(queue.next(true), Some(Next::Begin { job: 9, .. })));
+    queue.end(account(3, 1), Class::Short);
+    queue.end(accounts[0], Class::Long);
+    assert!(matches!(queue.next(true), Some(Next::Resume { thread: 1 })));
+}
+
+#[test]
+fn a_tenant_has_a_bounded_number_of_jobs_begun_and_waiting() {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits {
+        places: 10,
+        waiting: 4,
+        waiting_per_tenant: 3,
+        ..LIMITS
+    });
+    let one = account(1, 1);
+    for job in 0..3 {
+        queue.push(one, job, now).unwrap();
+    }
+    assert_eq!(queue.push(one, 3, now).unwrap_err(), (Full, 3));
+    queue.push(account(2, 1), 4, now).unwrap();
+    assert_eq!(queue.push(account(3, 1), 5, now).unwrap_err(), (Full, 5));
+    let begun = std::iter::from_fn(|| queue.next(true)).count();
+    assert_eq!(begun, 3, "two of the first tenant, one of the second");
+    assert!(queue.next(false).is_none());
+}
+
+#[test]
+fn what_has_waited_too_long_is_taken_out() {
+    let now = Instant::now();
+    let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
+    queue.push(account(1, 1), 1, now).unwrap();
+    queue.push(account(1, 1), 2, now + Duration::from_secs(2)).unwrap();
+    queue.push(account(2, 1), 3, now).unwrap();
+    let mut taken = queue.take_waiting_since_before(now + Duration::from_secs(1));
+    taken.sort_unstable();
+    assert_eq!(taken, [1, 3]);
+    assert!(matches!(queue.next(true), Some(Next::Begin { job: 2, .. })));
+    assert!(queue.next(true).is_none());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u128),
+    Next(bool),
+    End,
+    Pause,
+    BecomeLong,
+    Leave,
+    ComeBack,
+    Forget,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..4u128).prop_map(Step::Push),
+        4 => any::<bool>().prop_map(Step::Next),
+        3 => Just(Step::End),
+        1 => Just(Step::Pause),
+        1 => Just(Step::BecomeLong),
+        1 => Just(Step::Leave),
+        1 => Just(Step::ComeBack),
+        1 => Just(Step::Forget),
+    ]
+}
+
+proptest! {
+    /// Every job that was taken in comes out exactly once, and no limit is ever passed.
+    #[test]
+    fn nothing_is_lost_and_no_limit_is_passed(steps in proptest::collection::vec(step(), 0..200)) {
+        let now = Instant::now();
+        let mut queue = Queue::new(LIMITS);
+        let (mut pushed, mut begun) = (0_usize, 0_usize);
+        // Threads by number: account, class, whether it has a place.
+        let mut running: Vec<(usize, Account, Class)> = Vec::new();
+        let mut paused: Vec<(usize, Account, Class)> = Vec::new();
+        let mut away: Vec<(usize, Account, Class)> = Vec::new();
+        let drain = (0..600).map(|turn| if turn % 3 == 0 { Step::End } else if turn % 3 == 1 { Step::ComeBack } else { Step::Next(true) });
+        for step in steps.into_iter().chain(drain) {
+            match step {
+                Step::Push(uid) => {
+                    queue.push(account(uid, 1), pushed, now).unwrap();
+                    pushed += 1;
+                }
+                Step::Next(may_begin) => match queue.next(may_begin) {
+                    Some(Next::Begin { account, .. }) => {
+                        running.push((begun, account, Class::Short));
+                        begun += 1;
+                    }
+                    Some(Next::Resume { thread }) => {
+                        let index = paused.iter().position(|(number, ..)| *number == thread).unwrap();
+                        running.push(paused.remove(index));
+                    }
+                    None => {}
+                },
+                Step::End => if let Some((_, account, class)) = running.pop() {
+                    queue.charge(account, Duration::from_millis(1));
+                    queue.end(account, class);
+                },
+                Step::Pause => if let Some((thread, account, class)) = running.pop() {
+                    queue.pause(account, thread, class);
+                    paused.push((thread, account, class));
+                },
+                Step::BecomeLong => if let Some((_, _, class @ Class::Short)) = running.last_mut() {
+                    *class = Class::Long;
+                    queue.becomes_long();
+                },
+                Step::Leave => if let Some(job) = running.pop() {
+                    queue.leave(job.1, job.2);
+                    away.push(job);
+                },
+                Step::ComeBack => if let Some((thread, account, class)) = away.pop() {
+                    queue.come_back(account, thread, class);
+                    paused.push((thread, account, class));
+                },
+                Step::Forget => queue.forget_idle(),
+            }
+            prop_assert!(running.len() <= LIMITS.places);
+            for uid in 1..4 {
+                let own = running.iter().chain(&paused).chain(&away).filter(|(_, account, _)| account.tenant == TenantUid::from_u128(uid));
+                prop_assert!(own.count() <= LIMITS.begun_per_tenant + LIMITS.away_per_tenant);
+            }
+        }
+        prop_assert_eq!((begun, running.len(), paused.len(), away.len()), (pushed, 0, 0, 0));
+    }
+}

@@ -1,0 +1,131 @@
+//! The job that runs on the present thread, as far as the schedule is concerned: how long it has run, and how it gives its place up.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Account;
+use super::queue::Class;
+use super::threads::Shared;
+
+/// How much less of a busy processor a long job gets, as `nice` has it: about a tenth of what a short one gets.
+const LONG_NICENESS: i32 = 10;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// The job of this thread.
+pub(super) struct Current {
+    shared: Arc<Shared>,
+    pub(super) thread: usize,
+    pub(super) account: Account,
+    pub(super) class: Class,
+    /// Since when what it runs is not on its account.
+    slice_began: Instant,
+    ran: Duration,
+    away: Duration,
+}
+
+impl Current {
+    pub(super) const fn new(shared: Arc<Shared>, thread: usize, account: Account, now: Instant) -> Self {
+        Self {
+            shared,
+            thread,
+            account,
+            class: Class::Short,
+            slice_began: now,
+            ran: Duration::ZERO,
+            away: Duration::ZERO,
+        }
+    }
+
+    /// Closes the slice. Returns how long it was.
+    fn close_slice(&mut self, now: Instant) -> Duration {
+        let ran = now.saturating_duration_since(self.slice_began);
+        self.ran += ran;
+        self.slice_began = now;
+        ran
+    }
+
+    /// Time since the slice was closed was not spent running.
+    fn reopen_slice(&mut self) {
+        let now = Instant::now();
+        self.away += now.saturating_duration_since(self.slice_began);
+        self.slice_began = now;
+    }
+}
+
+pub(super) fn begin(job: Current) {
+    CURRENT.with(|current| *current.borrow_mut() = Some(job));
+}
+
+/// How long the job has run since its last slice was closed, and what it has become.
+pub(super) fn end() -> (Duration, Class) {
+    let job = CURRENT.with(|current| current.borrow_mut().take());
+    job.map_or((Duration::ZERO, Class::Short), |mut job| {
+        (job.close_slice(Instant::now()), job.class)
+    })
+}
+
+/// To be called often by a running job. When its slice is over and somebody else is due, waits until it has a place again.
+pub(in crate::database) fn give_way(now: Instant) {
+    CURRENT.with(|current| {
+        let mut current = current.borrow_mut();
+        let Some(current) = current.as_mut() else { return };
+        let config = current.shared.config();
+        if now.saturating_duration_since(current.slice_began) < config.slice {
+            return;
+        }
+        let long_after = config.long_after;
+        let ran = current.close_slice(now);
+        let becomes_long = current.class == Class::Short && current.ran >= long_after;
+        if becomes_long {
+            current.class = Class::Long;
+            lower_priority();
+        }
+        let shared = Arc::clone(&current.shared);
+        shared.end_of_slice(current, ran, becomes_long);
+        current.reopen_slice();
+    });
+}
+
+/// How long the present job has been without a place so far: paused, or in [`while_waiting`].
+pub(in crate::database) fn time_away() -> Duration {
+    CURRENT.with(|current| current.borrow().as_ref().map_or(Duration::ZERO, |current| current.away))
+}
+
+/// Runs `wait`, which may block on something outside of the node, such as a slow client. On a database thread the job does not
+/// count as running meanwhile, so that others can; it goes on when it has a place again.
+pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
+    /// Takes a place again, also when `wait` panicked.
+    struct Away;
+    impl Drop for Away {
+        fn drop(&mut self) {
+            CURRENT.with(|current| {
+                if let Some(current) = current.borrow_mut().as_mut() {
+                    let shared = Arc::clone(&current.shared);
+                    shared.come_back(current);
+                    current.reopen_slice();
+                }
+            });
+        }
+    }
+    CURRENT.with(|current| {
+        if let Some(current) = current.borrow_mut().as_mut() {
+            let ran = current.close_slice(Instant::now());
+            let shared = Arc::clone(&current.shared);
+            shared.leave(current, ran);
+        }
+    });
+    let _away = Away;
+    wait()
+}
+
+/// From here on the present thread only takes what the others leave: connections and short queries go first on a busy processor.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LONG_NICENESS) {
+        tracing::debug!(%error, "the priority of a long query could not be lowered");
+    }
+}

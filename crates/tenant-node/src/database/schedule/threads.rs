@@ -1,0 +1,406 @@
+//! The threads that run SQL. There are as many as have a job that has begun, and a few idle ones; how many of them run at a moment is the
+//! queue's to say.
+//!
+//! A thread whose job became a long one has been given a lower priority by then, which an ordinary process cannot take back: it ends with
+//! the job, and another is started when it is needed.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::Account;
+use super::queue::{Class, Limits, Next, Queue};
+use super::running::{self, Current};
+use crate::database::{DatabaseError, StartError};
+
+/// A full queue drains within this, as a rule.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a job is told when it is its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Run,
+    /// It has waited too long, and whoever asked for it gets a refusal.
+    TooLate,
+}
+
+type Job = Box<dyn FnOnce(Turn) + Send>;
+
+/// Settings of [`DatabaseThreads`].
+#[derive(Debug, Clone, Copy)]
+pub(in crate::database) struct ThreadsConfig {
+    /// Jobs that run at a moment.
+    pub(in crate::database) places: usize,
+    /// Of these, jobs that have run for longer than `long_after`.
+    pub(in crate::database) long_places: usize,
+    /// Jobs of one tenant that have begun and not ended, those included that made room for others.
+    pub(in crate::database) begun_per_tenant: usize,
+    /// Beside these, jobs of one tenant that wait for something outside.
+    pub(in crate::database) away_per_tenant: usize,
+    /// Threads in all: jobs of all tenants that have begun and not ended.
+    pub(in crate::database) most_threads: usize,
+    /// Jobs that wait to begin, in all; of one tenant, a quarter of that.
+    pub(in crate::database) waiting: usize,
+    /// A job that has waited this long to begin is refused.
+    pub(in crate::database) patience: Duration,
+    /// After so long a job makes room for one that is due before it.
+    pub(in crate::database) slice: Duration,
+    /// A job that has run for this long is a long one.
+    pub(in crate::database) long_after: Duration,
+}
+
+/// Owns the threads.
+pub(in crate::database) struct DatabaseThreads {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    config: ThreadsConfig,
+    state: Mutex<State>,
+    /// Told when a thread has ended.
+    ended: Condvar,
+}
+
+struct State {
+    queue: Queue<Job>,
+    threads: Vec<Thread>,
+    idle: Vec<usize>,
+    /// Numbers of threads that have ended.
+    unused: Vec<usize>,
+    alive: usize,
+    stopping: bool,
+}
+
+struct Thread {
+    wake: Arc<Condvar>,
+    assigned: Option<Assigned>,
+}
+
+enum Assigned {
+    Begin(Begun),
+    Resume,
+}
+
+/// A job and when it was queued.
+struct Begun {
+    account: Account,
+    job: Job,
+    since: Instant,
+}
+
+impl DatabaseThreads {
+    /// Starts the first thread, so that a machine that cannot have any says so now.
+    pub(in crate::database) fn start(config: ThreadsConfig) -> Result<Self, StartError> {
+        let limits = Limits {
+            places: config.places.max(1),
+            long_places: config.long_places.clamp(1, config.places.max(1)),
+            begun_per_tenant: config.begun_per_tenant.max(1),
+            away_per_tenant: config.away_per_tenant,
+            waiting: config.waiting,
+            waiting_per_tenant: config.waiting.div_ceil(4),
+        };
+        let shared = Arc::new(Shared {
+            config,
+            state: Mutex::new(State {
+                queue: Queue::new(limits),
+                threads: Vec::new(),
+                idle: Vec::new(),
+                unused: Vec::new(),
+                alive: 0,
+                stopping: false,
+            }),
+            ended: Condvar::new(),
+        });
+        let mut state = shared.state.lock();
+        shared
+            .spawn(&mut state, None)
+            .map_err(|(error, _)| StartError::Thread(error))?;
+        drop(state);
+        Ok(Self { shared })
+    }
+
+    /// Runs `work` on a database thread. If the caller stops waiting after it has begun, it still runs to its end, and its result is
+    /// dropped on that thread.
+    ///
+    /// # Errors
+    /// `Overloaded` when the queue is full or the wait was too long, `Stopping` after [`Self::stop`], `Crashed` when `work` panicked.
+    pub(in crate::database) async fn run<T: Send + 'static>(
+        &self,
+        account: Account,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let (sender, receiver) = oneshot::channel();
+        let job = move |turn| match turn {
+            // Nobody waits for it any more.
+            _ if sender.is_closed() => {}
+            Turn::Run => drop(sender.send(Ok(work()))),
+            Turn::TooLate => drop(sender.send(Err(overloaded("database thread")))),
+        };
+        self.shared.push(account, Box::new(job))?;
+        receiver.await.map_err(|_| DatabaseError::Crashed)?
+    }
+
+    /// Runs clean-up work that must not be refused, such as a rollback. Bounded by the number of open connections. After
+    /// [`Self::stop`] it runs on the calling thread.
+    pub(in crate::database) fn clean_up(&self, account: Account, work: impl FnOnce() + Send + 'static) {
+        let mut state = self.shared.state.lock();
+        if state.stopping {
+            drop(state);
+            work();
+        } else {
+            state
+                .queue
+                .push_unbounded(account, Box::new(move |_| work()), Instant::now());
+            self.shared.hand_out(state);
+        }
+    }
+
+    /// Refuses the jobs that have waited too long, which only happens while no place becomes free, and forgets tenants that are idle.
+    pub(in crate::database) fn refuse_late(&self, now: Instant) {
+        let mut state = self.shared.state.lock();
+        state.queue.forget_idle();
+        let late = now
+            .checked_sub(self.shared.config.patience)
+            .map(|since| state.queue.take_waiting_since_before(since));
+        drop(state);
+        for job in late.into_iter().flatten() {
+            job(Turn::TooLate);
+        }
+    }
+
+    /// Takes no further jobs, runs those that wait, and returns when all threads have ended. Blocks.
+    pub(in crate::database) fn stop(&self) {
+        let mut state = self.shared.state.lock();
+        state.stopping = true;
+        for thread in &state.threads {
+            thread.wake.notify_one();
+        }
+        while state.alive > 0 {
+            self.shared.ended.wait(&mut state);
+        }
+    }
+}
+
+fn overloaded(what: &'static str) -> DatabaseError {
+    DatabaseError::Overloaded {
+        what,
+        retry_after: RETRY_AFTER,
+    }
+}
+
+impl Shared {
+    fn push(self: &Arc<Self>, account: Account, job: Job) -> Result<(), DatabaseError> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.stopping {
+            return Err(DatabaseError::Stopping);
+        }
+        if let Err((_full, job)) = state.queue.push(account, job, now) {
+            drop(state);
+            // What it owns may take the lock when it is dropped.
+            drop(job);
+            return Err(overloaded("place in the queue of its database threads"));
+        }
+        self.hand_out(state);
+        Ok(())
+    }
+
+    /// Gives one free place, if there is one, to whoever is due.
+    fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let may_begin = !state.idle.is_empty() || state.alive < self.config.most_threads;
+        let wake = match state.queue.next(may_begin) {
+            None => None,
+            Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
+            Some(Next::Begin { account, job, since }) => {
+                let begun = Begun { account, job, since };
+                match state.idle.pop() {
+                    Some(thread) => state.assign(thread, Assigned::Begin(begun)),
+                    None => {
+                        if let Err((error, begun)) = self.spawn(&mut state, Some(begun)) {
+                            tracing::error!(%error, "a database thread could not be started");
+                            state.queue.end(account, Class::Short);
+                            drop(state);
+                            if let Some(begun) = begun {
+                                (begun.job)(Turn::TooLate);
+                            }
+                            return;
+                        }
+                        None
+                    }
+                }
+            }
+        };
+        drop(state);
+        if let Some(wake) = wake {
+            wake.notify_one();
+        }
+    }
+
+    /// Starts a thread, with a job or without. Gives the job back where that fails.
+    fn spawn(self: &Arc<Self>, state: &mut State, begun: Option<Begun>) -> Result<(), (std::io::Error, Option<Begun>)> {
+        let number = state.unused.pop().unwrap_or_else(|| {
+            state.threads.push(Thread {
+                wake: Arc::default(),
+                assigned: None,
+            });
+            state.threads.len() - 1
+        });
+        if let Some(thread) = state.threads.get_mut(number) {
+            thread.assigned = begun.map(Assigned::Begin);
+        }
+        let shared = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name(format!("database-{number}"))
+            .spawn(move || shared.work(number));
+        match spawned {
+            Ok(_detached) => {
+                state.alive += 1;
+                Ok(())
+            }
+            Err(error) => {
+                state.unused.push(number);
+                let begun = state.threads.get_mut(number).and_then(|thread| thread.assigned.take());
+                let begun = match begun {
+                    Some(Assigned::Begin(begun)) => Some(begun),
+                    Some(Assigned::Resume) | None => None,
+                };
+                Err((error, begun))
+            }
+        }
+    }
+
+    fn work(self: Arc<Self>, number: usize) {
+        let mut next = self.wait_for_job(number, self.state.lock());
+        while let Some(Begun { account, job, since }) = next {
+            let began = Instant::now();
+            let turn = if began.saturating_duration_since(since) > self.config.patience {
+                Turn::TooLate
+            } else {
+                Turn::Run
+            };
+            running::begin(Current::new(Arc::clone(&self), number, account, began));
+            // The caller learns of it from its closed channel; what the job owned is dropped while unwinding.
+            if std::panic::catch_unwind(AssertUnwindSafe(move || job(turn))).is_err() {
+                tracing::error!("a job on a database thread panicked");
+            }
+            let (ran, class) = running::end();
+            let mut state = self.state.lock();
+            state.queue.charge(account, ran);
+            state.queue.end(account, class);
+            if class == Class::Long {
+                return self.retire(number, state);
+            }
+            next = self.wait_for_job(number, state);
+        }
+        let state = self.state.lock();
+        self.retire(number, state);
+    }
+
+    /// The next job for this thread; `None` when it is to end.
+    fn wait_for_job(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) -> Option<Begun> {
+        loop {
+            if let Some(Assigned::Begin(begun)) = state.take(number) {
+                return Some(begun);
+            }
+            match state.queue.next(true) {
+                Some(Next::Begin { account, job, since }) => return Some(Begun { account, job, since }),
+                Some(Next::Resume { thread }) => {
+                    if let Some(wake) = state.assign(thread, Assigned::Resume) {
+                        MutexGuard::unlocked(&mut state, || wake.notify_one());
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            // What still waits is taken by the threads that run: each looks here when its job has ended.
+            if state.stopping || state.idle.len() >= self.config.places {
+                return None;
+            }
+            let wake = state.threads.get(number).map(|thread| Arc::clone(&thread.wake))?;
+            state.idle.push(number);
+            while state
+                .threads
+                .get(number)
+                .is_some_and(|thread| thread.assigned.is_none())
+            {
+                wake.wait(&mut state);
+                if state.stopping && state.idle.contains(&number) {
+                    state.idle.retain(|idle| *idle != number);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The thread ends. Its place, where it still has one to give, goes to whoever is due.
+    fn retire(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) {
+        state.alive -= 1;
+        state.unused.push(number);
+        self.ended.notify_all();
+        self.hand_out(state);
+    }
+
+    pub(super) const fn config(&self) -> &ThreadsConfig {
+        &self.config
+    }
+
+    /// Notes what a job has run so far, and whether it counts as long from now on. Where somebody else is due, gives the place up and
+    /// waits until it has one again.
+    pub(super) fn end_of_slice(self: &Arc<Self>, current: &Current, ran: Duration, became_long: bool) {
+        let mut state = self.state.lock();
+        state.queue.charge(current.account, ran);
+        if became_long {
+            state.queue.becomes_long();
+        }
+        if state.queue.must_give_way(current.account.tenant, current.class) {
+            state.queue.pause(current.account, current.thread, current.class);
+            self.hand_out(state);
+            self.wait_for_place(current.thread);
+        }
+    }
+
+    /// Gives the place up.
+    pub(super) fn leave(self: &Arc<Self>, current: &Current, ran: Duration) {
+        let mut state = self.state.lock();
+        state.queue.charge(current.account, ran);
+        state.queue.leave(current.account, current.class);
+        self.hand_out(state);
+    }
+
+    /// Waits until it has a place again.
+    pub(super) fn come_back(self: &Arc<Self>, current: &Current) {
+        let mut state = self.state.lock();
+        state.queue.come_back(current.account, current.thread, current.class);
+        self.hand_out(state);
+        self.wait_for_place(current.thread);
+    }
+
+    fn wait_for_place(&self, number: usize) {
+        let mut state = self.state.lock();
+        let Some(wake) = state.threads.get(number).map(|thread| Arc::clone(&thread.wake)) else {
+            return;
+        };
+        while state.take(number).is_none() {
+            wake.wait(&mut state);
+        }
+    }
+}
+
+impl State {
+    fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {
+        let thread = self.threads.get_mut(number)?;
+        thread.assigned = Some(assigned);
+        Some(Arc::clone(&thread.wake))
+    }
+
+    fn take(&mut self, number: usize) -> Option<Assigned> {
+        self.threads.get_mut(number)?.assigned.take()
+    }
+}
+
+#[cfg(test)]
+#[path = "threads_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+use std::sync::mpsc;
+
+use tenantry_types::TenantUid;
+
+use super::*;
+use crate::database::schedule::{give_way, while_waiting};
+
+const CONFIG: ThreadsConfig = ThreadsConfig {
+    places: 1,
+    long_places: 1,
+    begun_per_tenant: 4,
+    away_per_tenant: 2,
+    most_threads: 8,
+    waiting: 4,
+    patience: Duration::from_secs(60),
+    slice: Duration::ZERO,
+    long_after: Duration::from_secs(60),
+};
+
+fn account(tenant: u128) -> Account {
+    Account {
+        tenant: TenantUid::from_u128(tenant),
+        weight: 1,
+    }
+}
+
+async fn stop(threads: &Arc<DatabaseThreads>) {
+    let threads = Arc::clone(threads);
+    tokio::task::spawn_blocking(move || threads.stop()).await.unwrap();
+}
+
+/// A job that has begun and goes on until it is released.
+struct Held {
+    release: mpsc::Sender<()>,
+    job: tokio::task::JoinHandle<Result<bool, DatabaseError>>,
+}
+
+async fn hold(threads: &Arc<DatabaseThreads>, tenant: u128, while_held: fn()) -> Held {
+    let (started, has_started) = oneshot::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let threads = Arc::clone(threads);
+    let job = tokio::spawn(async move {
+        let work = move || {
+            started.send(()).unwrap();
+            loop {
+                match released.try_recv() {
+                    Ok(()) => return true,
+                    Err(mpsc::TryRecvError::Disconnected) => return false,
+                    Err(mpsc::TryRecvError::Empty) => while_held(),
+                }
+            }
+        };
+        threads.run(account(tenant), work).await
+    });
+    has_started.await.unwrap();
+    Held { release, job }
+}
+
+impl Held {
+    async fn finish(self) {
+        self.release.send(()).unwrap();
+        assert!(self.job.await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_a_panic_leaves_the_threads_alive() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let crashed = threads.run(account(1), || panic!("on purpose")).await;
+    assert!(matches!(crashed, Err::<(), _>(DatabaseError::Crashed)));
+    let first = hold(&threads, 1, std::thread::yield_now).await;
+    let mut second = Box::pin(threads.run(account(1), || 2));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let third = threads.run(account(1), || 3).await;
+    assert!(
+        matches!(third, Err(DatabaseError::Overloaded { .. })),
+        "a quarter of the queue is one tenant's"
+    );
+    first.finish().await;
+    assert_eq!(second.await.unwrap(), 2);
+    stop(&threads).await;
+    assert!(matches!(
+        threads.run(account(1), || 4).await,
+        Err(DatabaseError::Stopping)
+    ));
+}
+
+#[tokio::test]
+async fn a_job_that_runs_on_gives_its_place_to_another_tenant_and_goes_on_afterwards() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let endless = hold(&threads, 1, || give_way(Instant::now())).await;
+    for turn in 0..10 {
+        assert_eq!(threads.run(account(2), move || turn).await.unwrap(), turn);
+    }
+    endless.finish().await;
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_client_leaves_its_place_to_others() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let (answer, client) = mpsc::channel();
+    let (started, has_started) = oneshot::channel();
+    let slow = tokio::spawn({
+        let threads = Arc::clone(&threads);
+        async move {
+            let work = move || {
+                started.send(()).unwrap();
+                while_waiting(|| client.recv().unwrap())
+            };
+            threads.run(account(1), work).await
+        }
+    });
+    has_started.await.unwrap();
+    assert_eq!(threads.run(account(2), || 2).await.unwrap(), 2);
+    assert_eq!(threads.run(account(1), || 3).await.unwrap(), 3);
+    answer.send(7).unwrap();
+    assert_eq!(slow.await.unwrap().unwrap(), 7);
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn a_panic_while_waiting_outside_gives_no_place_away() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    for _ in 0..3 {
+        let crashed = threads.run(account(1), || while_waiting(|| panic!("on purpose"))).await;
+        assert!(matches!(crashed, Err::<(), _>(DatabaseError::Crashed)));
+    }
+    assert_eq!(threads.run(account(1), || 1).await.unwrap(), 1);
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
+    let config = ThreadsConfig {
+        long_after: Duration::ZERO,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    for turn in 0..20 {
+        let long = threads.run(account(1), move || {
+            give_way(Instant::now());
+            turn
+        });
+        assert_eq!(long.await.unwrap(), turn);
+    }
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_does_not_begin() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let held = hold(&threads, 1, std::thread::yield_now).await;
+    let (began, has_begun) = mpsc::channel();
+    {
+        let mut given_up = Box::pin(threads.run(account(2), move || began.send(()).unwrap()));
+        assert!(futures_util::poll!(&mut given_up).is_pending());
+    }
+    held.finish().await;
+    stop(&threads).await;
+    assert!(has_begun.recv().is_err());
+}
+
+#[tokio::test]
+async fn a_job_that_waited_too_long_is_refused() {
+    let config = ThreadsConfig {
+        patience: Duration::ZERO,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let late = threads.run(account(1), || ()).await;
+    assert!(matches!(late, Err(DatabaseError::Overloaded { .. })), "{late:?}");
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn clean_up_runs_also_after_the_stop() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let (done, is_done) = mpsc::channel();
+    let again = done.clone();
+    threads.clean_up(account(1), move || done.send(1).unwrap());
+    stop(&threads).await;
+    threads.clean_up(account(1), move || again.send(2).unwrap());
+    assert_eq!(is_done.iter().collect::<Vec<_>>(), [1, 2]);
+}
