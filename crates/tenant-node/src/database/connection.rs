@@ -192,6 +192,12 @@ impl TenantConnection {
         &self.sqlite
     }
 
+    /// Runs a statement of the node's own.
+    pub(super) fn run_internal(&self, sql: &str) -> rusqlite::Result<()> {
+        self.enter(Phase::Internal);
+        self.sqlite.prepare_cached(sql)?.raw_execute().map(|_| ())
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         *self.fence.phase.lock() = phase;
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use super::descriptors::{Stock, divide};
 use super::figures::{DatabaseCounters, DatabaseFigures};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     /// Kept for as long as the process lives, so that totals never go back.
     counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
     released: Notify,
+    /// Writes that wait for their turn on behalf of a group. Each holds a lease.
+    pub(super) tasks: TaskTracker,
 }
 
 #[derive(Default)]
@@ -110,6 +113,7 @@ impl Databases {
                 open: Mutex::default(),
                 counters: Mutex::default(),
                 released: Notify::new(),
+                tasks: TaskTracker::new(),
             }),
         })
     }
@@ -211,6 +215,8 @@ impl Databases {
             }
             released.await;
         }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
         let shared = Arc::clone(&self.shared);
         let stopped = tokio::task::spawn_blocking(move || {
             let tenants = std::mem::take(&mut shared.open.lock().tenants);

@@ -19,6 +19,7 @@ mod split;
 mod statement;
 mod storage_limit;
 mod tenant;
+mod write_group;
 
 pub use config::{Clock, DatabasesConfig};
 pub use databases::{Databases, TenantLease};
@@ -26,5 +27,6 @@ pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
 pub use schedule::while_waiting;
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
-pub use split::first_statement;
+pub use split::{first_statement, is_single_write};
 pub use statement::{Arguments, Column, Description, ResultTooLarge, RowSink, StatementSummary};
+pub use write_group::{GroupOutcome, GroupedWork};

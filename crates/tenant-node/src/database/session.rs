@@ -13,7 +13,7 @@ use super::connection::TenantConnection;
 use super::figures::thread_cpu_time;
 use super::tenant::TenantDatabase;
 use super::{
-    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, checkpoint,
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, is_single_write,
     raw_sqlite, statement, storage_limit,
 };
 use crate::layers::Access;
@@ -58,8 +58,18 @@ pub enum WriteTurn {
 pub enum Attempt<T> {
     /// It was run, or failed.
     Finished(Result<T, StatementError>),
-    /// It was not run: another stream of the tenant is writing. See [`Session::wait_for_writer`].
+    /// It was not run: another stream of the tenant is writing, see [`Session::wait_for_writer`]; or it is no statement for a group.
     NeedsWriter,
+}
+
+/// Whether statements run in a transaction that others share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Alone,
+    /// One write is let through.
+    InGroup,
+    /// The one write was run.
+    DoneInGroup,
 }
 
 /// A stream of statements. Dropping it rolls back what is open, on a database thread.
@@ -126,6 +136,36 @@ impl Session {
         shared.threads.run(account, work).await?
     }
 
+    /// Runs `work` inside the transaction of a group, which is open on that connection. Blocks.
+    pub(super) fn run_inside_group(
+        &mut self,
+        connection: &mut TenantConnection,
+        limits: StatementLimits,
+        work: impl FnOnce(&mut ActiveSession<'_>),
+    ) {
+        raw_sqlite::set_last_insert_rowid(connection.sqlite(), self.last_insert_rowid);
+        work(&mut ActiveSession {
+            tenant: self.lease.tenant(),
+            connection,
+            write_permit: &mut None,
+            limits,
+            turn: WriteTurn::Ask,
+            // Stopped halfway, it would undo what the others did.
+            cancellation: &Cancellation::default(),
+            company: Company::InGroup,
+        });
+        self.last_insert_rowid = connection.sqlite().last_insert_rowid();
+    }
+
+    pub(super) const fn lease(&self) -> &TenantLease {
+        &self.lease
+    }
+
+    /// It is this session's turn to write.
+    pub(super) fn give_turn(&mut self, permit: OwnedSemaphorePermit) {
+        self.write_permit = Some(permit);
+    }
+
     /// Waits for the turn to write, at most `limit`. Returns whether it came. No database thread is occupied meanwhile.
     pub async fn wait_for_writer(&mut self, limit: Duration) -> bool {
         let writer = Arc::clone(&self.lease.tenant().writer);
@@ -138,7 +178,8 @@ impl Session {
         }
     }
 
-    fn work<T>(
+    /// Runs `work` on this thread. Blocks.
+    pub(super) fn work<T>(
         &mut self,
         limits: StatementLimits,
         turn: WriteTurn,
@@ -161,6 +202,7 @@ impl Session {
             limits,
             turn,
             cancellation,
+            company: Company::Alone,
         });
         self.last_insert_rowid = connection.sqlite().last_insert_rowid();
         if connection.sqlite().is_autocommit() && self.write_permit.take().is_some() {
@@ -214,13 +256,20 @@ pub struct ActiveSession<'a> {
     limits: StatementLimits,
     turn: WriteTurn,
     cancellation: &'a Cancellation,
+    company: Company,
 }
 
 impl ActiveSession<'_> {
     /// Whether no transaction is open.
     #[must_use]
     pub fn is_autocommit(&self) -> bool {
-        self.connection.sqlite().is_autocommit()
+        self.is_in_group() || self.connection.sqlite().is_autocommit()
+    }
+
+    /// Whether a transaction is shared with others: only [`Self::execute`] may be called then.
+    #[must_use]
+    pub fn is_in_group(&self) -> bool {
+        self.company != Company::Alone
     }
 
     /// Rolls back what is open and drops all state of the connection.
@@ -254,6 +303,11 @@ impl ActiveSession<'_> {
         if self.cancellation.is_cancelled() {
             return Attempt::Finished(Err(StatementError::Cancelled));
         }
+        match self.company {
+            Company::Alone => {}
+            Company::InGroup if is_single_write(sql) => self.company = Company::DoneInGroup,
+            Company::InGroup | Company::DoneInGroup => return Attempt::NeedsWriter,
+        }
         self.connection
             .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let attempt = self.attempt(sql, arguments, sink);
@@ -263,10 +317,7 @@ impl ActiveSession<'_> {
         };
         let outcome = outcome.map_err(|error| self.completed(error));
         if self.write_permit.is_some() && self.is_autocommit() {
-            if self.tenant.checkpoint_due() == checkpoint::Due::InTurn {
-                self.tenant.checkpoint(self.connection);
-            }
-            self.tenant.measure_sizes(self.connection);
+            self.tenant.after_commit(self.connection);
             *self.write_permit = None;
         }
         let summary = outcome.as_ref().copied().unwrap_or_default();
@@ -284,14 +335,23 @@ impl ActiveSession<'_> {
         let is_pragma = self.connection.saw_pragma();
         // EXPLAIN only tells how a write would be done.
         let reads_only = compiled.is_explain() != 0 || (compiled.readonly() && !self.connection.saw_analysis());
-        let attempt = match admit_write(
-            self.tenant,
-            self.connection,
-            self.write_permit,
-            &self.limits,
-            self.turn,
-            reads_only,
-        ) {
+        let admission = match (self.company, reads_only) {
+            (Company::Alone, _) => admit_write(
+                self.tenant,
+                self.connection,
+                self.write_permit,
+                &self.limits,
+                self.turn,
+                reads_only,
+            ),
+            // `WITH … SELECT`: it would read what is not committed.
+            (Company::InGroup | Company::DoneInGroup, true) => Admission::NeedsWriter,
+            (Company::InGroup | Company::DoneInGroup, false) if self.limits.access == Access::ReadOnly => {
+                Admission::Refused(StatementError::ReadOnlyAccess)
+            }
+            (Company::InGroup | Company::DoneInGroup, false) => Admission::Admitted,
+        };
+        let attempt = match admission {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,
             Admission::Admitted => {
@@ -373,18 +433,9 @@ fn admit_write(
             }),
         };
     }
-    // Where readers keep the log from beginning anew, or an open transaction writes on and on.
-    let limit_bytes = checkpoint::limit_bytes(limits.quota.database_bytes);
-    let wal_bytes = match connection.sqlite().is_autocommit() {
-        true => tenant.committed_wal_bytes(),
-        false => tenant.wal_file_bytes(),
-    };
-    if wal_bytes > limit_bytes {
-        return Admission::Refused(StatementError::LogFull { wal_bytes, limit_bytes });
-    }
     connection.enter(Phase::Internal);
-    match storage_limit::apply(connection.sqlite(), limits.quota.database_bytes) {
+    match tenant.prepare_write(connection, limits.quota.database_bytes) {
         Ok(()) => Admission::Admitted,
-        Err(error) => Admission::Refused(StatementError::from_sqlite(&error)),
+        Err(error) => Admission::Refused(error),
     }
 }

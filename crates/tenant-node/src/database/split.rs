@@ -12,6 +12,26 @@ enum State {
     TriggerAfterEnd,
 }
 
+/// Whether a text begins like a statement that writes rows and is nothing else: INSERT, UPDATE, DELETE, REPLACE, or WITH, which may be one of
+/// these. A guess from the first word; what it really is, SQLite says.
+#[must_use]
+pub fn is_single_write(sql: &str) -> bool {
+    let mut rest = sql.as_bytes();
+    while !rest.is_empty() {
+        let (token, length) = next_token(rest);
+        match token {
+            Token::Space => rest = rest.get(length..).unwrap_or_default(),
+            Token::Word(word) => {
+                return [b"insert".as_slice(), b"update", b"delete", b"replace", b"with"]
+                    .iter()
+                    .any(|write| word.eq_ignore_ascii_case(write));
+            }
+            Token::Semicolon | Token::Other => return false,
+        }
+    }
+    false
+}
+
 enum Token<'a> {
     Semicolon,
     Word(&'a [u8]),
@@ -111,6 +131,28 @@ mod tests {
         ];
         for (script, expected) in cases {
             assert_eq!(&script[..first_statement(script)], expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_single_write_is_known_by_its_first_word() {
+        let cases = [
+            ("insert into t values (1)", true),
+            ("  /* c */ -- d\n UPDATE t set x = 1", true),
+            ("Delete from t", true),
+            ("replace into t values (1)", true),
+            ("with c as (select 1) select * from c", true),
+            ("select 1", false),
+            ("begin", false),
+            ("create table inserted (x)", false),
+            ("(insert)", false),
+            (";insert into t values (1)", false),
+            ("  -- only a comment", false),
+            ("", false),
+            ("inserts", false),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(is_single_write(sql), expected, "{sql}");
         }
     }
 

@@ -14,7 +14,8 @@ use super::descriptors::{ConnectionSlot, Stock};
 use super::figures::DatabaseCounters;
 use super::memory::Entered;
 use super::schedule::Account;
-use super::{DatabaseError, checkpoint};
+use super::write_group::WriteQueue;
+use super::{DatabaseError, StatementError, checkpoint, storage_limit};
 
 /// The database file of the tenant, below the node's data folder. Named by uid, so that no name ever touches a path.
 pub(super) fn database_path(data_dir: &Path, uid: TenantUid) -> PathBuf {
@@ -46,6 +47,8 @@ pub(super) struct TenantDatabase {
     pub(super) ready: OnceCell<()>,
     /// One permit: SQLite has one writer. Fair, so that waiting writers take their turn without occupying a thread.
     pub(super) writer: Arc<Semaphore>,
+    /// Writes that wait for the next group.
+    pub(super) writes: WriteQueue,
     pub(super) counters: Arc<DatabaseCounters>,
     /// Leases held. Goes up only under the registry's lock.
     pub(super) leases: AtomicUsize,
@@ -75,6 +78,7 @@ impl TenantDatabase {
             stock,
             ready: OnceCell::new(),
             writer: Arc::new(Semaphore::new(1)),
+            writes: WriteQueue::default(),
             counters,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(now),
@@ -179,14 +183,32 @@ impl TenantDatabase {
         self.checkpointing.store(false, Relaxed);
     }
 
-    /// Bytes of the log after the last commit.
-    pub(super) fn committed_wal_bytes(&self) -> u64 {
-        checkpoint::bytes(self.wal_pages.load(Relaxed))
+    /// Comes before each statement that writes, whose turn it is. Blocks.
+    ///
+    /// # Errors
+    /// When the log is as long as it may be: readers keep it from beginning anew, or an open transaction writes on and on.
+    pub(super) fn prepare_write(
+        &self,
+        connection: &TenantConnection,
+        database_bytes: u64,
+    ) -> Result<(), StatementError> {
+        let limit_bytes = checkpoint::limit_bytes(database_bytes);
+        let wal_bytes = match connection.sqlite().is_autocommit() {
+            true => checkpoint::bytes(self.wal_pages.load(Relaxed)),
+            false => std::fs::metadata(&self.wal).map_or(0, |file| file.len()),
+        };
+        if wal_bytes > limit_bytes {
+            return Err(StatementError::LogFull { wal_bytes, limit_bytes });
+        }
+        storage_limit::apply(connection.sqlite(), database_bytes).map_err(|error| StatementError::from_sqlite(&error))
     }
 
-    /// Bytes of the log's file, with what an open transaction has written.
-    pub(super) fn wal_file_bytes(&self) -> u64 {
-        std::fs::metadata(&self.wal).map_or(0, |file| file.len())
+    /// Comes after the commit of a transaction that wrote, before the next writer. Blocks.
+    pub(super) fn after_commit(&self, connection: &TenantConnection) {
+        if self.checkpoint_due() == checkpoint::Due::InTurn {
+            self.checkpoint(connection);
+        }
+        self.measure_sizes(connection);
     }
 
     /// Copies the log back as far as it goes. Blocks.
