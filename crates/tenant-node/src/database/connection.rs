@@ -16,6 +16,7 @@ use super::figures::{DatabaseCounters, FileSizes};
 use super::raw_sqlite;
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
+use super::waiting;
 
 /// Between two looks at the clock a statement runs this many virtual-machine instructions: some tens of microseconds.
 const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
@@ -102,7 +103,8 @@ impl Fence {
             return true;
         }
         let deadline = self.deadline.load(Relaxed);
-        let over = deadline != 0 && self.started.elapsed() >= Duration::from_nanos(deadline);
+        let ran = self.started.elapsed().saturating_sub(waiting::waited());
+        let over = deadline != 0 && ran >= Duration::from_nanos(deadline);
         if over {
             *self.stopped.lock() = Some(Stopped::QueryTime);
         }
@@ -179,6 +181,7 @@ impl TenantConnection {
 
     /// Arms the fence for one statement of the tenant.
     pub(super) fn begin_statement(&self, query_time: Duration, cancellation: &Cancellation) {
+        waiting::begin_statement();
         let deadline = self.fence.started.elapsed().saturating_add(query_time);
         self.fence
             .deadline

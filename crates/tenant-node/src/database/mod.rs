@@ -16,6 +16,7 @@ mod statement;
 mod storage_limit;
 mod tenant;
 mod threads;
+mod waiting;
 
 pub use config::{Clock, DatabasesConfig};
 pub use databases::{Databases, TenantLease};
@@ -24,3 +25,4 @@ pub use figures::{DatabaseCounters, DatabaseFigures};
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
 pub use split::first_statement;
 pub use statement::{Arguments, Column, Description, ResultTooLarge, RowSink, StatementSummary};
+pub use waiting::while_waiting;
