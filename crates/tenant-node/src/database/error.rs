@@ -181,6 +181,15 @@ impl StatementError {
         }
     }
 
+    /// Whether it is no matter of this statement alone, so that the caller should be told before all else.
+    #[must_use]
+    pub const fn decides_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::StorageQuotaExceeded { .. } | Self::Disk { .. } | Self::Damaged { .. }
+        )
+    }
+
     /// An error of SQLite that has no meaning of its own here.
     pub(super) fn from_sqlite(error: &rusqlite::Error) -> Self {
         match error {

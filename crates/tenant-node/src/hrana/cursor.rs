@@ -1,165 +1,180 @@
-//! `/v3/cursor`: a batch whose results come as lines of JSON, one entry a line, as the protocol's version 3 has it.
-//!
-//! Turns the answer of a batch into entries without reading its cells: rows are passed on as they were written.
+//! Runs a cursor's batch on one session and sends its entries while it runs.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::marker::PhantomData;
 
-use super::json;
+use bytes::Bytes;
+use rusqlite::Row;
 
-/// The result of a batch, as a pipeline answers it.
-#[derive(Deserialize)]
-struct BatchResult<'a> {
-    #[serde(borrow)]
-    step_results: Vec<Option<StepResult<'a>>>,
-    #[serde(borrow)]
-    step_errors: Vec<Option<&'a RawValue>>,
+use super::batch::StepOutcome;
+use super::chunks::{Broken, CHUNK_BYTES, ChunkSender};
+use super::encoding::{Encoding, ErrorText, RowView};
+use super::request::{Rows, Step};
+use super::run::{Progress, Run};
+use super::stored_sql::StoredSql;
+use crate::database::{ActiveSession, Attempt, Column, ResultTooLarge, RowSink, StatementError};
+
+/// A batch and how far it has come.
+pub(super) struct CursorRun<E> {
+    steps: Vec<Step>,
+    outcomes: Vec<StepOutcome>,
+    sqls: StoredSql,
+    entries: Entries<E>,
 }
 
-#[derive(Deserialize)]
-struct StepResult<'a> {
-    #[serde(borrow)]
-    cols: &'a RawValue,
-    #[serde(borrow)]
-    rows: Vec<&'a RawValue>,
-    affected_row_count: u64,
-    #[serde(borrow)]
-    last_insert_rowid: &'a RawValue,
+/// The entries as they are written, and where they go.
+struct Entries<E> {
+    out: Vec<u8>,
+    sender: ChunkSender,
+    /// Bytes that have left already.
+    sent: usize,
+    limit: usize,
+    /// The first failure that decides the status of the whole answer.
+    refusal: Option<StatementError>,
+    broken: Option<Broken>,
+    encoding: PhantomData<fn() -> E>,
 }
 
-/// The one element of a pipeline's `results` that a cursor's pipeline has.
-enum Element<'a> {
-    Ok { response: &'a RawValue },
-    Error { error: &'a RawValue },
+/// What a finished cursor leaves.
+pub(super) struct Finished {
+    /// The entries that were not sent yet; with the head, if none was.
+    pub(super) out: Vec<u8>,
+    pub(super) sqls: StoredSql,
+    /// The failure that decides the status of the whole answer, if that is still open.
+    pub(super) refusal: Option<StatementError>,
+    /// Why the entries could not be sent.
+    pub(super) broken: Option<Broken>,
+    /// Whether anything was sent.
+    pub(super) has_begun: bool,
 }
 
-#[derive(Deserialize)]
-struct Response<'a> {
-    #[serde(borrow)]
-    result: BatchResult<'a>,
-}
-
-/// The body of a cursor's answer. `element` is what the batch answered inside a pipeline.
-pub(super) fn body(element: &[u8], baton: Option<&str>) -> Result<Vec<u8>, serde_json::Error> {
-    let mut out = Vec::with_capacity(element.len() + element.len() / 4);
-    out.extend_from_slice(b"{\"baton\":");
-    match baton {
-        Some(baton) => json::string(&mut out, baton),
-        None => out.extend_from_slice(b"null"),
+impl<E: Encoding> CursorRun<E> {
+    /// The answer begins with `head` and takes at most `limit` bytes.
+    pub(super) fn new(steps: Vec<Step>, sqls: StoredSql, head: Vec<u8>, sender: ChunkSender, limit: u64) -> Self {
+        Self {
+            steps,
+            outcomes: Vec::new(),
+            sqls,
+            entries: Entries {
+                out: head,
+                sender,
+                sent: 0,
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                refusal: None,
+                broken: None,
+                encoding: PhantomData,
+            },
+        }
     }
-    out.extend_from_slice(b",\"base_url\":null}\n");
-    match read(element)? {
-        Element::Error { error } => line(
-            &mut out,
-            &[b"{\"type\":\"error\",\"error\":", error.get().as_bytes(), b"}"],
-        ),
-        Element::Ok { response } => {
-            let Response { result } = serde_json::from_str(response.get())?;
-            for (step, (outcome, error)) in result.step_results.iter().zip(&result.step_errors).enumerate() {
-                entries(&mut out, step, outcome.as_ref(), *error);
+
+    pub(super) fn finish(self) -> Finished {
+        let has_begun = self.entries.sent > 0;
+        Finished {
+            out: self.entries.out,
+            sqls: self.sqls,
+            refusal: self.entries.refusal.filter(|_| !has_begun),
+            broken: self.entries.broken,
+            has_begun,
+        }
+    }
+}
+
+impl<E: Encoding> Run for CursorRun<E> {
+    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+        for (number, step) in self.steps.iter().enumerate().skip(self.outcomes.len()) {
+            let runs = step
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition.holds(&self.outcomes, session.is_autocommit()));
+            if !runs {
+                self.outcomes.push(StepOutcome::Skipped);
+                continue;
+            }
+            let mut writer = StepWriter {
+                entries: &mut self.entries,
+                number,
+                rows: step.stmt.rows,
+                width: 0,
+            };
+            let attempt = match self.sqls.text(&step.stmt.sql) {
+                Ok(sql) => session.execute(sql, &step.stmt.arguments, &mut writer),
+                Err(failure) => Attempt::Finished(Err(failure)),
+            };
+            let outcome = match attempt {
+                Attempt::NeedsWriter => return Progress::NeedsWriter,
+                Attempt::Finished(outcome) => outcome,
+            };
+            if self.entries.broken.is_some() {
+                return Progress::Done;
+            }
+            match outcome {
+                Ok(summary) => {
+                    E::step_end_entry(&mut self.entries.out, &summary);
+                    self.outcomes.push(StepOutcome::Succeeded);
+                }
+                Err(failure) => {
+                    self.entries.fail(number, failure);
+                    self.outcomes.push(StepOutcome::Failed);
+                }
             }
         }
-    }
-    Ok(out)
-}
-
-/// Read flat, since serde's tagged enums cannot borrow raw values.
-fn read(element: &[u8]) -> Result<Element<'_>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Flat<'a> {
-        #[serde(borrow)]
-        response: Option<&'a RawValue>,
-        #[serde(borrow)]
-        error: Option<&'a RawValue>,
-    }
-    let flat: Flat<'_> = serde_json::from_slice(element)?;
-    match (flat.response, flat.error) {
-        (Some(response), _) => Ok(Element::Ok { response }),
-        (None, Some(error)) => Ok(Element::Error { error }),
-        (None, None) => Err(serde::de::Error::custom("a result is neither a response nor an error")),
+        Progress::Done
     }
 }
 
-fn entries(out: &mut Vec<u8>, step: usize, outcome: Option<&StepResult<'_>>, error: Option<&RawValue>) {
-    let step = step.to_string();
-    if let Some(result) = outcome {
-        let cols = result.cols.get().as_bytes();
-        line(
-            out,
-            &[
-                b"{\"type\":\"step_begin\",\"step\":",
-                step.as_bytes(),
-                b",\"cols\":",
-                cols,
-                b"}",
-            ],
-        );
-        for row in &result.rows {
-            line(out, &[b"{\"type\":\"row\",\"row\":", row.get().as_bytes(), b"}"]);
+/// Writes one step's result as entries.
+struct StepWriter<'a, E> {
+    entries: &'a mut Entries<E>,
+    number: usize,
+    rows: Rows,
+    width: usize,
+}
+
+impl<E: Encoding> RowSink for StepWriter<'_, E> {
+    fn columns(&mut self, columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {
+        self.width = columns.len();
+        let number = self.number;
+        self.entries.entry(|out, limit| {
+            E::step_begin_entry(out, number, columns);
+            if out.len() > limit { Err(ResultTooLarge) } else { Ok(()) }
+        })
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<(), ResultTooLarge> {
+        if self.rows == Rows::Unwanted {
+            return Ok(());
         }
-        let affected = result.affected_row_count.to_string();
-        let rowid = result.last_insert_rowid.get().as_bytes();
-        let end: &[&[u8]] = &[
-            b"{\"type\":\"step_end\",\"affected_row_count\":",
-            affected.as_bytes(),
-            b",\"last_insert_rowid\":",
-            rowid,
-            b"}",
-        ];
-        line(out, end);
-    }
-    if let Some(error) = error {
-        let error = error.get().as_bytes();
-        line(
-            out,
-            &[
-                b"{\"type\":\"step_error\",\"step\":",
-                step.as_bytes(),
-                b",\"error\":",
-                error,
-                b"}",
-            ],
-        );
+        let width = self.width;
+        self.entries
+            .entry(|out, limit| E::row_entry(out, &RowView { row, width, limit }))
     }
 }
 
-fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    parts.iter().for_each(|part| out.extend_from_slice(part));
-    out.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(element: &str) -> Vec<String> {
-        let body = body(element.as_bytes(), None).unwrap();
-        String::from_utf8(body).unwrap().lines().map(str::to_owned).collect()
+impl<E: Encoding> Entries<E> {
+    /// Writes an entry, whole or not at all, and sends what has come together.
+    fn entry(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), ResultTooLarge>,
+    ) -> Result<(), ResultTooLarge> {
+        let before = self.out.len();
+        if let Err(too_large) = write(&mut self.out, self.limit.saturating_sub(self.sent)) {
+            self.out.truncate(before);
+            return Err(too_large);
+        }
+        if self.out.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.out, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8));
+        self.sent += piece.len();
+        self.sender.send(Bytes::from(piece)).map_err(|broken| {
+            self.broken = Some(broken);
+            ResultTooLarge
+        })
     }
 
-    #[test]
-    fn a_batch_becomes_one_entry_a_line() {
-        let element = r#"{"type":"ok","response":{"type":"batch","result":{"step_results":[
-            {"cols":[{"name":"x","decltype":null}],"rows":[[{"type":"integer","value":"1"}],[{"type":"null"}]],
-             "affected_row_count":0,"last_insert_rowid":null,"rows_read":2},null,null],
-            "step_errors":[null,{"message":"no","code":"SQLITE_ERROR"},null],"replication_index":null}}}"#;
-        assert_eq!(
-            lines(element),
-            [
-                r#"{"baton":null,"base_url":null}"#,
-                r#"{"type":"step_begin","step":0,"cols":[{"name":"x","decltype":null}]}"#,
-                r#"{"type":"row","row":[{"type":"integer","value":"1"}]}"#,
-                r#"{"type":"row","row":[{"type":"null"}]}"#,
-                r#"{"type":"step_end","affected_row_count":0,"last_insert_rowid":null}"#,
-                r#"{"type":"step_error","step":1,"error":{"message":"no","code":"SQLITE_ERROR"}}"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn a_batch_that_could_not_run_is_one_error() {
-        let element = r#"{"type":"error","error":{"message":"closed","code":"STREAM_CLOSED"}}"#;
-        let expected = r#"{"type":"error","error":{"message":"closed","code":"STREAM_CLOSED"}}"#;
-        assert_eq!(lines(element)[1..], [expected]);
+    fn fail(&mut self, step: usize, failure: StatementError) {
+        E::step_error_entry(&mut self.out, step, ErrorText::of(&failure, &failure.to_string()));
+        if failure.decides_answer() && self.refusal.is_none() {
+            self.refusal = Some(failure);
+        }
     }
 }

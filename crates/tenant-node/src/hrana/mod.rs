@@ -1,17 +1,22 @@
-//! Hrana over HTTP, versions 2 and 3 with JSON: the protocol of the libSQL SDKs.
+//! Hrana over HTTP, versions 2 and 3: the protocol of the libSQL SDKs.
 //!
 //! [`HranaService`] answers version probes, pipelines and cursors. It reads the body (only here, and bounded), takes the stream that
-//! the baton names, runs the pipeline on a database thread and writes rows straight into the answer. It must not decide who
-//! may call or how often: layers did that before.
+//! the baton names, runs the request on a database thread and writes rows straight into the answer, in the encoding that the
+//! path asks for. It must not decide who may call or how often: layers did that before.
 
 mod batch;
 mod baton;
+mod chunks;
 mod cursor;
+mod encoding;
 mod json;
 mod pipeline;
 mod problems;
 mod request;
+mod request_body;
+mod run;
 mod service;
+mod stored_sql;
 mod streams;
 
 pub use service::{HranaConfig, HranaService};

@@ -1,37 +1,44 @@
-//! Runs a pipeline's requests in order on one session and writes the results. Blocks: for database threads only.
+//! Runs a pipeline's requests in order on one session and writes the results.
 //!
-//! A pipeline can stop in the middle, when a statement has to wait for its turn to write, and be continued later.
+//! The answer is collected at first, since a failure can still decide its status. When it grows large between two results,
+//! it is sent in pieces from there on.
 
-use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::time::Instant;
 
+use bytes::Bytes;
+use rusqlite::Row;
+
 use super::batch::StepOutcome;
-use super::json::{self, NoRows, ResultWriter};
-use super::request::{Sql, Step, Stmt, StreamRequest};
-use crate::database::{ActiveSession, Arguments, Attempt, StatementError, first_statement};
+use super::chunks::{Broken, CHUNK_BYTES, ChunkSender};
+use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView};
+use super::request::{Rows, Sql, Step, Stmt, StreamRequest};
+use super::run::{Progress, Run};
+use super::stored_sql::StoredSql;
+use crate::database::{
+    ActiveSession, Arguments, Attempt, Column, ResultTooLarge, RowSink, StatementError, first_statement,
+    is_single_write,
+};
 
-/// Stored SQL texts of one stream: more are refused.
-const MOST_STORED_TEXTS: usize = 128;
-
-/// SQL texts that a stream has stored, by the client's number.
-pub(super) type StoredSql = HashMap<i32, String>;
-
-/// Whether the pipeline has come to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    Done,
-    /// The next statement writes, and another stream of the tenant is writing.
-    NeedsWriter,
-}
+/// An answer that has come to this size, with results still to come, is sent in pieces.
+pub(super) const COLLECTED_BYTES: usize = 256 << 10;
 
 /// A pipeline and how far it has come.
-pub(super) struct PipelineRun {
+pub(super) struct PipelineRun<E> {
     requests: Vec<StreamRequest>,
     next: usize,
     within: Within,
     closed: bool,
     sqls: StoredSql,
-    answer: Answer,
+    answer: Answer<E>,
+    before_write: Mark,
+}
+
+/// Where a run was, to go back there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    next: usize,
+    out: usize,
 }
 
 /// The place inside the request that is being run.
@@ -39,38 +46,47 @@ pub(super) struct PipelineRun {
 struct Within {
     /// Bytes of a sequence that have been run.
     offset: usize,
-    batch: BatchProgress,
-}
-
-#[derive(Default)]
-struct BatchProgress {
     outcomes: Vec<StepOutcome>,
-    results: Vec<u8>,
-    errors: Vec<u8>,
+    parts: BatchParts,
 }
 
-/// The results as they are written.
-struct Answer {
-    json: Vec<u8>,
+/// The answer as it is written.
+struct Answer<E> {
+    out: Vec<u8>,
+    /// Bytes that have left already.
+    sent: usize,
     limit: usize,
     /// The first failure that decides the status of the whole answer.
     refusal: Option<StatementError>,
+    outlet: Outlet,
+    encoding: PhantomData<fn() -> E>,
+}
+
+/// Where the answer goes.
+enum Outlet {
+    Collected,
+    Sent(ChunkSender),
+    Broken(Broken),
 }
 
 /// What a finished pipeline leaves.
 pub(super) struct Finished {
-    /// The elements of `results`, with commas between.
-    pub(super) results: Vec<u8>,
+    /// The rest of the answer, without its end.
+    pub(super) out: Vec<u8>,
     pub(super) sqls: StoredSql,
     /// Whether the client closed the stream.
     pub(super) closed: bool,
-    /// The failure that decides the status of the whole answer.
+    /// The failure that decides the status of the whole answer, if that is still open.
     pub(super) refusal: Option<StatementError>,
+    /// Why the answer could not be sent.
+    pub(super) broken: Option<Broken>,
 }
 
-impl PipelineRun {
-    /// `prefix` is put in front of the results; they take at most `limit` bytes.
-    pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, prefix: &[u8], limit: u64) -> Self {
+impl<E: Encoding> PipelineRun<E> {
+    /// The answer takes at most `limit` bytes.
+    pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, limit: u64) -> Self {
+        let mut out = Vec::new();
+        E::begin_pipeline(&mut out);
         Self {
             requests,
             next: 0,
@@ -78,19 +94,48 @@ impl PipelineRun {
             closed: false,
             sqls,
             answer: Answer {
-                json: prefix.to_vec(),
+                out,
+                sent: 0,
                 limit: usize::try_from(limit).unwrap_or(usize::MAX),
                 refusal: None,
+                outlet: Outlet::Collected,
+                encoding: PhantomData,
             },
+            before_write: Mark::default(),
         }
     }
 
-    /// Runs until the end or until a statement has to wait.
-    pub(super) fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    /// Sends what there is and, from now on, what comes.
+    pub(super) fn send_to(&mut self, mut sender: ChunkSender) {
+        let answer = &mut self.answer;
+        answer.sent += answer.out.len();
+        sender.send_first(Bytes::from(std::mem::take(&mut answer.out)));
+        answer.outlet = Outlet::Sent(sender);
+    }
+
+    pub(super) fn finish(self) -> Finished {
+        Finished {
+            out: self.answer.out,
+            sqls: self.sqls,
+            closed: self.closed,
+            refusal: self.answer.refusal,
+            broken: match self.answer.outlet {
+                Outlet::Broken(broken) => Some(broken),
+                Outlet::Collected | Outlet::Sent(_) => None,
+            },
+        }
+    }
+}
+
+impl<E: Encoding> Run for PipelineRun<E> {
+    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
         while let Some(request) = self.requests.get(self.next) {
-            let before = self.answer.json.len();
+            if session.is_in_group() && !matches!(request, StreamRequest::Execute(_)) {
+                return Progress::NeedsWriter;
+            }
+            let before = self.answer.out.len();
             if self.next > 0 {
-                self.answer.json.push(b',');
+                E::between_results(&mut self.answer.out);
             }
             if self.closed {
                 self.answer.error(
@@ -107,78 +152,72 @@ impl PipelineRun {
             ) == Progress::NeedsWriter
             {
                 // The request is begun anew, or gone on with, when its turn has come.
-                self.answer.json.truncate(before);
+                self.answer.out.truncate(before);
                 return Progress::NeedsWriter;
             }
             self.within = Within::default();
             self.next += 1;
+            match self.answer.hand_over(self.next < self.requests.len()) {
+                Ok(progress @ Progress::Large) => return progress,
+                Ok(_) => {}
+                Err(_broken) => return Progress::Done,
+            }
         }
         Progress::Done
     }
 
-    pub(super) fn finish(self) -> Finished {
-        Finished {
-            results: self.answer.json,
-            sqls: self.sqls,
-            closed: self.closed,
-            refusal: self.answer.refusal,
-        }
+    fn is_before_single_write(&mut self) -> bool {
+        let Some(StreamRequest::Execute(stmt)) = self.requests.get(self.next) else {
+            return false;
+        };
+        self.before_write = Mark {
+            next: self.next,
+            out: self.answer.out.len(),
+        };
+        let answers_later = matches!(self.answer.outlet, Outlet::Collected) && self.answer.refusal.is_none();
+        answers_later && !self.closed && self.sqls.text(&stmt.sql).is_ok_and(is_single_write)
+    }
+
+    fn undo_single_write(&mut self) {
+        self.next = self.before_write.next;
+        self.answer.out.truncate(self.before_write.out);
+        self.answer.refusal = None;
     }
 }
 
-fn run(
+fn run<E: Encoding>(
     request: &StreamRequest,
     within: &mut Within,
     closed: &mut bool,
     sqls: &mut StoredSql,
-    answer: &mut Answer,
+    answer: &mut Answer<E>,
     session: &mut ActiveSession<'_>,
 ) -> Progress {
     match request {
         StreamRequest::Execute(stmt) => return execute(stmt, sqls, answer, session),
-        StreamRequest::Batch(steps) => return batch(steps, &mut within.batch, sqls, answer, session),
+        StreamRequest::Batch(steps) => return batch(steps, within, sqls, answer, session),
         StreamRequest::Sequence(sql) => return sequence(sql, &mut within.offset, sqls, answer, session),
-        StreamRequest::Describe(sql) => match stored(sql, sqls).and_then(|sql| session.describe(sql)) {
+        StreamRequest::Describe(sql) => match sqls.text(sql).and_then(|sql| session.describe(sql)) {
             Ok(description) => {
-                answer
-                    .json
-                    .extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"describe\",\"result\":");
-                json::description(&mut answer.json, &description);
-                answer.json.extend_from_slice(b"}}");
+                let start = E::begin_result(&mut answer.out, ResultKind::Describe);
+                E::description(&mut answer.out, &description);
+                E::end_result(&mut answer.out, start, ResultKind::Describe);
             }
             Err(failure) => answer.failure(&failure),
         },
-        StreamRequest::StoreSql { id, sql } => {
-            if sqls.contains_key(id) {
-                answer.error(
-                    &format!("the stream already has an SQL text with sql_id {id}"),
-                    "SQL_ID_IN_USE",
-                );
-            } else if sqls.len() >= MOST_STORED_TEXTS {
-                answer.error(
-                    &format!("a stream stores at most {MOST_STORED_TEXTS} SQL texts"),
-                    "SQL_STORE_FULL",
-                );
-            } else {
-                sqls.insert(*id, sql.clone());
-                answer.ok("store_sql");
-            }
-        }
+        StreamRequest::StoreSql { id, sql } => match sqls.store(*id, sql) {
+            Ok(()) => E::done(&mut answer.out, Done::StoreSql),
+            Err(error) => answer.error(&error.to_string(), error.code()),
+        },
         StreamRequest::CloseSql { id } => {
-            sqls.remove(id);
-            answer.ok("close_sql");
+            sqls.close(*id);
+            E::done(&mut answer.out, Done::CloseSql);
         }
-        StreamRequest::GetAutocommit => {
-            let response = format!(
-                r#"{{"type":"ok","response":{{"type":"get_autocommit","is_autocommit":{}}}}}"#,
-                session.is_autocommit()
-            );
-            answer.json.extend_from_slice(response.as_bytes());
-        }
+        StreamRequest::GetAutocommit => E::autocommit(&mut answer.out, session.is_autocommit()),
         StreamRequest::Close => {
             *closed = true;
             match session.close() {
-                Ok(()) => answer.ok("close"),
+                Ok(()) => E::done(&mut answer.out, Done::Close),
                 Err(error) => answer.error(&error.to_string(), "SQLITE_CANTOPEN"),
             }
         }
@@ -186,83 +225,80 @@ fn run(
     Progress::Done
 }
 
-fn execute(stmt: &Stmt, sqls: &StoredSql, answer: &mut Answer, session: &mut ActiveSession<'_>) -> Progress {
-    let before = answer.json.len();
-    answer
-        .json
-        .extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"execute\",\"result\":");
-    match statement(stmt, sqls, &mut answer.json, answer.limit, session) {
+fn execute<E: Encoding>(
+    stmt: &Stmt,
+    sqls: &StoredSql,
+    answer: &mut Answer<E>,
+    session: &mut ActiveSession<'_>,
+) -> Progress {
+    let before = answer.out.len();
+    let start = E::begin_result(&mut answer.out, ResultKind::Execute);
+    let limit = answer.limit.saturating_sub(answer.sent);
+    match statement::<E>(stmt, sqls, &mut answer.out, limit, session) {
         Attempt::NeedsWriter => return Progress::NeedsWriter,
-        Attempt::Finished(Ok(())) => answer.json.extend_from_slice(b"}}"),
+        Attempt::Finished(Ok(())) => E::end_result(&mut answer.out, start, ResultKind::Execute),
         Attempt::Finished(Err(failure)) => {
-            answer.json.truncate(before);
+            answer.out.truncate(before);
             answer.failure(&failure);
         }
     }
     Progress::Done
 }
 
-fn batch(
+fn batch<E: Encoding>(
     steps: &[Step],
-    progress: &mut BatchProgress,
+    within: &mut Within,
     sqls: &StoredSql,
-    answer: &mut Answer,
+    answer: &mut Answer<E>,
     session: &mut ActiveSession<'_>,
 ) -> Progress {
-    for step in steps.iter().skip(progress.outcomes.len()) {
-        let (results_before, errors_before) = (progress.results.len(), progress.errors.len());
-        if !progress.outcomes.is_empty() {
-            progress.results.push(b',');
-            progress.errors.push(b',');
-        }
+    let Within { outcomes, parts, .. } = within;
+    for (number, step) in steps.iter().enumerate().skip(outcomes.len()) {
+        let (results_before, errors_before) = (parts.results.len(), parts.errors.len());
+        let start = E::begin_step(parts, number);
         let runs = step
             .condition
             .as_ref()
-            .is_none_or(|condition| condition.holds(&progress.outcomes, session.is_autocommit()));
+            .is_none_or(|condition| condition.holds(outcomes, session.is_autocommit()));
         if !runs {
-            progress.results.extend_from_slice(b"null");
-            progress.errors.extend_from_slice(b"null");
-            progress.outcomes.push(StepOutcome::Skipped);
+            E::skipped_step(parts);
+            outcomes.push(StepOutcome::Skipped);
             continue;
         }
-        let limit = answer.limit.saturating_sub(answer.json.len() + progress.errors.len());
-        let result_start = progress.results.len();
-        match statement(&step.stmt, sqls, &mut progress.results, limit, session) {
+        let elsewhere = answer.sent + answer.out.len() + parts.errors.len();
+        let limit = answer.limit.saturating_sub(elsewhere);
+        match statement::<E>(&step.stmt, sqls, &mut parts.results, limit, session) {
             Attempt::NeedsWriter => {
-                progress.results.truncate(results_before);
-                progress.errors.truncate(errors_before);
+                parts.results.truncate(results_before);
+                parts.errors.truncate(errors_before);
                 return Progress::NeedsWriter;
             }
             Attempt::Finished(Ok(())) => {
-                progress.errors.extend_from_slice(b"null");
-                progress.outcomes.push(StepOutcome::Succeeded);
+                E::end_step(parts, start, number);
+                outcomes.push(StepOutcome::Succeeded);
             }
             Attempt::Finished(Err(failure)) => {
-                progress.results.truncate(result_start);
-                progress.results.extend_from_slice(b"null");
-                json::statement_error(&mut progress.errors, &failure);
+                parts.results.truncate(start);
+                E::failed_step(parts, number, ErrorText::of(&failure, &failure.to_string()));
                 answer.note(&failure);
-                progress.outcomes.push(StepOutcome::Failed);
+                outcomes.push(StepOutcome::Failed);
             }
         }
     }
-    let json = &mut answer.json;
-    json.extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"batch\",\"result\":{\"step_results\":[");
-    json.append(&mut progress.results);
-    json.extend_from_slice(b"],\"step_errors\":[");
-    json.append(&mut progress.errors);
-    json.extend_from_slice(b"],\"replication_index\":null}}}");
+    let start = E::begin_result(&mut answer.out, ResultKind::Batch);
+    E::batch(&mut answer.out, parts);
+    E::end_result(&mut answer.out, start, ResultKind::Batch);
     Progress::Done
 }
 
-fn sequence(
+fn sequence<E: Encoding>(
     sql: &Sql,
     offset: &mut usize,
     sqls: &StoredSql,
-    answer: &mut Answer,
+    answer: &mut Answer<E>,
     session: &mut ActiveSession<'_>,
 ) -> Progress {
-    let script = match stored(sql, sqls) {
+    let script = match sqls.text(sql) {
         Ok(script) => script,
         Err(failure) => {
             answer.failure(&failure);
@@ -281,70 +317,123 @@ fn sequence(
             }
         }
     }
-    answer.ok("sequence");
+    E::done(&mut answer.out, Done::Sequence);
     Progress::Done
 }
 
-/// Runs one statement and appends its `StmtResult`.
-fn statement(
+/// Runs one statement and appends the body of its result. `limit` is the largest length that `out` may reach, in bytes.
+fn statement<E: Encoding>(
     stmt: &Stmt,
     sqls: &StoredSql,
     out: &mut Vec<u8>,
     limit: usize,
     session: &mut ActiveSession<'_>,
 ) -> Attempt<()> {
-    let sql = match stored(&stmt.sql, sqls) {
+    let sql = match sqls.text(&stmt.sql) {
         Ok(sql) => sql,
         Err(failure) => return Attempt::Finished(Err(failure)),
     };
-    let mut writer = ResultWriter::new(out, limit, stmt.rows);
+    let mut writer = ResultWriter::<'_, E> {
+        out,
+        limit,
+        rows: stmt.rows,
+        width: 0,
+        written: 0,
+        encoding: PhantomData,
+    };
     let started = Instant::now();
     match session.execute(sql, &stmt.arguments, &mut writer) {
         Attempt::NeedsWriter => Attempt::NeedsWriter,
         Attempt::Finished(Ok(summary)) => {
-            writer.finish(&summary, started.elapsed().as_secs_f64() * 1e3);
+            E::summary(writer.out, &summary, started.elapsed().as_secs_f64() * 1e3);
             Attempt::Finished(Ok(()))
         }
         Attempt::Finished(Err(failure)) => Attempt::Finished(Err(failure)),
     }
 }
 
-fn stored<'a>(sql: &'a Sql, sqls: &'a StoredSql) -> Result<&'a str, StatementError> {
-    match sql {
-        Sql::Text(text) => Ok(text),
-        Sql::Stored(id) => sqls.get(id).map(String::as_str).ok_or_else(|| StatementError::Sqlite {
-            code: "SQL_NOT_STORED",
-            message: format!("the stream has no SQL text with sql_id {id}"),
-        }),
+/// Writes the columns and rows of a statement's result, and stops when the whole answer would exceed its limit.
+struct ResultWriter<'a, E> {
+    out: &'a mut Vec<u8>,
+    limit: usize,
+    rows: Rows,
+    width: usize,
+    written: u64,
+    encoding: PhantomData<fn() -> E>,
+}
+
+impl<E: Encoding> RowSink for ResultWriter<'_, E> {
+    fn columns(&mut self, columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {
+        self.width = columns.len();
+        E::columns(self.out, columns);
+        if self.out.len() > self.limit {
+            return Err(ResultTooLarge);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<(), ResultTooLarge> {
+        if self.rows == Rows::Unwanted {
+            return Ok(());
+        }
+        let view = RowView {
+            row,
+            width: self.width,
+            limit: self.limit,
+        };
+        E::row(self.out, &view, self.written)?;
+        self.written += 1;
+        Ok(())
     }
 }
 
-impl Answer {
-    fn ok(&mut self, kind: &str) {
-        let response = format!(r#"{{"type":"ok","response":{{"type":"{kind}"}}}}"#);
-        self.json.extend_from_slice(response.as_bytes());
+/// Takes the rows of statements whose result nobody asked for.
+struct NoRows;
+
+impl RowSink for NoRows {
+    fn columns(&mut self, _columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {
+        Ok(())
     }
 
+    fn row(&mut self, _row: &Row<'_>) -> Result<(), ResultTooLarge> {
+        Ok(())
+    }
+}
+
+impl<E: Encoding> Answer<E> {
     fn failure(&mut self, failure: &StatementError) {
         self.note(failure);
-        self.json.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-        json::statement_error(&mut self.json, failure);
-        self.json.push(b'}');
+        E::error_result(&mut self.out, ErrorText::of(failure, &failure.to_string()));
     }
 
     fn error(&mut self, message: &str, code: &str) {
-        self.json.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-        json::error(&mut self.json, message, code);
-        self.json.push(b'}');
+        E::error_result(&mut self.out, ErrorText { message, code });
     }
 
+    /// After the first piece the status is decided: a failure is then in its result alone.
     fn note(&mut self, failure: &StatementError) {
-        let decides = matches!(
-            failure,
-            StatementError::StorageQuotaExceeded { .. } | StatementError::Disk { .. } | StatementError::Damaged { .. }
-        );
-        if decides && self.refusal.is_none() {
+        if failure.decides_answer() && self.refusal.is_none() && matches!(self.outlet, Outlet::Collected) {
             self.refusal = Some(failure.clone());
+        }
+    }
+
+    /// Between two results: sends what there is, or asks to be sent.
+    fn hand_over(&mut self, more_to_come: bool) -> Result<Progress, Broken> {
+        match &mut self.outlet {
+            Outlet::Collected if more_to_come && self.out.len() >= COLLECTED_BYTES && self.refusal.is_none() => {
+                Ok(Progress::Large)
+            }
+            Outlet::Sent(sender) if more_to_come && self.out.len() >= CHUNK_BYTES => {
+                self.sent += self.out.len();
+                let piece = Bytes::from(std::mem::take(&mut self.out));
+                if let Err(broken) = sender.send(piece) {
+                    self.outlet = Outlet::Broken(broken);
+                    return Err(broken);
+                }
+                Ok(Progress::Done)
+            }
+            Outlet::Broken(broken) => Err(*broken),
+            Outlet::Collected | Outlet::Sent(_) => Ok(Progress::Done),
         }
     }
 }

@@ -32,16 +32,6 @@ pub(super) fn unread_body(reason: &str) -> Problem {
     )
 }
 
-/// The answer that we wrote ourselves could not be put into lines: a fault of ours.
-pub(super) fn unwritten(error: &serde_json::Error) -> Problem {
-    tracing::error!(%error, "a cursor's answer could not be written");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "the answer could not be written; the batch has run",
-    )
-}
-
 pub(super) fn large_body(limit_bytes: u64) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -92,6 +82,13 @@ pub(super) fn of_stream(error: StreamError) -> Problem {
              transaction was rolled back; send null to begin a new stream",
         )
         .with("field", "baton"),
+        StreamError::StillAnswering => Problem::new(
+            StatusCode::CONFLICT,
+            "stream-busy",
+            "the stream is still answering its last request; read that answer to its end first",
+        )
+        .with("field", "baton")
+        .retry_after(1),
         StreamError::TenantLimit { limit } => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-streams",
@@ -123,8 +120,12 @@ pub(super) fn of_database(error: &DatabaseError) -> Problem {
 }
 
 /// The problem for a pipeline of which a statement failed in a way that decides the whole answer. What the pipeline did is
-/// carried along: `baton`, `base_url` and `results` are as in an ordinary answer.
-pub(super) fn of_pipeline(failure: &StatementError, baton: Option<String>, results: Value) -> Problem {
+/// carried along: `baton`, `base_url` and the answer's `member` are as in an ordinary answer.
+pub(super) fn of_statement(
+    failure: &StatementError,
+    baton: Option<String>,
+    (member, value): (&'static str, Value),
+) -> Problem {
     let problem = match failure {
         StatementError::StorageQuotaExceeded {
             used_bytes,
@@ -143,7 +144,7 @@ pub(super) fn of_pipeline(failure: &StatementError, baton: Option<String>, resul
     problem
         .with("baton", baton.map_or(Value::Null, Value::String))
         .with("base_url", Value::Null)
-        .with("results", results)
+        .with(member, value)
 }
 
 fn damaged() -> Problem {

@@ -1,26 +1,11 @@
-//! Reads a pipeline's JSON. Every refusal names the field that was wrong.
-//!
-//! The structures are read flat, without serde's tagged enums, because those lose the path of an error.
+//! What a client asks for, in whatever encoding it was sent.
 
-use std::borrow::Cow;
-
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rusqlite::types::Value;
-use serde::Deserialize;
 
 use super::batch::Condition;
-use super::json::Rows;
 use crate::database::Arguments;
 
-/// SDKs differ in whether they pad.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// A body that is not a pipeline.
+/// A body that is not a request of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {
     /// Where, as `requests[0].stmt.args[1].value`. `.` for the whole body.
@@ -28,10 +13,18 @@ pub(super) struct Malformed {
     pub(super) reason: String,
 }
 
+/// Requests on a stream, each with a result of its own.
 #[derive(Debug, PartialEq)]
 pub(super) struct Pipeline {
     pub(super) baton: Option<String>,
     pub(super) requests: Vec<StreamRequest>,
+}
+
+/// A batch whose results are read entry by entry.
+#[derive(Debug, PartialEq)]
+pub(super) struct Cursor {
+    pub(super) baton: Option<String>,
+    pub(super) steps: Vec<Step>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -59,411 +52,68 @@ pub(super) struct Stmt {
     pub(super) rows: Rows,
 }
 
+/// Whether rows belong into the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    Wanted,
+    Unwanted,
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) condition: Option<Condition>,
     pub(super) stmt: Stmt,
 }
 
-#[derive(Deserialize)]
-struct RawPipeline<'a> {
-    #[serde(default)]
-    baton: Option<String>,
-    #[serde(borrow)]
-    requests: Vec<RawRequest<'a>>,
-}
+impl Malformed {
+    pub(super) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
 
-#[derive(Deserialize)]
-struct RawCursor<'a> {
-    #[serde(default)]
-    baton: Option<String>,
-    #[serde(borrow)]
-    batch: RawBatch<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawRequest<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(default, borrow)]
-    stmt: Option<RawStmt<'a>>,
-    #[serde(default, borrow)]
-    batch: Option<RawBatch<'a>>,
-    #[serde(default)]
-    sql: Option<String>,
-    #[serde(default)]
-    sql_id: Option<i32>,
-}
-
-#[derive(Deserialize)]
-struct RawStmt<'a> {
-    #[serde(default)]
-    sql: Option<String>,
-    #[serde(default)]
-    sql_id: Option<i32>,
-    #[serde(default, borrow)]
-    args: Option<Vec<RawValue<'a>>>,
-    #[serde(default, borrow)]
-    named_args: Option<Vec<RawNamedArg<'a>>>,
-    #[serde(default)]
-    want_rows: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct RawNamedArg<'a> {
-    name: String,
-    #[serde(borrow)]
-    value: RawValue<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawValue<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(default, borrow)]
-    value: Option<RawScalar<'a>>,
-    #[serde(default, borrow)]
-    base64: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawScalar<'a> {
-    Number(f64),
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-}
-
-#[derive(Deserialize)]
-struct RawBatch<'a> {
-    #[serde(borrow)]
-    steps: Vec<RawStep<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawStep<'a> {
-    #[serde(default, borrow)]
-    condition: Option<RawCondition<'a>>,
-    #[serde(borrow)]
-    stmt: RawStmt<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawCondition<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(default)]
-    step: Option<u32>,
-    #[serde(default, borrow)]
-    cond: Option<Box<RawCondition<'a>>>,
-    #[serde(default, borrow)]
-    conds: Option<Vec<RawCondition<'a>>>,
-}
-
-/// Reads the body of a cursor, as the pipeline of its one batch.
-///
-/// # Errors
-/// Names the first field that is wrong.
-pub(super) fn read_cursor(body: &[u8]) -> Result<Pipeline, Malformed> {
-    let raw: RawCursor<'_> = whole(body)?;
-    Ok(Pipeline {
-        baton: raw.baton,
-        requests: vec![StreamRequest::Batch(steps(raw.batch, "batch")?)],
-    })
-}
-
-/// Reads the body of a pipeline.
-///
-/// # Errors
-/// Names the first field that is wrong.
-pub(super) fn read(body: &[u8]) -> Result<Pipeline, Malformed> {
-    let raw: RawPipeline<'_> = whole(body)?;
-    let requests = raw
-        .requests
-        .into_iter()
-        .enumerate()
-        .map(|(index, request)| stream_request(request, &format!("requests[{index}]")))
-        .collect::<Result<_, _>>()?;
-    Ok(Pipeline {
-        baton: raw.baton,
-        requests,
-    })
-}
-
-fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Malformed {
-        field: field_of(error.path()),
-        reason: error.inner().to_string(),
-    })?;
-    deserializer.end().map_err(|error| malformed(".", error.to_string()))?;
-    Ok(raw)
-}
-
-/// A body that ends inside an object has no next field to name: the one around it is wrong.
-fn field_of(path: &serde_path_to_error::Path) -> String {
-    let path = path.to_string();
-    match path.strip_suffix('?') {
-        None => path,
-        Some("") => ".".to_owned(),
-        Some(around) => around.trim_end_matches('.').to_owned(),
+    /// The structure at `path` lacks a field.
+    pub(super) fn missing(path: &str, field: &str) -> Self {
+        Self::new(format!("{path}.{field}"), "is missing")
     }
 }
 
-fn malformed(field: impl Into<String>, reason: impl Into<String>) -> Malformed {
-    Malformed {
-        field: field.into(),
-        reason: reason.into(),
+impl Sql {
+    /// Exactly one of the two must be given.
+    pub(super) fn new(text: Option<String>, id: Option<i32>, path: &str) -> Result<Self, Malformed> {
+        match (text, id) {
+            (Some(text), None) => Ok(Self::Text(text)),
+            (None, Some(id)) => Ok(Self::Stored(id)),
+            (None, None) => Err(Malformed::new(
+                format!("{path}.sql"),
+                "is missing: give `sql` or `sql_id`",
+            )),
+            (Some(_), Some(_)) => Err(Malformed::new(format!("{path}.sql_id"), "cannot stand beside `sql`")),
+        }
     }
 }
 
-fn missing(path: &str, field: &str) -> Malformed {
-    malformed(format!("{path}.{field}"), "is missing")
+impl Stmt {
+    pub(super) fn new(sql: Sql, positional: Vec<Value>, named: Vec<(String, Value)>, want_rows: Option<bool>) -> Self {
+        Self {
+            sql,
+            arguments: Arguments { positional, named },
+            rows: if want_rows.unwrap_or(true) {
+                Rows::Wanted
+            } else {
+                Rows::Unwanted
+            },
+        }
+    }
 }
 
-fn stream_request(raw: RawRequest<'_>, path: &str) -> Result<StreamRequest, Malformed> {
-    let sql_id = raw.sql_id;
-    Ok(match &*raw.kind {
-        "close" => StreamRequest::Close,
-        "get_autocommit" => StreamRequest::GetAutocommit,
-        "execute" => {
-            let stmt = raw.stmt.ok_or_else(|| missing(path, "stmt"))?;
-            StreamRequest::Execute(statement(stmt, &format!("{path}.stmt"))?)
-        }
-        "batch" => {
-            let batch = raw.batch.ok_or_else(|| missing(path, "batch"))?;
-            StreamRequest::Batch(steps(batch, &format!("{path}.batch"))?)
-        }
-        "sequence" => StreamRequest::Sequence(sql(raw.sql, sql_id, path)?),
-        "describe" => StreamRequest::Describe(sql(raw.sql, sql_id, path)?),
-        "store_sql" => StreamRequest::StoreSql {
-            id: sql_id.ok_or_else(|| missing(path, "sql_id"))?,
-            sql: raw.sql.ok_or_else(|| missing(path, "sql"))?,
-        },
-        "close_sql" => StreamRequest::CloseSql {
-            id: sql_id.ok_or_else(|| missing(path, "sql_id"))?,
-        },
-        other => {
-            return Err(malformed(
-                format!("{path}.type"),
-                format!("`{}` is not a request", shortened(other)),
-            ));
-        }
-    })
-}
-
-fn steps(batch: RawBatch<'_>, path: &str) -> Result<Vec<Step>, Malformed> {
-    batch
-        .steps
-        .into_iter()
-        .enumerate()
-        .map(|(index, step)| {
-            let path = format!("{path}.steps[{index}]");
-            Ok(Step {
-                condition: step
-                    .condition
-                    .map(|raw| condition(raw, index, &format!("{path}.condition")))
-                    .transpose()?,
-                stmt: statement(step.stmt, &format!("{path}.stmt"))?,
-            })
-        })
-        .collect()
-}
-
-fn condition(raw: RawCondition<'_>, own_step: usize, path: &str) -> Result<Condition, Malformed> {
-    let earlier = |step: Option<u32>| {
-        let step = step.ok_or_else(|| missing(path, "step"))?;
+impl Condition {
+    /// The earlier step that a condition of step `own` refers to.
+    pub(super) fn earlier(step: u32, own: usize, path: &str) -> Result<usize, Malformed> {
         usize::try_from(step)
             .ok()
-            .filter(|step| *step < own_step)
-            .ok_or_else(|| malformed(format!("{path}.step"), "must be the index of an earlier step"))
-    };
-    let all = |raw: Option<Vec<RawCondition<'_>>>| {
-        raw.ok_or_else(|| missing(path, "conds"))?
-            .into_iter()
-            .enumerate()
-            .map(|(index, raw)| condition(raw, own_step, &format!("{path}.conds[{index}]")))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(match &*raw.kind {
-        "ok" => Condition::Ok(earlier(raw.step)?),
-        "error" => Condition::Error(earlier(raw.step)?),
-        "not" => {
-            let inner = raw.cond.ok_or_else(|| missing(path, "cond"))?;
-            Condition::Not(Box::new(condition(*inner, own_step, &format!("{path}.cond"))?))
-        }
-        "and" => Condition::And(all(raw.conds)?),
-        "or" => Condition::Or(all(raw.conds)?),
-        "is_autocommit" => Condition::IsAutocommit,
-        other => {
-            return Err(malformed(
-                format!("{path}.type"),
-                format!("`{}` is not a condition", shortened(other)),
-            ));
-        }
-    })
-}
-
-fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
-    let sql = sql(raw.sql, raw.sql_id, path)?;
-    let positional = raw
-        .args
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-        .map(|(index, raw)| value(raw, || format!("{path}.args[{index}]")))
-        .collect::<Result<_, _>>()?;
-    let named = raw
-        .named_args
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-        .map(|(index, raw)| {
-            Ok((
-                raw.name,
-                value(raw.value, || format!("{path}.named_args[{index}].value"))?,
-            ))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Stmt {
-        sql,
-        arguments: Arguments { positional, named },
-        rows: if raw.want_rows.unwrap_or(true) {
-            Rows::Wanted
-        } else {
-            Rows::Unwanted
-        },
-    })
-}
-
-fn sql(text: Option<String>, id: Option<i32>, path: &str) -> Result<Sql, Malformed> {
-    match (text, id) {
-        (Some(text), None) => Ok(Sql::Text(text)),
-        (None, Some(id)) => Ok(Sql::Stored(id)),
-        (None, None) => Err(malformed(format!("{path}.sql"), "is missing: give `sql` or `sql_id`")),
-        (Some(_), Some(_)) => Err(malformed(format!("{path}.sql_id"), "cannot stand beside `sql`")),
-    }
-}
-
-fn value(raw: RawValue<'_>, path: impl Fn() -> String) -> Result<Value, Malformed> {
-    let wrong = |expected: &str| malformed(format!("{}.value", path()), format!("must be {expected}"));
-    match (&*raw.kind, raw.value, raw.base64) {
-        ("null", _, _) => Ok(Value::Null),
-        ("integer", Some(RawScalar::Text(text)), _) => text
-            .parse()
-            .map(Value::Integer)
-            .map_err(|_| wrong("a whole number of 64 bits in a string")),
-        ("integer", _, _) => Err(wrong("a whole number of 64 bits in a string")),
-        ("float", Some(RawScalar::Number(number)), _) => Ok(Value::Real(number)),
-        ("float", _, _) => Err(wrong("a number")),
-        ("text", Some(RawScalar::Text(text)), _) => Ok(Value::Text(text.into_owned())),
-        ("text", _, _) => Err(wrong("a string")),
-        ("blob", _, Some(text)) => BASE64
-            .decode(text.as_bytes())
-            .map(Value::Blob)
-            .map_err(|error| malformed(format!("{}.base64", path()), format!("is not base64: {error}"))),
-        ("blob", _, None) => Err(malformed(format!("{}.base64", path()), "is missing")),
-        (other, _, _) => Err(malformed(
-            format!("{}.type", path()),
-            format!("`{}` is not a type of value", shortened(other)),
-        )),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_field() {
-        let cases = [
-            ("", "."),
-            ("{", "."),
-            (r#"{"requests":[{"#, "requests[0]"),
-            ("[]", "."),
-            ("{}", "."),
-            (r#"{"requests":1}"#, "requests"),
-            (r#"{"requests":[]} x"#, "."),
-            (r#"{"baton":1,"requests":[]}"#, "baton"),
-            (r#"{"requests":[{"type":"fly"}]}"#, "requests[0].type"),
-            (r#"{"requests":[{"type":"execute"}]}"#, "requests[0].stmt"),
-            (r#"{"requests":[{"type":"execute","stmt":{}}]}"#, "requests[0].stmt.sql"),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":"x","sql_id":1}}]}"#,
-                "requests[0].stmt.sql_id",
-            ),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":1}}]}"#,
-                "requests[0].stmt.sql",
-            ),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":"x","args":[{"type":"null"},{"type":"integer","value":1}]}}]}"#,
-                "requests[0].stmt.args[1].value",
-            ),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":"x","args":[{"type":"integer","value":"9223372036854775808"}]}}]}"#,
-                "requests[0].stmt.args[0].value",
-            ),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":"x","args":[{"type":"blob","base64":"%"}]}}]}"#,
-                "requests[0].stmt.args[0].base64",
-            ),
-            (
-                r#"{"requests":[{"type":"execute","stmt":{"sql":"x","named_args":[{"name":"a","value":{"type":"date"}}]}}]}"#,
-                "requests[0].stmt.named_args[0].value.type",
-            ),
-            (
-                r#"{"requests":[{"type":"batch","batch":{"steps":[{"stmt":{"sql":"x"},"condition":{"type":"ok","step":0}}]}}]}"#,
-                "requests[0].batch.steps[0].condition.step",
-            ),
-            (
-                r#"{"requests":[{"type":"batch","batch":{"steps":[{"stmt":{"sql":"x"},"condition":{"type":"and","conds":[{"type":"or"}]}}]}}]}"#,
-                "requests[0].batch.steps[0].condition.conds[0].conds",
-            ),
-            (
-                r#"{"requests":[{"type":"close"},{"type":"store_sql","sql":"x"}]}"#,
-                "requests[1].sql_id",
-            ),
-        ];
-        for (body, field) in cases {
-            assert_eq!(read(body.as_bytes()).unwrap_err().field, field, "{body}");
-        }
-    }
-
-    #[test]
-    fn unknown_fields_and_both_kinds_of_padding_are_accepted() {
-        let body = r#"{"baton":null,"new":1,"requests":[{"type":"execute","stmt":{"sql":"x","want_rows":false,"args":[
-            {"type":"blob","base64":"AA"},{"type":"blob","base64":"AA=="},{"type":"float","value":1}],
-            "replication_index":null}}]}"#;
-        let pipeline = read(body.as_bytes()).unwrap();
-        let [StreamRequest::Execute(stmt)] = pipeline.requests.as_slice() else {
-            panic!("{pipeline:?}")
-        };
-        assert_eq!(stmt.rows, Rows::Unwanted);
-        let expected = [Value::Blob(vec![0]), Value::Blob(vec![0]), Value::Real(1.0)];
-        assert_eq!(stmt.arguments.positional, expected);
-    }
-
-    #[test]
-    fn a_deep_condition_is_refused_and_not_followed() {
-        let depth = 100_000;
-        let body = format!(
-            r#"{{"requests":[{{"type":"batch","batch":{{"steps":[{{"stmt":{{"sql":"x"}},"condition":{}"#,
-            r#"{"type":"not","cond":"#.repeat(depth)
-        );
-        assert!(read(body.as_bytes()).unwrap_err().reason.contains("recursion limit"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&body);
-        }
+            .filter(|step| *step < own)
+            .ok_or_else(|| Malformed::new(format!("{path}.step"), "must be the index of an earlier step"))
     }
 }

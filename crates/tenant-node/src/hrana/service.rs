@@ -1,48 +1,38 @@
-//! The tower service: paths, methods, bodies, and the way of one pipeline through stream, session and answer.
+//! The tower service: paths, methods, and the way of one request through stream, session and answer.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use serde_json::Value;
 use tenantry_types::TenantUid;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::baton::BatonKey;
-use super::pipeline::{Finished, PipelineRun, Progress};
-use super::request::{self, Malformed, Pipeline, StreamRequest};
+use super::chunks::{Broken, ChunkEnd, Patience, chunks};
+use super::cursor::CursorRun;
+use super::encoding::{Encoding, ErrorText};
+use super::json::Json;
+use super::pipeline::PipelineRun;
+use super::request::{Malformed, StreamRequest};
+use super::run::{CancelOnDrop, Stop, drive};
+use super::stored_sql::StoredSql;
 use super::streams::{Parked, StreamSlot, Streams};
-use super::{cursor, json, problems};
-use crate::database::{Cancellation, DatabaseError, Databases, Session, StatementLimits, WriteTurn};
-use crate::http::body::{Body, full};
+use super::{problems, request_body};
+use crate::database::{DatabaseError, Databases, Session, StatementLimits};
+use crate::http::body::{Body, boxed, full};
 use crate::http::problem::Problem;
 use crate::layers::TenantContext;
 
 /// Larger bodies are parsed on a database thread, to keep the async workers free.
 const PARSED_IN_PLACE_BYTES: usize = 64 << 10;
-
-/// What stands before the results in an answer.
-const RESULTS: &[u8] = b"{\"results\":[";
-
-/// Reads a body as a pipeline.
-type ReadPipeline = fn(&[u8]) -> Result<Pipeline, Malformed>;
-
-/// What a request was answered.
-struct Answered {
-    /// [`RESULTS`] and the results, with commas between.
-    body: Vec<u8>,
-    /// The baton to go on with, unless the stream has ended.
-    baton: Option<String>,
-}
 
 /// Settings of [`HranaService`].
 #[derive(Debug, Clone)]
@@ -55,6 +45,10 @@ pub struct HranaConfig {
     pub streams_total: usize,
     /// How often [`HranaService::maintain`] looks for what to end.
     pub maintenance_interval: Duration,
+    /// A client that takes nothing of its answer for this long loses it, and its stream ends.
+    pub answer_stall: Duration,
+    /// So long, in all, is a client waited for while one answer is sent.
+    pub answer_wait: Duration,
 }
 
 impl Default for HranaConfig {
@@ -64,6 +58,8 @@ impl Default for HranaConfig {
             streams_per_tenant: 128,
             streams_total: 4_096,
             maintenance_interval: Duration::from_millis(500),
+            answer_stall: Duration::from_secs(10),
+            answer_wait: Duration::from_secs(600),
         }
     }
 }
@@ -74,6 +70,25 @@ pub struct HranaService {
     databases: Databases,
     streams: Arc<Streams>,
     maintenance_interval: Duration,
+    patience: Patience,
+    queued: Arc<AtomicUsize>,
+}
+
+/// Whose request it is, and what holds for it.
+#[derive(Clone, Copy)]
+struct Caller {
+    tenant: TenantUid,
+    /// Its share of the node.
+    weight: u32,
+    limits: StatementLimits,
+}
+
+/// A stream as a request finds it.
+struct Resumed {
+    /// Absent where the request ends the stream that it begins.
+    slot: Option<StreamSlot>,
+    session: Session,
+    sqls: StoredSql,
 }
 
 impl HranaService {
@@ -90,6 +105,11 @@ impl HranaService {
             databases,
             streams: Arc::new(streams),
             maintenance_interval: config.maintenance_interval,
+            patience: Patience {
+                stall: config.answer_stall,
+                total: config.answer_wait,
+            },
+            queued: Arc::default(),
         }
     }
 
@@ -123,109 +143,216 @@ impl HranaService {
         self.streams.len()
     }
 
+    /// Bytes of large answers that wait for their clients.
+    #[must_use]
+    pub fn queued_answer_bytes(&self) -> usize {
+        self.queued.load(Relaxed)
+    }
+
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
         let outcome = match (path, request.method()) {
-            ("/v2" | "/v3", &Method::GET) => Ok(json_response(
-                br#"{"protocol":"hrana-over-http","encoding":"json"}"#.to_vec(),
-            )),
+            ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline::<Json>(request).await,
+            ("/v3/cursor", &Method::POST) => self.cursor::<Json>(request).await,
+            ("/v2" | "/v3", &Method::GET) => Ok(probe("json")),
             ("/v2" | "/v3", _) => Err(problems::wrong_method("GET")),
-            ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline(request).await,
-            ("/v3/cursor", &Method::POST) => self.cursor(request).await,
             ("/v2/pipeline" | "/v3/pipeline" | "/v3/cursor", _) => Err(problems::wrong_method("POST")),
             _ => Err(problems::unknown_path(path)),
         };
         outcome.unwrap_or_else(Problem::into_response)
     }
 
-    async fn pipeline(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let Answered { mut body, baton } = self.run(request, request::read).await?;
-        body.extend_from_slice(b"],\"baton\":");
-        match baton {
-            Some(baton) => json::string(&mut body, &baton),
-            None => body.extend_from_slice(b"null"),
+    async fn pipeline<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let (caller, pipeline) = self.read(request, E::read_pipeline).await?;
+        let closes = pipeline.requests.contains(&StreamRequest::Close);
+        let resumed = self.stream(caller, pipeline.baton.as_deref(), closes).await?;
+        let Resumed { slot, session, sqls } = resumed;
+        let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
+        // The client may leave at any await below: what runs on the thread is then stopped.
+        let cancellation = CancelOnDrop::default();
+        let driven = drive(session, run, caller.limits, &cancellation.0).await;
+        let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        if stop == Stop::Large {
+            return Ok(self.send_pipeline(caller, slot, session, run));
         }
-        body.extend_from_slice(b",\"base_url\":null}");
-        Ok(json_response(body))
+        let finished = run.finish();
+        let baton = slot
+            .filter(|_| !finished.closed)
+            .and_then(|slot| self.park(slot, session, finished.sqls));
+        let mut out = finished.out;
+        if let Some(failure) = finished.refusal {
+            tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
+            E::end_pipeline(&mut out, None);
+            return Err(problems::of_statement(&failure, baton, E::pipeline_in_problem(&out)));
+        }
+        E::end_pipeline(&mut out, baton.as_deref());
+        Ok(response(E::PIPELINE_TYPE, full(out)))
     }
 
-    async fn cursor(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let Answered { body, baton } = self.run(request, request::read_cursor).await?;
-        let element = body.get(RESULTS.len()..).unwrap_or_default();
-        let body = cursor::body(element, baton.as_deref()).map_err(|error| problems::unwritten(&error))?;
-        Ok(json_response(body))
+    /// Goes on with a pipeline whose answer has become large, and sends it meanwhile.
+    fn send_pipeline<E: Encoding>(
+        self,
+        caller: Caller,
+        slot: Option<StreamSlot>,
+        session: Session,
+        mut run: PipelineRun<E>,
+    ) -> Response<Body> {
+        let cancellation = CancelOnDrop::default();
+        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        run.send_to(sender);
+        tokio::spawn(async move {
+            let driven = drive(session, run, caller.limits, &cancellation.0).await;
+            let (session, run, _) = match driven {
+                Ok(driven) => driven,
+                Err(error) => {
+                    log_database_error(caller.tenant, &error);
+                    return end.break_off(error.to_string());
+                }
+            };
+            let mut finished = run.finish();
+            let left = end.reader_left().then_some(Broken::ReaderLeft);
+            if let Some(broken) = finished.broken.or(left) {
+                // The baton comes last, so the client has none to go on with.
+                return break_off(caller.tenant, broken, end);
+            }
+            let baton = slot
+                .filter(|_| !finished.closed)
+                .and_then(|slot| self.park(slot, session, finished.sqls));
+            E::end_pipeline(&mut finished.out, baton.as_deref());
+            end.complete(finished.out);
+        });
+        response(E::PIPELINE_TYPE, boxed(reader))
     }
 
-    /// Reads a request's body and runs what it asks for.
-    async fn run(&self, request: Request<Body>, read: ReadPipeline) -> Result<Answered, Problem> {
+    async fn cursor<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let (caller, cursor) = self.read(request, E::read_cursor).await?;
+        let resumed = self.stream(caller, cursor.baton.as_deref(), false).await?;
+        let Resumed {
+            mut slot,
+            session,
+            sqls,
+        } = resumed;
+        let mut head = Vec::new();
+        E::cursor_head(&mut head, slot.as_mut().map(StreamSlot::give_out_baton).as_deref());
+        let cancellation = CancelOnDrop::default();
+        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        let run = CursorRun::<E>::new(cursor.steps, sqls, head, sender, caller.limits.quota.result_bytes);
+        let mut running = Box::pin(async move { drive(session, run, caller.limits, &cancellation.0).await });
+        // A small answer is complete before its first piece is full, and needs no way of its own.
+        let complete = std::future::poll_fn(|context| match running.as_mut().poll(context) {
+            Poll::Ready(driven) => Poll::Ready(Some(driven)),
+            Poll::Pending => reader.poll_begun(context).map(|()| None),
+        });
+        let Some(driven) = complete.await else {
+            tokio::spawn(async move {
+                let driven = running.await.map(|(session, run, _)| (session, run.finish()));
+                self.end_cursor::<E>(caller, slot, driven, end);
+            });
+            return Ok(response(E::CURSOR_TYPE, boxed(reader)));
+        };
+        let (session, run, _) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        let finished = run.finish();
+        if finished.has_begun {
+            self.end_cursor::<E>(caller, slot, Ok((session, finished)), end);
+            return Ok(response(E::CURSOR_TYPE, boxed(reader)));
+        }
+        let baton = slot.and_then(|slot| self.park(slot, session, finished.sqls));
+        if let Some(failure) = finished.refusal {
+            tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
+            let entries = E::cursor_in_problem(&finished.out);
+            return Err(problems::of_statement(&failure, baton, entries));
+        }
+        Ok(response(E::CURSOR_TYPE, full(finished.out)))
+    }
+
+    /// The last of a cursor of which something was sent. Its client has the baton: the stream is free before it reads the end.
+    fn end_cursor<E: Encoding>(
+        &self,
+        caller: Caller,
+        slot: Option<StreamSlot>,
+        driven: Result<(Session, super::cursor::Finished), DatabaseError>,
+        end: ChunkEnd,
+    ) {
+        match driven {
+            Ok((_, finished)) if finished.broken == Some(Broken::Stalled) => {
+                break_off(caller.tenant, Broken::Stalled, end);
+            }
+            Ok((session, finished)) => {
+                if let Some(slot) = slot {
+                    self.park(slot, session, finished.sqls);
+                }
+                match finished.broken {
+                    Some(broken) => break_off(caller.tenant, broken, end),
+                    None => end.complete(finished.out),
+                }
+            }
+            Err(error) => {
+                log_database_error(caller.tenant, &error);
+                let mut out = Vec::new();
+                let text = ErrorText {
+                    message: &error.to_string(),
+                    code: "INTERNAL",
+                };
+                E::error_entry(&mut out, text);
+                end.complete(out);
+            }
+        }
+    }
+
+    /// Reads whose request it is and what it asks for.
+    async fn read<T: Send + 'static>(
+        &self,
+        request: Request<Body>,
+        parse: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<(Caller, T), Problem> {
         let context = request
             .extensions()
             .get::<TenantContext>()
             .ok_or_else(problems::without_tenant)?;
-        let (tenant, weight) = (context.uid, context.weight);
-        let limits = StatementLimits {
-            access: context.access,
-            quota: context.quota,
+        let caller = Caller {
+            tenant: context.uid,
+            weight: context.weight,
+            limits: StatementLimits {
+                access: context.access,
+                quota: context.quota,
+            },
         };
-        let body = read_body(request.into_body(), limits.quota.request_bytes).await?;
-        let pipeline = self.parse(tenant, weight, body, read).await?;
-        let (slot, session, sqls) = self.stream(tenant, weight, &pipeline).await?;
-        let run = PipelineRun::new(pipeline.requests, sqls, RESULTS, limits.quota.result_bytes);
-        let (session, finished) = run_to_end(session, run, limits)
-            .await
-            .map_err(|error| database_problem(tenant, &error))?;
-        let baton = match slot {
-            Some(slot) if !finished.closed => {
-                let parked = Parked {
-                    last_insert_rowid: session.last_insert_rowid(),
-                    session: session.holds_connection().then_some(session),
-                    sqls: finished.sqls,
-                };
-                slot.park(parked, self.databases.now())
-            }
-            _ => None,
-        };
-        let mut body = finished.results;
-        if let Some(failure) = finished.refusal {
-            tracing::info!(%tenant, %failure, "a pipeline was refused");
-            body.extend_from_slice(b"]}");
-            let results =
-                serde_json::from_slice::<Value>(&body).map_or(Value::Null, |mut value| value["results"].take());
-            return Err(problems::of_pipeline(&failure, baton, results));
-        }
-        Ok(Answered { body, baton })
+        let body = request_body::read(request.into_body(), caller.limits.quota.request_bytes).await?;
+        let parsed = self.parse(caller, body, parse).await?;
+        Ok((caller, parsed))
     }
 
-    async fn parse(
+    async fn parse<T: Send + 'static>(
         &self,
-        tenant: TenantUid,
-        weight: u32,
+        caller: Caller,
         body: Bytes,
-        read: ReadPipeline,
-    ) -> Result<Pipeline, Problem> {
+        parse: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Problem> {
         let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
-            read(&body)
+            parse(&body)
         } else {
-            let parsing = self.databases.run_blocking(tenant, weight, move || read(&body));
-            parsing.await.map_err(|error| database_problem(tenant, &error))?
+            let parsing = self
+                .databases
+                .run_blocking(caller.tenant, caller.weight, move || parse(&body));
+            parsing.await.map_err(|error| database_problem(caller.tenant, &error))?
         };
         parsed.map_err(|malformed| problems::of_body(&malformed))
     }
 
-    /// The stream that the pipeline goes on with, or a new one. A pipeline that closes its stream needs no slot.
-    async fn stream(
-        &self,
-        tenant: TenantUid,
-        weight: u32,
-        pipeline: &Pipeline,
-    ) -> Result<(Option<StreamSlot>, Session, super::pipeline::StoredSql), Problem> {
-        let (slot, parked) = match &pipeline.baton {
+    /// The stream that a request goes on with, or a new one. A new one that the request closes needs no slot.
+    async fn stream(&self, caller: Caller, baton: Option<&str>, closes: bool) -> Result<Resumed, Problem> {
+        let Caller { tenant, weight, .. } = caller;
+        let (slot, parked) = match baton {
             Some(baton) => {
-                let resumed = self.streams.resume(tenant, baton, self.databases.now());
+                let now = || self.databases.now();
+                let resumed = self
+                    .streams
+                    .resume_when_free(tenant, baton, now, self.patience.stall)
+                    .await;
                 let (slot, parked) = resumed.map_err(problems::of_stream)?;
                 (Some(slot), Some(parked))
             }
-            None if pipeline.requests.contains(&StreamRequest::Close) => (None, None),
+            None if closes => (None, None),
             None => (Some(self.streams.open(tenant).map_err(problems::of_stream)?), None),
         };
         let (session, last_insert_rowid, sqls) = match parked {
@@ -242,63 +369,32 @@ impl HranaService {
                 )
             }
         };
-        Ok((slot, session, sqls))
+        Ok(Resumed { slot, session, sqls })
     }
-}
 
-/// Runs the pipeline; where a statement has to wait for its turn to write, no thread is occupied meanwhile.
-async fn run_to_end(
-    mut session: Session,
-    mut run: PipelineRun,
-    limits: StatementLimits,
-) -> Result<(Session, Finished), DatabaseError> {
-    // The client may leave at any await below: what runs on the thread is then stopped.
-    let cancellation = CancelOnDrop(Cancellation::default());
-    let mut turn = WriteTurn::Ask;
-    loop {
-        let advance = move |active: &mut crate::database::ActiveSession<'_>| {
-            let progress = run.advance(active);
-            (progress, run)
+    /// Leaves the stream for its next request.
+    fn park(&self, slot: StreamSlot, session: Session, sqls: StoredSql) -> Option<String> {
+        let parked = Parked {
+            last_insert_rowid: session.last_insert_rowid(),
+            session: session.holds_connection().then_some(session),
+            sqls,
         };
-        let (next_session, (progress, next_run)) = session.run(limits, turn, cancellation.0.clone(), advance).await?;
-        (session, run) = (next_session, next_run);
-        match progress {
-            Progress::Done => return Ok((session, run.finish())),
-            Progress::NeedsWriter => {
-                if !session.wait_for_writer(limits.quota.query_time()).await {
-                    turn = WriteTurn::GiveUp;
-                }
-            }
+        slot.park(parked, self.databases.now())
+    }
+}
+
+fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {
+    match broken {
+        Broken::ReaderLeft => tracing::debug!(%tenant, "a client left before the end of its answer"),
+        Broken::Stalled => {
+            metrics::counter!("tenantry_node_answers_stalled_total").increment(1);
+            tracing::info!(%tenant, "a client did not read its answer; its stream was ended");
         }
     }
+    end.break_off(broken.to_string());
 }
 
-struct CancelOnDrop(Cancellation);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-async fn read_body(mut body: Body, limit: u64) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > limit {
-        return Err(problems::large_body(limit));
-    }
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| problems::unread_body(&error.to_string()))?;
-        if let Ok(data) = frame.into_data() {
-            if u64::try_from(read.len() + data.len()).unwrap_or(u64::MAX) > limit {
-                return Err(problems::large_body(limit));
-            }
-            read.extend_from_slice(&data);
-        }
-    }
-    Ok(read.freeze())
-}
-
-fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
+fn log_database_error(tenant: TenantUid, error: &DatabaseError) {
     match error {
         DatabaseError::Overloaded { .. } | DatabaseError::Stopping => {
             tracing::debug!(%tenant, %error, "a request was refused");
@@ -307,14 +403,23 @@ fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
             tracing::error!(%tenant, %error, "a tenant's database cannot be served");
         }
     }
+}
+
+fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
+    log_database_error(tenant, error);
     problems::of_database(error)
 }
 
-fn json_response(body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(full(body));
+fn probe(encoding: &str) -> Response<Body> {
+    let body = format!(r#"{{"protocol":"hrana-over-http","encoding":"{encoding}"}}"#);
+    response("application/json", full(body))
+}
+
+fn response(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
+use tokio::sync::Notify;
 
 use super::baton::{Baton, BatonKey};
-use super::pipeline::StoredSql;
+use super::stored_sql::StoredSql;
 use crate::database::Session;
 
 /// Why a stream cannot be used.
@@ -18,6 +19,8 @@ pub(super) enum StreamError {
     InvalidBaton,
     /// The baton was good once: its stream has expired, was closed, or went on with a newer baton.
     SpentBaton,
+    /// The baton is good, and the answer that it came with is still being made.
+    StillAnswering,
     /// The tenant has as many open streams with state as it may have.
     TenantLimit { limit: usize },
     /// The node has as many streams as it may have.
@@ -41,6 +44,8 @@ pub(super) struct Streams {
     per_tenant: usize,
     total: usize,
     table: Mutex<Table>,
+    /// Told when a stream is free whose baton was given out before.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -59,6 +64,8 @@ struct Entry {
 enum State {
     /// A request of it is being served.
     Busy,
+    /// The same, and its client has the next baton already.
+    Answering,
     Waiting {
         parked: Box<Parked>,
         since: Instant,
@@ -71,6 +78,7 @@ pub(super) struct StreamSlot {
     tenant: TenantUid,
     id: u64,
     sequence: u64,
+    given_out: Option<String>,
 }
 
 impl Streams {
@@ -81,6 +89,7 @@ impl Streams {
             per_tenant,
             total,
             table: Mutex::default(),
+            freed: Notify::new(),
         }
     }
 
@@ -119,8 +128,36 @@ impl Streams {
         Ok(self.slot(tenant, id, 0))
     }
 
+    /// Takes up the stream that a baton names. One whose answer is still being made is waited for, at most `patience`.
+    pub(super) async fn resume_when_free(
+        self: &Arc<Self>,
+        tenant: TenantUid,
+        baton: &str,
+        now: impl Fn() -> Instant,
+        patience: Duration,
+    ) -> Result<(StreamSlot, Parked), StreamError> {
+        let waiting = async {
+            loop {
+                let freed = self.freed.notified();
+                tokio::pin!(freed);
+                // Registered before looking, so that no stream is missed.
+                freed.as_mut().enable();
+                match self.resume(tenant, baton, now()) {
+                    Err(StreamError::StillAnswering) => freed.await,
+                    outcome => return outcome,
+                }
+            }
+        };
+        match self.resume(tenant, baton, now()) {
+            Err(StreamError::StillAnswering) => tokio::time::timeout(patience, waiting)
+                .await
+                .unwrap_or(Err(StreamError::StillAnswering)),
+            outcome => outcome,
+        }
+    }
+
     /// Takes up the stream that a baton names.
-    pub(super) fn resume(
+    fn resume(
         self: &Arc<Self>,
         tenant: TenantUid,
         baton: &str,
@@ -139,6 +176,10 @@ impl Streams {
             .ok_or(StreamError::SpentBaton)?;
         match std::mem::replace(&mut entry.state, State::Busy) {
             State::Busy => Err(StreamError::SpentBaton),
+            State::Answering => {
+                entry.state = State::Answering;
+                Err(StreamError::StillAnswering)
+            }
             State::Waiting { parked, since } => {
                 drop(table);
                 let slot = self.slot(tenant, baton.stream, baton.sequence);
@@ -191,14 +232,36 @@ impl Streams {
             tenant,
             id,
             sequence,
+            given_out: None,
         }
     }
 }
 
 impl StreamSlot {
+    /// The baton of the next request, before this one has been served. It is good once the stream is parked.
+    pub(super) fn give_out_baton(&mut self) -> String {
+        self.sequence += 1;
+        let mut table = self.streams.table.lock();
+        let entry = table
+            .tenants
+            .get_mut(&self.tenant)
+            .and_then(|streams| streams.get_mut(&self.id));
+        if let Some(entry) = entry {
+            entry.sequence = self.sequence;
+            entry.state = State::Answering;
+        }
+        drop(table);
+        let baton = self.sign();
+        self.given_out = Some(baton.clone());
+        baton
+    }
+
     /// Leaves the stream for its next request and returns the baton for it; `None` when the node is stopping.
     pub(super) fn park(mut self, parked: Parked, now: Instant) -> Option<String> {
-        self.sequence += 1;
+        let given_out = self.given_out.take();
+        if given_out.is_none() {
+            self.sequence += 1;
+        }
         let mut table = self.streams.table.lock();
         if table.stopping {
             drop(table);
@@ -215,13 +278,18 @@ impl StreamSlot {
             since: now,
         };
         drop(table);
-        Some(self.streams.key.sign(
-            self.tenant,
-            Baton {
-                stream: self.id,
-                sequence: self.sequence,
-            },
-        ))
+        if given_out.is_some() {
+            self.streams.freed.notify_waiters();
+        }
+        Some(given_out.unwrap_or_else(|| self.sign()))
+    }
+
+    fn sign(&self) -> String {
+        let baton = Baton {
+            stream: self.id,
+            sequence: self.sequence,
+        };
+        self.streams.key.sign(self.tenant, baton)
     }
 }
 
@@ -232,11 +300,12 @@ impl Drop for StreamSlot {
             .tenants
             .get(&self.tenant)
             .and_then(|streams| streams.get(&self.id))
-            .is_some_and(|entry| matches!(entry.state, State::Busy));
+            .is_some_and(|entry| matches!(entry.state, State::Busy | State::Answering));
         if is_busy {
             let ended = table.remove(self.tenant, self.id);
             drop(table);
             drop(ended);
+            self.streams.freed.notify_waiters();
         }
     }
 }
@@ -255,7 +324,7 @@ impl Table {
     fn waiting(&self) -> impl Iterator<Item = (TenantUid, u64, Instant)> {
         self.tenants.iter().flat_map(|(tenant, streams)| {
             streams.iter().filter_map(|(id, entry)| match &entry.state {
-                State::Busy => None,
+                State::Busy | State::Answering => None,
                 State::Waiting { since, .. } => Some((*tenant, *id, *since)),
             })
         })
@@ -267,7 +336,7 @@ impl Table {
             .iter()
             .filter_map(|(id, entry)| match &entry.state {
                 State::Waiting { parked, since } if parked.session.is_none() => Some((*since, *id)),
-                State::Waiting { .. } | State::Busy => None,
+                State::Waiting { .. } | State::Busy | State::Answering => None,
             })
             .min()
             .map(|(_, id)| id)
@@ -290,7 +359,7 @@ mod tests {
         Parked {
             session: None,
             last_insert_rowid: 5,
-            sqls: StoredSql::new(),
+            sqls: StoredSql::default(),
         }
     }
 
@@ -345,6 +414,29 @@ mod tests {
         assert_eq!(streams.open(OTHER).err(), Some(StreamError::NodeLimit));
         drop((busy, newer));
         assert!(streams.open(OTHER).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_baton_that_was_given_out_early_is_good_when_its_answer_is_complete() {
+        let streams = streams();
+        let now = Instant::now();
+        let mut slot = streams.open(TENANT).unwrap();
+        let baton = slot.give_out_baton();
+        assert_eq!(
+            streams.resume(TENANT, &baton, now).err(),
+            Some(StreamError::StillAnswering)
+        );
+        let short = streams.resume_when_free(TENANT, &baton, || now, Duration::ZERO).await;
+        assert_eq!(short.err(), Some(StreamError::StillAnswering));
+        let mut early = Box::pin(streams.resume_when_free(TENANT, &baton, || now, EXPIRY));
+        assert!(futures_util::poll!(&mut early).is_pending());
+        assert_eq!(slot.park(parked(), now), Some(baton.clone()));
+        let (mut slot, _) = early.await.unwrap();
+        let next = slot.give_out_baton();
+        let early = streams.resume_when_free(TENANT, &next, || now, EXPIRY);
+        drop(slot);
+        assert_eq!(early.await.err(), Some(StreamError::SpentBaton), "its stream has ended");
+        assert_eq!(streams.len(), 0);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tenant_node::database::{Clock, Databases, DatabasesConfig};
 use tenant_node::hrana::{HranaConfig, HranaService};
-use tenant_node::http::body::full;
+use tenant_node::http::body::{Body, full};
 use tenant_node::layers::{Access, TenantContext};
 use tenantry_types::{EffectiveQuota, Epoch, TenantName, TenantUid, TierDefinition};
 use tower::ServiceExt as _;
@@ -78,6 +78,24 @@ impl Harness {
         path: &str,
         body: impl Into<bytes::Bytes>,
     ) -> Answer {
+        let response = self.open(tenant, method, path, body).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer {
+            status,
+            headers,
+            body: serde_json::from_slice(&bytes).unwrap(),
+        }
+    }
+
+    /// Sends a request; the answer's body is still to be read.
+    pub(crate) async fn open(
+        &self,
+        tenant: &Tenant,
+        method: Method,
+        path: &str,
+        body: impl Into<bytes::Bytes>,
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path).body(full(body)).unwrap();
         request.extensions_mut().insert(TenantContext {
             uid: tenant.uid,
@@ -87,14 +105,13 @@ impl Harness {
             quota: tenant.quota,
             access: tenant.access,
         });
-        let response = self.service.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Answer {
-            status,
-            headers,
-            body: serde_json::from_slice(&bytes).unwrap(),
-        }
+        self.service.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Begins a cursor over these steps.
+    pub(crate) async fn cursor(&self, tenant: &Tenant, baton: Value, steps: Value) -> Response<Body> {
+        let body = json!({"baton": baton, "batch": {"steps": steps}}).to_string();
+        self.open(tenant, Method::POST, "/v3/cursor", body).await
     }
 
     pub(crate) async fn pipeline(&self, tenant: &Tenant, baton: Value, requests: Value) -> Answer {

@@ -1,0 +1,114 @@
+//! Drives what a client asked for over a session: on a database thread while it runs, on none while it waits for its turn
+//! to write. A write on its own is committed together with others of the tenant.
+
+use crate::database::{
+    ActiveSession, Cancellation, DatabaseError, GroupOutcome, GroupedWork, Session, StatementLimits, WriteTurn,
+};
+
+/// How far a run has come when it leaves its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// To its end.
+    Done,
+    /// The next statement writes, and another stream of the tenant is writing.
+    NeedsWriter,
+    /// There is more to do, and so much to say already that it should be sent.
+    Large,
+}
+
+/// Why a driven run came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Done,
+    Large,
+}
+
+/// Something that runs statements, can stop in the middle and be continued. Blocks: for database threads only.
+pub(super) trait Run: Send + 'static {
+    /// Runs until the end, or until there is a reason to leave the thread.
+    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress;
+
+    /// Whether it is about to run a write that is a transaction of its own. Then it can also advance inside a group.
+    fn is_before_single_write(&mut self) -> bool {
+        false
+    }
+
+    /// Goes back to where it was when [`Self::is_before_single_write`] was asked for last: what it did in a group has not happened.
+    fn undo_single_write(&mut self) {}
+}
+
+/// A run inside a group, and after it.
+struct Grouped<R> {
+    run: R,
+    /// How far it has come alone, after the commit.
+    progress: Option<Progress>,
+}
+
+impl<R: Run> GroupedWork for Grouped<R> {
+    fn advance(&mut self, session: &mut ActiveSession<'_>) {
+        let progress = self.run.advance(session);
+        if !session.is_in_group() {
+            self.progress = Some(progress);
+        }
+    }
+
+    fn undo(&mut self) {
+        self.run.undo_single_write();
+    }
+}
+
+/// Stops what runs on a database thread when nobody waits for it any more.
+#[derive(Default)]
+pub(super) struct CancelOnDrop(pub(super) Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Runs on; where a statement has to wait for its turn to write, no thread is occupied meanwhile.
+///
+/// # Errors
+/// When the database or a thread cannot be had. Session and run are gone then.
+pub(super) async fn drive<R: Run>(
+    mut session: Session,
+    mut run: R,
+    limits: StatementLimits,
+    cancellation: &Cancellation,
+) -> Result<(Session, R, Stop), DatabaseError> {
+    let mut turn = WriteTurn::Ask;
+    // A group that was undone is not tried again: whoever undid it may do so again.
+    let mut alone = false;
+    loop {
+        if !alone && !session.holds_connection() && run.is_before_single_write() {
+            let work = Grouped { run, progress: None };
+            let (next_session, grouped, outcome) = session.run_in_group(work, limits, cancellation.clone()).await?;
+            (session, run) = (next_session, grouped.run);
+            match (outcome, grouped.progress) {
+                (GroupOutcome::Ran, Some(Progress::Done)) => return Ok((session, run, Stop::Done)),
+                (GroupOutcome::Ran, Some(Progress::Large)) => return Ok((session, run, Stop::Large)),
+                // Whatever comes next waits for its own turn.
+                (GroupOutcome::Ran, _) => continue,
+                (GroupOutcome::NotInTime, _) => turn = WriteTurn::GiveUp,
+                (GroupOutcome::Undone, _) => {}
+            }
+            alone = true;
+        }
+        let advance = move |active: &mut ActiveSession<'_>| {
+            let progress = run.advance(active);
+            (progress, run)
+        };
+        let (next_session, (progress, next_run)) = session.run(limits, turn, cancellation.clone(), advance).await?;
+        (session, run) = (next_session, next_run);
+        match progress {
+            Progress::Done => return Ok((session, run, Stop::Done)),
+            Progress::Large => return Ok((session, run, Stop::Large)),
+            Progress::NeedsWriter => {
+                if !session.wait_for_writer(limits.quota.query_time()).await {
+                    turn = WriteTurn::GiveUp;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Writes of one tenant that come at the same time share a transaction. Nobody may be able to tell.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Harness, Tenant, execute, tenant};
+
+/// All at once, each on a stream of its own.
+async fn at_once(harness: &Harness, tenant: &Tenant, statements: &[String]) -> Vec<Answer> {
+    let requests = statements.iter().map(|sql| harness.try_sql(tenant, sql));
+    futures_util::future::join_all(requests).await
+}
+
+#[tokio::test]
+async fn writes_that_come_at_once_are_answered_each_for_itself() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 60_000;
+    harness
+        .sql(&tenant, "create table t (id integer primary key, x unique)")
+        .await;
+    // Every fourth violates a constraint.
+    let statements: Vec<String> = (1..=100)
+        .map(|id| match id % 4 {
+            0 => "insert into t (x) values ('taken'), (null), ('taken')".to_owned(),
+            _ => format!("insert into t values ({}, 'x{id}') returning id", 10 * id),
+        })
+        .collect();
+    let answers = at_once(&harness, &tenant, &statements).await;
+    for (id, answer) in (1..).zip(&answers) {
+        if id % 4 == 0 {
+            assert!(answer.error(0).0.starts_with("SQLITE_CONSTRAINT"), "{}", answer.body);
+        } else {
+            assert_eq!(answer.rows(0), [[json!((10 * id).to_string())]], "{}", answer.body);
+            let result = &answer.body["results"][0]["response"]["result"];
+            assert_eq!(result["last_insert_rowid"], (10 * id).to_string());
+            assert_eq!(result["affected_row_count"], 1);
+        }
+        assert_eq!(
+            answer.body["results"][1]["response"]["type"], "close",
+            "{}",
+            answer.body
+        );
+    }
+    assert_eq!(harness.sql(&tenant, "select count(*) from t").await, [[json!("75")]]);
+}
+
+#[tokio::test]
+async fn a_statement_that_rolls_everything_back_rolls_back_nobody_elses() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 60_000;
+    harness.sql(&tenant, "create table t (x)").await;
+    let trigger = "create trigger angry before insert on t when new.x < 0 begin select raise(rollback, 'no'); end";
+    harness.sql(&tenant, trigger).await;
+    let statements: Vec<String> = (0..60)
+        .map(|number| format!("insert into t values ({})", if number % 10 == 9 { -1 } else { number }))
+        .collect();
+    let answers = at_once(&harness, &tenant, &statements).await;
+    let failed = answers
+        .iter()
+        .filter(|answer| answer.body["results"][0]["type"] == "error")
+        .count();
+    assert_eq!(failed, 6);
+    assert_eq!(harness.sql(&tenant, "select count(*) from t").await, [[json!("54")]]);
+}
+
+#[tokio::test]
+async fn the_storage_quota_refuses_those_that_do_not_fit_and_no_others() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 60_000;
+    tenant.quota.database_bytes = 1 << 20;
+    harness.sql(&tenant, "create table t (x)").await;
+    let statements = vec!["insert into t values (randomblob(30000))".to_owned(); 60];
+    let answers = at_once(&harness, &tenant, &statements).await;
+    let stored = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.status == 200 || answer.status == 507)
+    );
+    assert!((20..40).contains(&stored), "{stored}");
+    let rows = harness.sql(&tenant, "select count(*) from t").await;
+    assert_eq!(
+        rows,
+        [[json!(stored.to_string())]],
+        "what was acknowledged is there, and nothing else"
+    );
+}
+
+#[tokio::test]
+async fn pipelines_of_several_writes_and_reads_see_their_own_order() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 60_000;
+    harness.sql(&tenant, "create table t (owner, x)").await;
+    let pipelines = (0..30).map(|owner| {
+        let own = format!("select group_concat(x) from (select x from t where owner = {owner} order by x)");
+        let insert = |x| execute(&format!("insert into t values ({owner}, {x})"));
+        let requests = json!([
+            insert(1),
+            execute(&own),
+            insert(2),
+            insert(3),
+            execute(&own),
+            execute(&format!("delete from t where owner = {owner} and x = 1")),
+            {"type": "get_autocommit"},
+            execute(&own),
+            {"type": "close"}
+        ]);
+        let (harness, tenant) = (&harness, &tenant);
+        async move { harness.pipeline(tenant, Value::Null, requests).await }
+    });
+    for answer in futures_util::future::join_all(pipelines).await {
+        assert_eq!(answer.rows(1), [[json!("1")]], "{}", answer.body);
+        assert_eq!(answer.rows(4), [[json!("1,2,3")]], "{}", answer.body);
+        assert_eq!(answer.body["results"][6]["response"]["is_autocommit"], true);
+        assert_eq!(answer.rows(7), [[json!("2,3")]], "{}", answer.body);
+    }
+}
