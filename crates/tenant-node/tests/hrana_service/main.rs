@@ -16,5 +16,6 @@ mod protobuf;
 mod protobuf_messages;
 mod quotas;
 mod requests;
+mod stack;
 mod transactions;
 mod v1;
