@@ -294,6 +294,10 @@ fn install_recorder() -> PrometheusHandle {
         "Times that the routing table's copy on disk could not be written."
     );
     metrics::describe_counter!(
+        "tenantry_node_answers_stalled_total",
+        "Answers that broke off because their client did not read them."
+    );
+    metrics::describe_counter!(
         "tenantry_node_events_dropped_total",
         "Events that a full outbox dropped."
     );

@@ -60,8 +60,8 @@ pub struct DatabasesConfig {
     pub begun_jobs: usize,
     /// A job that has waited this long to begin is refused.
     pub patience: Duration,
-    /// Connections that an open tenant keeps ready between requests.
-    pub idle_connections_per_tenant: usize,
+    /// A tenant without requests for this long keeps one connection of those that it had.
+    pub spare_connections_close: Duration,
     /// Most memory that SQLite may take in the whole process, in bytes; beyond it statements fail, the process lives.
     pub sqlite_heap_bytes: u64,
     /// Where the time comes from.
@@ -83,7 +83,7 @@ impl DatabasesConfig {
             jobs_per_tenant: 8,
             begun_jobs: 512,
             patience: Duration::from_secs(10),
-            idle_connections_per_tenant: 4,
+            spare_connections_close: Duration::from_secs(5),
             sqlite_heap_bytes: 4 << 30,
             clock: Clock::default(),
         }

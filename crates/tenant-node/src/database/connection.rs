@@ -21,6 +21,13 @@ use super::storage_limit::PAGE_BYTES;
 /// Between two looks at the clock a statement runs this many virtual-machine instructions: some tens of microseconds.
 const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
 
+/// SQLite's file layer for databases that one process alone opens: connections find each other's locks in memory, where the ordinary one
+/// makes two system calls for each transaction and keeps a file more open. Another process finds the database locked.
+#[cfg(unix)]
+const VFS: &str = "unix-excl";
+#[cfg(not(unix))]
+const VFS: &str = "win32";
+
 /// Compiled statements kept per connection.
 const STATEMENT_CACHE: usize = 64;
 
@@ -138,7 +145,7 @@ impl TenantConnection {
     ) -> rusqlite::Result<Self> {
         // Without SQLITE_OPEN_URI a file name is never read as options.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = Connection::open_with_flags(path, flags)?;
+        let mut sqlite = Connection::open_with_flags_and_vfs(path, flags, VFS)?;
         sqlite.busy_timeout(BUSY_TIMEOUT)?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         // Both count for a new file only; on any other, auto_vacuum would wait for the writer.

@@ -21,7 +21,7 @@ const REQUIRED_SQLITE: i32 = 3_051_003;
 const REQUIRED_SQLITE_TEXT: &str = "3.51.3";
 
 /// After so long a job makes room for one that is due before it.
-const SLICE: Duration = Duration::from_millis(1);
+const SLICE: Duration = Duration::from_micros(250);
 /// A job that has run for this long counts as a long one.
 const LONG_AFTER: Duration = Duration::from_millis(10);
 /// Jobs of one tenant that may wait for slow clients, beside those that run.
@@ -86,6 +86,7 @@ impl Databases {
             .map_err(StartError::Settings)?;
         let threads = DatabaseThreads::start(ThreadsConfig {
             places: config.running_jobs,
+            eager_places: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             long_places: config.long_running_jobs,
             begun_per_tenant: config.jobs_per_tenant,
             away_per_tenant: AWAY_PER_TENANT,
@@ -167,6 +168,7 @@ impl Databases {
     pub fn close_idle(&self, now: Instant) -> usize {
         self.shared.threads.refuse_late(Instant::now());
         let mut open = self.shared.open.lock();
+        self.shared.close_spare_connections(&open, now);
         let idle: Vec<TenantUid> = open
             .tenants
             .iter()
@@ -264,7 +266,7 @@ impl Shared {
                     account,
                     database_path(&self.config.data_dir, uid),
                     Arc::clone(self.counters.lock().entry(uid).or_default()),
-                    self.config.idle_connections_per_tenant,
+                    self.config.jobs_per_tenant,
                     Arc::clone(&self.stock),
                     self.config.clock.now(),
                 ));
@@ -277,6 +279,19 @@ impl Shared {
             tenant,
             shared: Arc::clone(self),
         })
+    }
+
+    /// Leaves one connection to tenants that nobody has used for a moment.
+    fn close_spare_connections(&self, open: &Open, now: Instant) {
+        for tenant in open.tenants.values() {
+            let idle = tenant.leases.load(SeqCst) == 0
+                && now.saturating_duration_since(*tenant.last_used.lock()) >= self.config.spare_connections_close;
+            if idle && tenant.has_spare_connections() {
+                let tenant = Arc::clone(tenant);
+                self.threads
+                    .clean_up(tenant.account(), move || tenant.close_spare_connections());
+            }
+        }
     }
 
     /// Closes the tenant, of those that nobody uses, that was not used for longest for its weight. Whether there was one.

@@ -1,15 +1,13 @@
 //! File descriptors for databases: how many there are, and that no tenant takes those of the others.
 //!
-//! An open database needs three descriptors for its first connection (file, write-ahead log, shared index) and two for each further one.
+//! A connection needs two descriptors: of the file and of the write-ahead log.
 //! Every open tenant is sure of its first connection; further ones come out of a common stock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// Of an open tenant with one connection.
-const FIRST_CONNECTION: usize = 3;
-/// Of each further connection.
-const FURTHER_CONNECTION: usize = 2;
+/// Descriptors of a connection.
+const CONNECTION: usize = 2;
 
 /// How the descriptors are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +20,10 @@ pub(super) struct Division {
 
 /// Divides `descriptors` for as many open tenants as are wished for, as far as they go: at most three quarters are for first connections.
 pub(super) fn divide(descriptors: usize, wished_open: usize) -> Division {
-    let open_tenants = wished_open.min(descriptors / 4 * 3 / FIRST_CONNECTION).max(1);
+    let open_tenants = wished_open.min(descriptors / 4 * 3 / CONNECTION).max(1);
     Division {
         open_tenants,
-        further_connections: descriptors.saturating_sub(open_tenants * FIRST_CONNECTION) / FURTHER_CONNECTION,
+        further_connections: (descriptors / CONNECTION).saturating_sub(open_tenants),
     }
 }
 
@@ -102,10 +100,10 @@ mod tests {
     #[test]
     fn descriptors_are_divided_so_that_some_are_left_for_further_connections() {
         let cases = [
-            (20_000, 1_000, (1_000, 8_500)),
-            (4_000, 1_000, (1_000, 500)),
-            (1_000, 1_000, (250, 125)),
-            (100, 1_000, (25, 12)),
+            (20_000, 1_000, (1_000, 9_000)),
+            (4_000, 1_000, (1_000, 1_000)),
+            (1_000, 1_000, (375, 125)),
+            (100, 1_000, (37, 13)),
             (0, 1_000, (1, 0)),
         ];
         for (descriptors, wished, (open_tenants, further_connections)) in cases {

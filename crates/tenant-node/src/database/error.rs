@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// The node cannot start its database layer.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,7 @@ pub enum StatementError {
     /// SQLite reported an error.
     #[error("SQLite error: {message}")]
     Sqlite {
-        /// The primary result code, as `SQLITE_CONSTRAINT`.
+        /// The result code, extended where that says more: `SQLITE_CONSTRAINT_UNIQUE`, `SQLITE_ERROR`.
         code: &'static str,
         /// SQLite's words.
         message: String,
@@ -204,7 +204,7 @@ impl StatementError {
                     ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged { message },
                     ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => Self::Disk { message },
                     code => Self::Sqlite {
-                        code: code_name(code),
+                        code: extended_name(failure.extended_code).unwrap_or_else(|| code_name(code)),
                         message,
                     },
                 }
@@ -215,6 +215,27 @@ impl StatementError {
             },
         }
     }
+}
+
+/// The names of extended codes by which a client can decide what to do. Others keep their primary code.
+const fn extended_name(code: i32) -> Option<&'static str> {
+    Some(match code {
+        ffi::SQLITE_CONSTRAINT_CHECK => "SQLITE_CONSTRAINT_CHECK",
+        ffi::SQLITE_CONSTRAINT_COMMITHOOK => "SQLITE_CONSTRAINT_COMMITHOOK",
+        ffi::SQLITE_CONSTRAINT_DATATYPE => "SQLITE_CONSTRAINT_DATATYPE",
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => "SQLITE_CONSTRAINT_FOREIGNKEY",
+        ffi::SQLITE_CONSTRAINT_FUNCTION => "SQLITE_CONSTRAINT_FUNCTION",
+        ffi::SQLITE_CONSTRAINT_NOTNULL => "SQLITE_CONSTRAINT_NOTNULL",
+        ffi::SQLITE_CONSTRAINT_PINNED => "SQLITE_CONSTRAINT_PINNED",
+        ffi::SQLITE_CONSTRAINT_PRIMARYKEY => "SQLITE_CONSTRAINT_PRIMARYKEY",
+        ffi::SQLITE_CONSTRAINT_ROWID => "SQLITE_CONSTRAINT_ROWID",
+        ffi::SQLITE_CONSTRAINT_TRIGGER => "SQLITE_CONSTRAINT_TRIGGER",
+        ffi::SQLITE_CONSTRAINT_UNIQUE => "SQLITE_CONSTRAINT_UNIQUE",
+        ffi::SQLITE_CONSTRAINT_VTAB => "SQLITE_CONSTRAINT_VTAB",
+        ffi::SQLITE_BUSY_SNAPSHOT => "SQLITE_BUSY_SNAPSHOT",
+        ffi::SQLITE_ABORT_ROLLBACK => "SQLITE_ABORT_ROLLBACK",
+        _ => return None,
+    })
 }
 
 const fn code_name(code: ErrorCode) -> &'static str {

@@ -1,5 +1,6 @@
 //! What a tenant's database was measured to use: counters that threads add to and a sampler reads without waiting.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -99,8 +100,20 @@ impl DatabaseCounters {
     }
 }
 
+thread_local! {
+    /// The clock of this thread when it was last read here.
+    static READ: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// CPU time that the calling thread has used since the last call. What it does between two jobs is little, and reading its clock is a
+/// system call.
+pub(super) fn cpu_time_since_last_call() -> Duration {
+    let now = thread_cpu_time();
+    now.saturating_sub(READ.replace(now))
+}
+
 /// CPU time that the calling thread has used so far.
-pub(super) fn thread_cpu_time() -> Duration {
+fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),

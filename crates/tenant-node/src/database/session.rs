@@ -10,7 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::access_policy::Phase;
 use super::connection::TenantConnection;
-use super::figures::thread_cpu_time;
+use super::figures::cpu_time_since_last_call;
+use super::schedule::about_to_block;
 use super::tenant::TenantDatabase;
 use super::{
     Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, is_single_write,
@@ -186,7 +187,6 @@ impl Session {
         cancellation: &Cancellation,
         work: impl FnOnce(&mut ActiveSession<'_>) -> T,
     ) -> Result<T, DatabaseError> {
-        let cpu_before = thread_cpu_time();
         let tenant = self.lease.tenant();
         tenant.counters.memory().set_limit(limits.quota.memory_bytes);
         let _memory = tenant.account_memory();
@@ -221,7 +221,7 @@ impl Session {
         } else {
             self.connection = Some(connection);
         }
-        tenant.counters.add_cpu(thread_cpu_time().saturating_sub(cpu_before));
+        tenant.counters.add_cpu(cpu_time_since_last_call());
         Ok(output)
     }
 }
@@ -355,6 +355,9 @@ impl ActiveSession<'_> {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,
             Admission::Admitted => {
+                if self.write_permit.is_some() {
+                    about_to_block();
+                }
                 let database_bytes = self.tenant.counters.figures().database_bytes;
                 self.connection.enter(Phase::Running {
                     vacuum_fits: database_bytes <= self.limits.quota.memory_bytes,

@@ -141,6 +141,21 @@ impl TenantDatabase {
         }
     }
 
+    /// Whether connections stand idle that a tenant without requests should not keep.
+    pub(super) fn has_spare_connections(&self) -> bool {
+        self.idle.lock().len() > 1
+    }
+
+    /// Closes all idle connections but one. Blocks.
+    pub(super) fn close_spare_connections(&self) {
+        let _memory = self.account_memory();
+        let mut idle = self.idle.lock();
+        let kept = idle.len().min(1);
+        let spare = idle.split_off(kept);
+        drop(idle);
+        drop(spare);
+    }
+
     /// Closes all idle connections. Blocks: the last one writes the log back.
     pub(super) fn close_connections(&self) {
         let _memory = self.account_memory();

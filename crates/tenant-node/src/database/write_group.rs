@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::TenantConnection;
-use super::figures::thread_cpu_time;
+use super::figures::cpu_time_since_last_call;
+use super::schedule::about_to_block;
 use super::tenant::TenantDatabase;
 use super::{
     ActiveSession, Cancellation, DatabaseError, Session, StatementError, StatementLimits, TenantLease, WriteTurn,
@@ -237,13 +238,12 @@ impl Member {
 }
 
 fn run_group(tenant: &TenantDatabase, mut group: Vec<Member>, permit: OwnedSemaphorePermit) {
-    let before = thread_cpu_time();
     let committed = {
         let _memory = tenant.account_memory();
         commit_together(tenant, &mut group)
     };
     drop(permit);
-    tenant.counters.add_cpu(thread_cpu_time().saturating_sub(before));
+    tenant.counters.add_cpu(cpu_time_since_last_call());
     match committed {
         Ok(()) => group.into_iter().for_each(Member::go_on),
         Err(error) => {
@@ -302,6 +302,7 @@ fn run_together(
             return Err(Failed::Undone);
         }
     }
+    about_to_block();
     connection.run_internal("COMMIT")?;
     Ok(())
 }

@@ -23,6 +23,9 @@ use crate::database::{
 /// An answer that has come to this size, with results still to come, is sent in pieces.
 pub(super) const COLLECTED_BYTES: usize = 256 << 10;
 
+/// Room for the answer to a query of a row or two.
+const SMALL_ANSWER_BYTES: usize = 512;
+
 /// A pipeline and how far it has come.
 pub(super) struct PipelineRun<E> {
     requests: Vec<StreamRequest>,
@@ -85,7 +88,7 @@ pub(super) struct Finished {
 impl<E: Encoding> PipelineRun<E> {
     /// The answer takes at most `limit` bytes.
     pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, limit: u64) -> Self {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(SMALL_ANSWER_BYTES);
         E::begin_pipeline(&mut out);
         Self {
             requests,

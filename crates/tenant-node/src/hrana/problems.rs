@@ -1,7 +1,7 @@
 //! Turns what went wrong into what the client reads.
 
 use http::StatusCode;
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue};
 use serde_json::{Value, json};
 
 use super::request::Malformed;
@@ -32,6 +32,17 @@ pub(super) fn unread_body(reason: &str) -> Problem {
     )
 }
 
+pub(super) fn encoded_body(encoding: &str) -> Problem {
+    let encoding: String = encoding.chars().take(40).collect();
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-encoding",
+        format!("the request body has the content encoding `{encoding}`; send it uncompressed"),
+    )
+    .with("field", "Content-Encoding")
+    .with_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+}
+
 pub(super) fn large_body(limit_bytes: u64) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -46,7 +57,10 @@ pub(super) fn unknown_path(path: &str) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "unknown-path",
-        format!("there is nothing at `{path}`; SQL goes to POST /v3/pipeline or POST /v2/pipeline"),
+        format!(
+            "there is nothing at `{path}`; SQL goes to POST /v3/pipeline, /v3/cursor or /v2/pipeline, or to \
+             /v3-protobuf/pipeline or /v3-protobuf/cursor"
+        ),
     )
 }
 

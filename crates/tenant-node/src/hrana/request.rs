@@ -75,21 +75,27 @@ impl Malformed {
 
     /// The structure at `path` lacks a field.
     pub(super) fn missing(path: &str, field: &str) -> Self {
-        Self::new(format!("{path}.{field}"), "is missing")
+        Self::new(field, "is missing").within(path)
+    }
+
+    /// The same, told by somebody around the structure at `path`.
+    pub(super) fn within(mut self, path: &str) -> Self {
+        self.field = match self.field.as_str() {
+            "." => path.to_owned(),
+            field => format!("{path}.{field}"),
+        };
+        self
     }
 }
 
 impl Sql {
     /// Exactly one of the two must be given.
-    pub(super) fn new(text: Option<String>, id: Option<i32>, path: &str) -> Result<Self, Malformed> {
+    pub(super) fn new(text: Option<String>, id: Option<i32>) -> Result<Self, Malformed> {
         match (text, id) {
             (Some(text), None) => Ok(Self::Text(text)),
             (None, Some(id)) => Ok(Self::Stored(id)),
-            (None, None) => Err(Malformed::new(
-                format!("{path}.sql"),
-                "is missing: give `sql` or `sql_id`",
-            )),
-            (Some(_), Some(_)) => Err(Malformed::new(format!("{path}.sql_id"), "cannot stand beside `sql`")),
+            (None, None) => Err(Malformed::new("sql", "is missing: give `sql` or `sql_id`")),
+            (Some(_), Some(_)) => Err(Malformed::new("sql_id", "cannot stand beside `sql`")),
         }
     }
 }
@@ -109,11 +115,10 @@ impl Stmt {
 }
 
 impl Condition {
-    /// The earlier step that a condition of step `own` refers to.
-    pub(super) fn earlier(step: u32, own: usize, path: &str) -> Result<usize, Malformed> {
-        usize::try_from(step)
-            .ok()
-            .filter(|step| *step < own)
-            .ok_or_else(|| Malformed::new(format!("{path}.step"), "must be the index of an earlier step"))
+    pub(super) const NOT_EARLIER: &'static str = "must be the index of an earlier step";
+
+    /// The step that a condition of step `own` refers to, if it comes earlier.
+    pub(super) fn earlier(step: u32, own: usize) -> Option<usize> {
+        usize::try_from(step).ok().filter(|step| *step < own)
     }
 }

@@ -10,6 +10,8 @@ use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::body::Body;
+use super::browsers::cross_origin;
+use super::compression::compression;
 use super::tenant_service::TenantService;
 use crate::clock::Clock;
 use crate::hrana::HranaService;
@@ -52,6 +54,12 @@ pub fn stack(parts: StackParts) -> Stack {
     let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
     let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);
     ServiceBuilder::new()
+        // Outermost: a browser asks without a token whether it may call, and must be able to read every refusal. What is
+        // answered here is nobody's request yet, and neither measured nor charged.
+        .layer(cross_origin())
+        // Outside of the measuring: how long a client takes for its answer counts, in whatever form it goes. Of a forwarded
+        // answer, the owner has compressed it already, and it passes as it is.
+        .layer(compression())
         // Whose request is it? 400.
         .layer(IdentifyLayer::new(&host_suffix))
         // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.

@@ -43,6 +43,22 @@ pub(crate) fn tenant(number: u128) -> Tenant {
     }
 }
 
+impl Tenant {
+    /// A request as the layers would hand it on.
+    pub(crate) fn request(&self, method: Method, path: &str, body: impl Into<bytes::Bytes>) -> Request<Body> {
+        let mut request = Request::builder().method(method).uri(path).body(full(body)).unwrap();
+        request.extensions_mut().insert(TenantContext {
+            uid: self.uid,
+            name: TenantName::new("acme").unwrap(),
+            epoch: Epoch(1),
+            weight: 1,
+            quota: self.quota,
+            access: self.access,
+        });
+        request
+    }
+}
+
 impl Harness {
     pub(crate) fn new() -> Self {
         Self::with(|_| {}, &HranaConfig::default())
@@ -96,15 +112,7 @@ impl Harness {
         path: &str,
         body: impl Into<bytes::Bytes>,
     ) -> Response<Body> {
-        let mut request = Request::builder().method(method).uri(path).body(full(body)).unwrap();
-        request.extensions_mut().insert(TenantContext {
-            uid: tenant.uid,
-            name: TenantName::new("acme").unwrap(),
-            epoch: Epoch(1),
-            weight: 1,
-            quota: tenant.quota,
-            access: tenant.access,
-        });
+        let request = tenant.request(method, path, body);
         self.service.clone().oneshot(request).await.unwrap()
     }
 

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::expect_used,
     unreachable_pub,
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
@@ -12,6 +13,10 @@ mod harness;
 mod hostile;
 mod large_pipelines;
 mod lifecycle;
+mod protobuf;
+mod protobuf_messages;
 mod quotas;
 mod requests;
+mod stack;
 mod transactions;
+mod v1;

@@ -10,10 +10,13 @@ async fn versions_are_probed_with_get_and_other_paths_and_methods_are_refused() 
     let cases = [
         (Method::GET, "/v2", 200, None),
         (Method::GET, "/v3", 200, None),
-        (Method::POST, "/v3", 405, Some("GET")),
+        (Method::GET, "/v3-protobuf", 200, None),
+        (Method::HEAD, "/v3", 200, None),
+        (Method::POST, "/v3", 405, Some("GET, HEAD")),
         (Method::GET, "/v3/pipeline", 405, Some("POST")),
         (Method::DELETE, "/v2/pipeline", 405, Some("POST")),
-        (Method::GET, "/v3-protobuf", 404, None),
+        (Method::GET, "/v2-protobuf", 404, None),
+        (Method::GET, "/v2/cursor", 404, None),
         (Method::GET, "/", 404, None),
     ];
     for (method, path, status, allow) in cases {
@@ -89,7 +92,7 @@ async fn a_write_tells_what_it_did() {
     assert_eq!(
         codes,
         [
-            "SQLITE_CONSTRAINT",
+            "SQLITE_CONSTRAINT_NOTNULL",
             "SQL_INPUT_ERROR",
             "SQL_MANY_STATEMENTS",
             "SQL_NO_STATEMENT",
@@ -194,4 +197,49 @@ async fn a_malformed_body_is_refused_by_field_and_a_large_one_by_size() {
         (answer.status.as_u16(), &answer.body["limit_bytes"]),
         (413, &json!(100))
     );
+}
+
+#[tokio::test]
+async fn a_violated_constraint_is_told_by_its_kind() {
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    let schema = "create table t (id integer primary key, u text unique, n not null default 0, c check (c > 0), \
+                  p references t (id)); create table s (x int) strict; create table w (k primary key) without rowid; \
+                  create trigger g before delete on t begin select raise(abort, 'kept'); end; \
+                  insert into t (id, u) values (1, 'a'); insert into w values (1)";
+    let schema = json!([{"type": "sequence", "sql": schema}, {"type": "close"}]);
+    let answer = harness.pipeline(&tenant, Value::Null, schema).await;
+    assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
+    for (sql, code) in [
+        ("insert into t (id) values (1)", "SQLITE_CONSTRAINT_PRIMARYKEY"),
+        ("insert into w values (1)", "SQLITE_CONSTRAINT_PRIMARYKEY"),
+        ("insert into t (u) values ('a')", "SQLITE_CONSTRAINT_UNIQUE"),
+        ("insert into t (n) values (null)", "SQLITE_CONSTRAINT_NOTNULL"),
+        ("insert into t (c) values (0)", "SQLITE_CONSTRAINT_CHECK"),
+        ("insert into t (p) values (7)", "SQLITE_CONSTRAINT_FOREIGNKEY"),
+        ("delete from t", "SQLITE_CONSTRAINT_TRIGGER"),
+        ("insert into s values ('x')", "SQLITE_CONSTRAINT_DATATYPE"),
+        ("select * from missing", "SQLITE_ERROR"),
+        ("select from t", "SQL_INPUT_ERROR"),
+        ("select abs(-9223372036854775808)", "SQLITE_ERROR"),
+    ] {
+        let answer = harness.try_sql(&tenant, sql).await;
+        assert_eq!(answer.error(0).0, code, "{sql}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_request_is_refused_and_told_how_to_send_it() {
+    use tower::ServiceExt as _;
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    for (encoding, status) in [("gzip", 415), ("br, gzip", 415), ("identity", 200)] {
+        let mut request = tenant.request(Method::POST, "/v3/pipeline", r#"{"requests":[]}"#);
+        request
+            .headers_mut()
+            .insert("content-encoding", encoding.parse().unwrap());
+        let response = harness.service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{encoding}");
+        assert_eq!(response.headers().contains_key("accept-encoding"), status == 415);
+    }
 }

@@ -141,7 +141,7 @@ async fn a_writer_that_waits_too_long_is_told_so_and_the_transaction_lives() {
 
 #[tokio::test]
 async fn nothing_of_a_stream_leaks_to_the_next() {
-    let harness = Harness::with(|config| config.idle_connections_per_tenant = 1, &HranaConfig::default());
+    let harness = Harness::with(|config| config.jobs_per_tenant = 1, &HranaConfig::default());
     let tenant = tenant(1);
     harness.sql(&tenant, "create table t (x)").await;
     let requests = json!([

@@ -9,7 +9,7 @@ mod running;
 mod threads;
 
 pub use running::while_waiting;
-pub(super) use running::{give_way, time_away};
+pub(super) use running::{about_to_block, give_way, time_away};
 pub(super) use threads::{DatabaseThreads, ThreadsConfig};
 
 use tenantry_types::TenantUid;

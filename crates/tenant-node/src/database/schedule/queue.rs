@@ -34,6 +34,9 @@ impl VirtualTime {
 pub(super) struct Limits {
     /// Jobs that run at a moment.
     pub(super) places: usize,
+    /// While so many jobs run that do not wait for a disk, another one is not begun at once: one of them ends in a moment and its
+    /// thread goes on with it, without a thread being woken.
+    pub(super) eager_places: usize,
     /// Of these, jobs of [`Class::Long`].
     pub(super) long_places: usize,
     /// Jobs of one tenant that have begun and not ended, running or not.
@@ -108,6 +111,8 @@ pub(super) struct Queue<J> {
     waiting: usize,
     running: usize,
     running_long: usize,
+    /// Of the running ones, those that are about to wait for a disk.
+    blocking: usize,
 }
 
 impl<J> Queue<J> {
@@ -120,7 +125,23 @@ impl<J> Queue<J> {
             waiting: 0,
             running: 0,
             running_long: 0,
+            blocking: 0,
         }
+    }
+
+    /// Whether a thread that runs will come by for what waits.
+    pub(super) const fn is_attended(&self) -> bool {
+        self.running - self.blocking >= self.limits.eager_places
+    }
+
+    /// A running job is about to wait for a disk.
+    pub(super) const fn begin_blocking(&mut self) {
+        self.blocking += 1;
+    }
+
+    /// It waits no more.
+    pub(super) const fn end_blocking(&mut self) {
+        self.blocking -= 1;
     }
 
     /// Adds a job, unless there are too many.
@@ -143,6 +164,11 @@ impl<J> Queue<J> {
     pub(super) fn push_unbounded(&mut self, account: Account, job: J, now: Instant) {
         self.waiting += 1;
         self.change(account, |tenant| tenant.waiting.push_back((job, now)));
+    }
+
+    /// Jobs that wait to begin.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Takes what is next, if a place is free. `may_begin` is false while no thread is to be had for a job that has not begun.

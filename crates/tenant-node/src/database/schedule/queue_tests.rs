@@ -4,6 +4,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     places: 2,
+    eager_places: 1,
     long_places: 1,
     begun_per_tenant: 2,
     away_per_tenant: 1,

@@ -21,6 +21,8 @@ pub(super) struct Current {
     pub(super) thread: usize,
     pub(super) account: Account,
     pub(super) class: Class,
+    /// Whether it is about to wait for a disk.
+    pub(super) blocks: bool,
     /// Since when what it runs is not on its account.
     slice_began: Instant,
     ran: Duration,
@@ -34,6 +36,7 @@ impl Current {
             thread,
             account,
             class: Class::Short,
+            blocks: false,
             slice_began: now,
             ran: Duration::ZERO,
             away: Duration::ZERO,
@@ -60,12 +63,36 @@ pub(super) fn begin(job: Current) {
     CURRENT.with(|current| *current.borrow_mut() = Some(job));
 }
 
-/// How long the job has run since its last slice was closed, and what it has become.
-pub(super) fn end() -> (Duration, Class) {
+/// What a job was like at its end.
+pub(super) struct Ended {
+    /// How long it has run since its last slice was closed.
+    pub(super) ran: Duration,
+    pub(super) class: Class,
+    pub(super) blocks: bool,
+}
+
+pub(super) fn end() -> Ended {
     let job = CURRENT.with(|current| current.borrow_mut().take());
-    job.map_or((Duration::ZERO, Class::Short), |mut job| {
-        (job.close_slice(Instant::now()), job.class)
-    })
+    let mut ended = Ended {
+        ran: Duration::ZERO,
+        class: Class::Short,
+        blocks: false,
+    };
+    if let Some(mut job) = job {
+        ended.ran = job.close_slice(Instant::now());
+        (ended.class, ended.blocks) = (job.class, job.blocks);
+    }
+    ended
+}
+
+/// To be called by a job that is about to wait for a disk.
+pub(in crate::database) fn about_to_block() {
+    CURRENT.with(|current| {
+        if let Some(current) = current.borrow_mut().as_mut() {
+            let shared = Arc::clone(&current.shared);
+            shared.begin_blocking(current);
+        }
+    });
 }
 
 /// To be called often by a running job. When its slice is over and somebody else is due, waits until it has a place again.

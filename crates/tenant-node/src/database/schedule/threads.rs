@@ -1,11 +1,15 @@
 //! The threads that run SQL. There are as many as have a job that has begun, and a few idle ones; how many of them run at a moment is the
 //! queue's to say.
 //!
+//! Waking a thread costs more than a short query. So a job that comes while the cores are busy is left to the threads that run; a watch
+//! sees to it that somebody else takes it where they do not come back in time.
+//!
 //! A thread whose job became a long one has been given a lower priority by then, which an ordinary process cannot take back: it ends with
 //! the job, and another is started when it is needed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -18,6 +22,11 @@ use crate::database::{DatabaseError, StartError};
 
 /// A full queue drains within this, as a rule.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A job that waits for a thread that runs waits no longer than this, as a rule.
+const WATCH: Duration = Duration::from_millis(1);
+/// After so many looks with nothing to do the watch sleeps until it is called.
+const QUIET_LOOKS: u32 = 50;
 
 /// What a job is told when it is its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +43,8 @@ type Job = Box<dyn FnOnce(Turn) + Send>;
 pub(in crate::database) struct ThreadsConfig {
     /// Jobs that run at a moment.
     pub(in crate::database) places: usize,
+    /// As many of them as should be filled at once, even if a thread has to be woken for it: one for each core.
+    pub(in crate::database) eager_places: usize,
     /// Of these, jobs that have run for longer than `long_after`.
     pub(in crate::database) long_places: usize,
     /// Jobs of one tenant that have begun and not ended, those included that made room for others.
@@ -55,6 +66,7 @@ pub(in crate::database) struct ThreadsConfig {
 /// Owns the threads.
 pub(in crate::database) struct DatabaseThreads {
     shared: Arc<Shared>,
+    watch: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
@@ -62,6 +74,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Told when a thread has ended.
     ended: Condvar,
+    /// Told when there is something for the watch.
+    call_watch: Condvar,
 }
 
 struct State {
@@ -71,6 +85,9 @@ struct State {
     /// Numbers of threads that have ended.
     unused: Vec<usize>,
     alive: usize,
+    /// Jobs that have begun since the start.
+    begun: u64,
+    watch_sleeps: bool,
     stopping: bool,
 }
 
@@ -96,6 +113,7 @@ impl DatabaseThreads {
     pub(in crate::database) fn start(config: ThreadsConfig) -> Result<Self, StartError> {
         let limits = Limits {
             places: config.places.max(1),
+            eager_places: config.eager_places.max(1),
             long_places: config.long_places.clamp(1, config.places.max(1)),
             begun_per_tenant: config.begun_per_tenant.max(1),
             away_per_tenant: config.away_per_tenant,
@@ -110,16 +128,27 @@ impl DatabaseThreads {
                 idle: Vec::new(),
                 unused: Vec::new(),
                 alive: 0,
+                begun: 0,
+                watch_sleeps: false,
                 stopping: false,
             }),
             ended: Condvar::new(),
+            call_watch: Condvar::new(),
         });
         let mut state = shared.state.lock();
         shared
             .spawn(&mut state, None)
             .map_err(|(error, _)| StartError::Thread(error))?;
         drop(state);
-        Ok(Self { shared })
+        let watching = Arc::clone(&shared);
+        let watch = std::thread::Builder::new()
+            .name("database-watch".to_owned())
+            .spawn(move || watching.watch())
+            .map_err(StartError::Thread)?;
+        Ok(Self {
+            shared,
+            watch: Mutex::new(Some(watch)),
+        })
     }
 
     /// Runs `work` on a database thread. If the caller stops waiting after it has begun, it still runs to its end, and its result is
@@ -154,7 +183,7 @@ impl DatabaseThreads {
             state
                 .queue
                 .push_unbounded(account, Box::new(move |_| work()), Instant::now());
-            self.shared.hand_out(state);
+            self.shared.attend(state);
         }
     }
 
@@ -178,8 +207,15 @@ impl DatabaseThreads {
         for thread in &state.threads {
             thread.wake.notify_one();
         }
+        self.shared.call_watch.notify_one();
         while state.alive > 0 {
             self.shared.ended.wait(&mut state);
+        }
+        drop(state);
+        if let Some(watch) = self.watch.lock().take()
+            && watch.join().is_err()
+        {
+            tracing::error!("the watch over the database threads panicked");
         }
     }
 }
@@ -204,8 +240,41 @@ impl Shared {
             drop(job);
             return Err(overloaded("place in the queue of its database threads"));
         }
-        self.hand_out(state);
+        self.attend(state);
         Ok(())
+    }
+
+    /// Sees to it that a job that has just been queued is run.
+    fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        if !state.queue.is_attended() {
+            return self.hand_out(state);
+        }
+        if state.watch_sleeps {
+            drop(state);
+            self.call_watch.notify_one();
+        }
+    }
+
+    /// Wakes a thread for what waits while none comes back.
+    fn watch(self: Arc<Self>) {
+        let (mut begun, mut quiet_looks) = (0, 0);
+        let mut state = self.state.lock();
+        while !state.stopping {
+            if state.queue.waiting() > 0 && state.begun == begun {
+                self.hand_out(state);
+                state = self.state.lock();
+            }
+            quiet_looks = if state.queue.waiting() > 0 { 0 } else { quiet_looks + 1 };
+            begun = state.begun;
+            if quiet_looks < QUIET_LOOKS {
+                let _timed_out = self.call_watch.wait_for(&mut state, WATCH);
+            } else {
+                state.watch_sleeps = true;
+                self.call_watch.wait(&mut state);
+                state.watch_sleeps = false;
+                quiet_looks = 0;
+            }
+        }
     }
 
     /// Gives one free place, if there is one, to whoever is due.
@@ -215,6 +284,7 @@ impl Shared {
             None => None,
             Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
             Some(Next::Begin { account, job, since }) => {
+                state.begun += 1;
                 let begun = Begun { account, job, since };
                 match state.idle.pop() {
                     Some(thread) => state.assign(thread, Assigned::Begin(begun)),
@@ -286,11 +356,14 @@ impl Shared {
             if std::panic::catch_unwind(AssertUnwindSafe(move || job(turn))).is_err() {
                 tracing::error!("a job on a database thread panicked");
             }
-            let (ran, class) = running::end();
+            let ended = running::end();
             let mut state = self.state.lock();
-            state.queue.charge(account, ran);
-            state.queue.end(account, class);
-            if class == Class::Long {
+            if ended.blocks {
+                state.queue.end_blocking();
+            }
+            state.queue.charge(account, ended.ran);
+            state.queue.end(account, ended.class);
+            if ended.class == Class::Long {
                 return self.retire(number, state);
             }
             next = self.wait_for_job(number, state);
@@ -306,7 +379,10 @@ impl Shared {
                 return Some(begun);
             }
             match state.queue.next(true) {
-                Some(Next::Begin { account, job, since }) => return Some(Begun { account, job, since }),
+                Some(Next::Begin { account, job, since }) => {
+                    state.begun += 1;
+                    return Some(Begun { account, job, since });
+                }
                 Some(Next::Resume { thread }) => {
                     if let Some(wake) = state.assign(thread, Assigned::Resume) {
                         MutexGuard::unlocked(&mut state, || wake.notify_one());
@@ -349,22 +425,38 @@ impl Shared {
 
     /// Notes what a job has run so far, and whether it counts as long from now on. Where somebody else is due, gives the place up and
     /// waits until it has one again.
-    pub(super) fn end_of_slice(self: &Arc<Self>, current: &Current, ran: Duration, became_long: bool) {
+    pub(super) fn end_of_slice(self: &Arc<Self>, current: &mut Current, ran: Duration, became_long: bool) {
         let mut state = self.state.lock();
         state.queue.charge(current.account, ran);
         if became_long {
             state.queue.becomes_long();
         }
         if state.queue.must_give_way(current.account.tenant, current.class) {
+            state.end_blocking(current);
             state.queue.pause(current.account, current.thread, current.class);
             self.hand_out(state);
             self.wait_for_place(current.thread);
+        } else if state.queue.waiting() > 0 {
+            // This one does not come back at once.
+            self.hand_out(state);
+        }
+    }
+
+    /// The job is about to wait for a disk: others need not wait for its thread.
+    pub(super) fn begin_blocking(self: &Arc<Self>, current: &mut Current) {
+        if !std::mem::replace(&mut current.blocks, true) {
+            let mut state = self.state.lock();
+            state.queue.begin_blocking();
+            if state.queue.waiting() > 0 {
+                self.hand_out(state);
+            }
         }
     }
 
     /// Gives the place up.
-    pub(super) fn leave(self: &Arc<Self>, current: &Current, ran: Duration) {
+    pub(super) fn leave(self: &Arc<Self>, current: &mut Current, ran: Duration) {
         let mut state = self.state.lock();
+        state.end_blocking(current);
         state.queue.charge(current.account, ran);
         state.queue.leave(current.account, current.class);
         self.hand_out(state);
@@ -390,6 +482,12 @@ impl Shared {
 }
 
 impl State {
+    fn end_blocking(&mut self, current: &mut Current) {
+        if std::mem::take(&mut current.blocks) {
+            self.queue.end_blocking();
+        }
+    }
+
     fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {
         let thread = self.threads.get_mut(number)?;
         thread.assigned = Some(assigned);

@@ -3,10 +3,11 @@ use std::sync::mpsc;
 use tenantry_types::TenantUid;
 
 use super::*;
-use crate::database::schedule::{give_way, while_waiting};
+use crate::database::schedule::{about_to_block, give_way, while_waiting};
 
 const CONFIG: ThreadsConfig = ThreadsConfig {
     places: 1,
+    eager_places: 1,
     long_places: 1,
     begun_per_tenant: 4,
     away_per_tenant: 2,
@@ -143,6 +144,35 @@ async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
             turn
         });
         assert_eq!(long.await.unwrap(), turn);
+    }
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn a_job_does_not_wait_for_a_thread_that_does_not_come_back() {
+    let config = ThreadsConfig { places: 4, ..CONFIG };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    // Neither looks at the clock, as in a read of a slow disk.
+    let first = hold(&threads, 1, std::thread::yield_now).await;
+    let second = hold(&threads, 2, std::thread::yield_now).await;
+    assert_eq!(threads.run(account(3), || 3).await.unwrap(), 3);
+    first.finish().await;
+    second.finish().await;
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_about_to_wait_for_a_disk_leaves_the_core_to_others() {
+    let config = ThreadsConfig { places: 2, ..CONFIG };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    for turn in 0..20 {
+        let writer = hold(&threads, 1, || {
+            about_to_block();
+            std::thread::yield_now();
+        })
+        .await;
+        assert_eq!(threads.run(account(2), move || turn).await.unwrap(), turn);
+        writer.finish().await;
     }
     stop(&threads).await;
 }

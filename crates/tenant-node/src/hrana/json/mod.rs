@@ -1,6 +1,7 @@
 //! The protocol in JSON. A cursor's entries are lines.
 
 mod read;
+pub(super) mod v1;
 mod write;
 
 use serde_json::Value;

@@ -36,6 +36,18 @@ struct RawCursor<'a> {
 }
 
 #[derive(Deserialize)]
+struct RawExecute<'a> {
+    #[serde(borrow)]
+    stmt: RawStmt<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawV1Batch<'a> {
+    #[serde(borrow)]
+    batch: RawBatch<'a>,
+}
+
+#[derive(Deserialize)]
 struct RawRequest<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
@@ -123,6 +135,18 @@ pub(super) fn cursor(body: &[u8]) -> Result<Cursor, Malformed> {
     })
 }
 
+/// Reads the body of `/v1/execute`.
+pub(super) fn v1_execute(body: &[u8]) -> Result<StreamRequest, Malformed> {
+    let raw: RawExecute<'_> = whole(body)?;
+    Ok(StreamRequest::Execute(statement(raw.stmt, "stmt")?))
+}
+
+/// Reads the body of `/v1/batch`.
+pub(super) fn v1_batch(body: &[u8]) -> Result<StreamRequest, Malformed> {
+    let raw: RawV1Batch<'_> = whole(body)?;
+    Ok(StreamRequest::Batch(steps(raw.batch, "batch")?))
+}
+
 /// Reads the body of a pipeline.
 pub(super) fn pipeline(body: &[u8]) -> Result<Pipeline, Malformed> {
     let raw: RawPipeline<'_> = whole(body)?;
@@ -173,8 +197,8 @@ fn stream_request(raw: RawRequest<'_>, path: &str) -> Result<StreamRequest, Malf
             let batch = raw.batch.ok_or_else(|| Malformed::missing(path, "batch"))?;
             StreamRequest::Batch(steps(batch, &format!("{path}.batch"))?)
         }
-        "sequence" => StreamRequest::Sequence(Sql::new(raw.sql, sql_id, path)?),
-        "describe" => StreamRequest::Describe(Sql::new(raw.sql, sql_id, path)?),
+        "sequence" => StreamRequest::Sequence(Sql::new(raw.sql, sql_id).map_err(|wrong| wrong.within(path))?),
+        "describe" => StreamRequest::Describe(Sql::new(raw.sql, sql_id).map_err(|wrong| wrong.within(path))?),
         "store_sql" => StreamRequest::StoreSql {
             id: sql_id.ok_or_else(|| Malformed::missing(path, "sql_id"))?,
             sql: raw.sql.ok_or_else(|| Malformed::missing(path, "sql"))?,
@@ -212,7 +236,7 @@ fn steps(batch: RawBatch<'_>, path: &str) -> Result<Vec<Step>, Malformed> {
 fn condition(raw: RawCondition<'_>, own_step: usize, path: &str) -> Result<Condition, Malformed> {
     let earlier = |step: Option<u32>| {
         let step = step.ok_or_else(|| Malformed::missing(path, "step"))?;
-        Condition::earlier(step, own_step, path)
+        Condition::earlier(step, own_step).ok_or_else(|| Malformed::new(format!("{path}.step"), Condition::NOT_EARLIER))
     };
     let all = |raw: Option<Vec<RawCondition<'_>>>| {
         raw.ok_or_else(|| Malformed::missing(path, "conds"))?
@@ -241,7 +265,7 @@ fn condition(raw: RawCondition<'_>, own_step: usize, path: &str) -> Result<Condi
 }
 
 fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
-    let sql = Sql::new(raw.sql, raw.sql_id, path)?;
+    let sql = Sql::new(raw.sql, raw.sql_id).map_err(|wrong| wrong.within(path))?;
     let positional = raw
         .args
         .unwrap_or_default()
@@ -255,7 +279,7 @@ fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
         .into_iter()
         .enumerate()
         .map(|(index, raw)| {
-            Ok((
+            Ok::<_, Malformed>((
                 raw.name,
                 value(raw.value, || format!("{path}.named_args[{index}].value"))?,
             ))
@@ -388,7 +412,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (pipeline(&body), cursor(&body));
+            let _ = (pipeline(&body), cursor(&body), v1_execute(&body), v1_batch(&body));
         }
     }
 }

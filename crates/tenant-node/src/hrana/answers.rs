@@ -1,0 +1,213 @@
+//! Makes the answers to pipelines and cursors: small ones whole, large ones while they are sent.
+
+use std::future::Future as _;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use tenantry_types::TenantUid;
+
+use super::chunks::{Broken, ChunkEnd, chunks};
+use super::cursor::{self, CursorRun};
+use super::encoding::{Encoding, ErrorText};
+use super::incoming::{Caller, Resumed, database_problem, log_database_error};
+use super::json::{Json, v1};
+use super::pipeline::PipelineRun;
+use super::problems;
+use super::request::{Malformed, StreamRequest};
+use super::run::{CancelOnDrop, Stop, drive};
+use super::service::HranaService;
+use super::streams::StreamSlot;
+use crate::database::{DatabaseError, Session};
+use crate::http::body::{Body, boxed, full};
+use crate::http::problem::Problem;
+
+impl HranaService {
+    pub(super) async fn pipeline<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let (caller, pipeline) = self.read(request, E::read_pipeline).await?;
+        let closes = pipeline.requests.contains(&StreamRequest::Close);
+        let resumed = self.stream(caller, pipeline.baton.as_deref(), closes).await?;
+        let Resumed { slot, session, sqls } = resumed;
+        let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
+        // The client may leave at any await below: what runs on the thread is then stopped.
+        let cancellation = CancelOnDrop::default();
+        let driven = drive(session, run, caller.limits, &cancellation.0).await;
+        let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        if stop == Stop::Large {
+            return Ok(self.send_pipeline(caller, slot, session, run));
+        }
+        let finished = run.finish();
+        let baton = slot
+            .filter(|_| !finished.closed)
+            .and_then(|slot| self.park(slot, session, finished.sqls));
+        let mut out = finished.out;
+        if let Some(failure) = finished.refusal {
+            tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
+            E::end_pipeline(&mut out, None);
+            return Err(problems::of_statement(&failure, baton, E::pipeline_in_problem(&out)));
+        }
+        E::end_pipeline(&mut out, baton.as_deref());
+        Ok(response(E::PIPELINE_TYPE, full(out)))
+    }
+
+    /// One statement or one batch, without a stream.
+    pub(super) async fn v1(
+        self,
+        request: Request<Body>,
+        parse: fn(&[u8]) -> Result<StreamRequest, Malformed>,
+    ) -> Result<Response<Body>, Problem> {
+        let (caller, stream_request) = self.read(request, parse).await?;
+        let Resumed { session, sqls, .. } = self.stream(caller, None, true).await?;
+        let run = PipelineRun::<Json>::new(vec![stream_request], sqls, caller.limits.quota.result_bytes);
+        let cancellation = CancelOnDrop::default();
+        let driven = drive(session, run, caller.limits, &cancellation.0).await;
+        // The session ends here, and what it has open is rolled back.
+        let (_, run, _) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        let finished = run.finish();
+        if let Some(failure) = finished.refusal {
+            tracing::info!(tenant = %caller.tenant, %failure, "a request was refused");
+            let mut out = finished.out;
+            Json::end_pipeline(&mut out, None);
+            let results = Json::pipeline_in_problem(&out);
+            return Err(problems::of_statement(&failure, None, results));
+        }
+        Ok(match v1::answer(finished.out) {
+            v1::Answer::Result(result) => response(Json::PIPELINE_TYPE, full(result)),
+            v1::Answer::Error(error) => {
+                let mut response = response(Json::PIPELINE_TYPE, full(error));
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                response
+            }
+        })
+    }
+
+    /// Goes on with a pipeline whose answer has become large, and sends it meanwhile.
+    fn send_pipeline<E: Encoding>(
+        self,
+        caller: Caller,
+        slot: Option<StreamSlot>,
+        session: Session,
+        mut run: PipelineRun<E>,
+    ) -> Response<Body> {
+        let cancellation = CancelOnDrop::default();
+        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        run.send_to(sender);
+        tokio::spawn(async move {
+            let driven = drive(session, run, caller.limits, &cancellation.0).await;
+            let (session, run, _) = match driven {
+                Ok(driven) => driven,
+                Err(error) => {
+                    log_database_error(caller.tenant, &error);
+                    return end.break_off(error.to_string());
+                }
+            };
+            let mut finished = run.finish();
+            let left = end.reader_left().then_some(Broken::ReaderLeft);
+            if let Some(broken) = finished.broken.or(left) {
+                // The baton comes last, so the client has none to go on with.
+                return break_off(caller.tenant, broken, end);
+            }
+            let baton = slot
+                .filter(|_| !finished.closed)
+                .and_then(|slot| self.park(slot, session, finished.sqls));
+            E::end_pipeline(&mut finished.out, baton.as_deref());
+            end.complete(finished.out);
+        });
+        response(E::PIPELINE_TYPE, boxed(reader))
+    }
+
+    pub(super) async fn cursor<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let (caller, cursor) = self.read(request, E::read_cursor).await?;
+        let resumed = self.stream(caller, cursor.baton.as_deref(), false).await?;
+        let Resumed {
+            mut slot,
+            session,
+            sqls,
+        } = resumed;
+        let mut head = Vec::new();
+        E::cursor_head(&mut head, slot.as_mut().map(StreamSlot::give_out_baton).as_deref());
+        let cancellation = CancelOnDrop::default();
+        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        let run = CursorRun::<E>::new(cursor.steps, sqls, head, sender, caller.limits.quota.result_bytes);
+        let mut running = Box::pin(async move { drive(session, run, caller.limits, &cancellation.0).await });
+        // A small answer is complete before its first piece is full, and needs no way of its own.
+        let complete = std::future::poll_fn(|context| match running.as_mut().poll(context) {
+            Poll::Ready(driven) => Poll::Ready(Some(driven)),
+            Poll::Pending => reader.poll_begun(context).map(|()| None),
+        });
+        let Some(driven) = complete.await else {
+            tokio::spawn(async move {
+                let driven = running.await.map(|(session, run, _)| (session, run.finish()));
+                self.end_cursor::<E>(caller, slot, driven, end);
+            });
+            return Ok(response(E::CURSOR_TYPE, boxed(reader)));
+        };
+        let (session, run, _) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        let finished = run.finish();
+        if finished.has_begun {
+            self.end_cursor::<E>(caller, slot, Ok((session, finished)), end);
+            return Ok(response(E::CURSOR_TYPE, boxed(reader)));
+        }
+        let baton = slot.and_then(|slot| self.park(slot, session, finished.sqls));
+        if let Some(failure) = finished.refusal {
+            tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
+            let entries = E::cursor_in_problem(&finished.out);
+            return Err(problems::of_statement(&failure, baton, entries));
+        }
+        Ok(response(E::CURSOR_TYPE, full(finished.out)))
+    }
+
+    /// The last of a cursor of which something was sent. Its client has the baton: the stream is free before it reads the end.
+    fn end_cursor<E: Encoding>(
+        &self,
+        caller: Caller,
+        slot: Option<StreamSlot>,
+        driven: Result<(Session, cursor::Finished), DatabaseError>,
+        end: ChunkEnd,
+    ) {
+        match driven {
+            Ok((_, finished)) if finished.broken == Some(Broken::Stalled) => {
+                break_off(caller.tenant, Broken::Stalled, end);
+            }
+            Ok((session, finished)) => {
+                if let Some(slot) = slot {
+                    self.park(slot, session, finished.sqls);
+                }
+                match finished.broken {
+                    Some(broken) => break_off(caller.tenant, broken, end),
+                    None => end.complete(finished.out),
+                }
+            }
+            Err(error) => {
+                log_database_error(caller.tenant, &error);
+                let mut out = Vec::new();
+                let text = ErrorText {
+                    message: &error.to_string(),
+                    code: "INTERNAL",
+                };
+                E::error_entry(&mut out, text);
+                end.complete(out);
+            }
+        }
+    }
+}
+
+fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {
+    match broken {
+        Broken::ReaderLeft => tracing::debug!(%tenant, "a client left before the end of its answer"),
+        Broken::Stalled => {
+            metrics::counter!("tenantry_node_answers_stalled_total").increment(1);
+            tracing::info!(%tenant, "a client did not read its answer; its stream was ended");
+        }
+    }
+    end.break_off(broken.to_string());
+}
+
+pub(super) fn response(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,136 @@
+//! What a request brings: whose it is, what it asks for, and the stream that it goes on with.
+
+use bytes::Bytes;
+use http::Request;
+use tenantry_types::TenantUid;
+
+use super::request::Malformed;
+use super::service::HranaService;
+use super::stored_sql::StoredSql;
+use super::streams::{Parked, StreamSlot};
+use super::{problems, request_body};
+use crate::database::{DatabaseError, Session, StatementLimits};
+use crate::http::body::Body;
+use crate::http::problem::Problem;
+use crate::layers::TenantContext;
+
+/// Larger bodies are parsed on a database thread, to keep the async workers free.
+const PARSED_IN_PLACE_BYTES: usize = 64 << 10;
+
+/// Whose request it is, and what holds for it.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) tenant: TenantUid,
+    /// Its share of the node.
+    pub(super) weight: u32,
+    pub(super) limits: StatementLimits,
+}
+
+/// A stream as a request finds it.
+pub(super) struct Resumed {
+    /// Absent where the request ends the stream that it begins.
+    pub(super) slot: Option<StreamSlot>,
+    pub(super) session: Session,
+    pub(super) sqls: StoredSql,
+}
+
+impl HranaService {
+    /// Reads whose request it is and what it asks for.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        request: Request<Body>,
+        parse: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<(Caller, T), Problem> {
+        let context = request
+            .extensions()
+            .get::<TenantContext>()
+            .ok_or_else(problems::without_tenant)?;
+        let caller = Caller {
+            tenant: context.uid,
+            weight: context.weight,
+            limits: StatementLimits {
+                access: context.access,
+                quota: context.quota,
+            },
+        };
+        let body = request_body::read(request, caller.limits.quota.request_bytes).await?;
+        let parsed = self.parse(caller, body, parse).await?;
+        Ok((caller, parsed))
+    }
+
+    async fn parse<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        body: Bytes,
+        parse: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Problem> {
+        let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
+            parse(&body)
+        } else {
+            let parsing = self
+                .databases
+                .run_blocking(caller.tenant, caller.weight, move || parse(&body));
+            parsing.await.map_err(|error| database_problem(caller.tenant, &error))?
+        };
+        parsed.map_err(|malformed| problems::of_body(&malformed))
+    }
+
+    /// The stream that a request goes on with, or a new one. A new one that the request closes needs no slot.
+    pub(super) async fn stream(&self, caller: Caller, baton: Option<&str>, closes: bool) -> Result<Resumed, Problem> {
+        let Caller { tenant, weight, .. } = caller;
+        let (slot, parked) = match baton {
+            Some(baton) => {
+                let now = || self.databases.now();
+                let resumed = self
+                    .streams
+                    .resume_when_free(tenant, baton, now, self.patience.stall)
+                    .await;
+                let (slot, parked) = resumed.map_err(problems::of_stream)?;
+                (Some(slot), Some(parked))
+            }
+            None if closes => (None, None),
+            None => (Some(self.streams.open(tenant).map_err(problems::of_stream)?), None),
+        };
+        let (session, last_insert_rowid, sqls) = match parked {
+            Some(parked) => (parked.session, parked.last_insert_rowid, parked.sqls),
+            None => Default::default(),
+        };
+        let session = match session {
+            Some(session) => session,
+            None => {
+                let lease = self.databases.lease(tenant, weight).await;
+                Session::resumed(
+                    lease.map_err(|error| database_problem(tenant, &error))?,
+                    last_insert_rowid,
+                )
+            }
+        };
+        Ok(Resumed { slot, session, sqls })
+    }
+
+    /// Leaves the stream for its next request.
+    pub(super) fn park(&self, slot: StreamSlot, session: Session, sqls: StoredSql) -> Option<String> {
+        let parked = Parked {
+            last_insert_rowid: session.last_insert_rowid(),
+            session: session.holds_connection().then_some(session),
+            sqls,
+        };
+        slot.park(parked, self.databases.now())
+    }
+}
+
+pub(super) fn log_database_error(tenant: TenantUid, error: &DatabaseError) {
+    match error {
+        DatabaseError::Overloaded { .. } | DatabaseError::Stopping => {
+            tracing::debug!(%tenant, %error, "a request was refused");
+        }
+        DatabaseError::Damaged(_) | DatabaseError::Open(_) | DatabaseError::Folder(_) | DatabaseError::Crashed => {
+            tracing::error!(%tenant, %error, "a tenant's database cannot be served");
+        }
+    }
+}
+
+pub(super) fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
+    log_database_error(tenant, error);
+    problems::of_database(error)
+}

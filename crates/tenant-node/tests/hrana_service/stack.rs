@@ -1,0 +1,293 @@
+//! The whole request stack around real databases: who answers first, and what an answer goes through on its way out.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tenant_node::clock::{Clock, SystemClock};
+use tenant_node::http::body::{Body, full};
+use tenant_node::http::router::{Stack, StackParts, stack};
+use tenant_node::layers::Authentication;
+use tenant_node::metrics::{AnswerClass, MeterRegistry};
+use tenant_node::placement::{RoutingTable, SharedRoutingTable};
+use tenant_node::quota::QuotaRegistry;
+use tenant_node::usage::UsageReader;
+use tenantry_types::{Durability, Epoch, NodeId, Placement, TenantName, TenantRoute, Tier};
+use tokio::sync::mpsc;
+use tower::ServiceExt as _;
+
+use crate::harness::{Harness, execute, tenant};
+
+const ORIGIN: &str = "https://app.example";
+const ROWS: &str =
+    "with recursive c(x) as (select 1 union all select x + 1 from c limit 2000) select x, 'some text' from c";
+
+struct Node {
+    harness: Harness,
+    stack: Stack,
+    meters: Arc<MeterRegistry>,
+}
+
+impl Node {
+    /// A node that serves the tenant `acme` of that quota.
+    fn new(authentication: Authentication, requests_per_day: u64) -> Self {
+        let harness = Harness::new();
+        let node = NodeId::new("node-1").unwrap();
+        let mut quota = tenant(1).quota;
+        quota.requests_per_day = requests_per_day;
+        let mut table = RoutingTable::default();
+        table.put_tenant(TenantRoute {
+            uid: tenant(1).uid,
+            name: TenantName::new("acme").unwrap(),
+            domains: Vec::new(),
+            placement: Some(Placement {
+                node: node.clone(),
+                epoch: Epoch(1),
+            }),
+            tier: Tier::Small,
+            quota,
+            durability: Durability::Local,
+        });
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let meters = MeterRegistry::new(Arc::clone(&clock), Duration::from_secs(300), 24);
+        let reader = UsageReader {
+            meters: Arc::clone(&meters),
+            quotas: QuotaRegistry::new(harness.folder.path(), Arc::clone(&clock)),
+            databases: harness.databases.clone(),
+            table: SharedRoutingTable::new(table),
+            clock,
+        };
+        let stack = stack(StackParts {
+            node,
+            host_suffix: "localhost".into(),
+            authentication,
+            reader,
+            crossings: mpsc::channel(8).0,
+            hrana: harness.service.clone(),
+        });
+        Self { harness, stack, meters }
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(full(body.to_string())).unwrap();
+        self.stack.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn requests_used(&self) -> Value {
+        let response = self
+            .send(Method::GET, "/v1/usage", &[("host", "acme.localhost")], Value::Null)
+            .await;
+        json_of(response).await["requests_last_day"]["used"].clone()
+    }
+}
+
+async fn bytes_of(response: Response<Body>) -> Vec<u8> {
+    response.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+async fn json_of(response: Response<Body>) -> Value {
+    serde_json::from_slice(&bytes_of(response).await).unwrap()
+}
+
+fn pipeline(sql: &str) -> Value {
+    json!({"requests": [execute(sql), {"type": "close"}]})
+}
+
+fn named(headers: &HeaderMap, name: &str) -> String {
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap().to_ascii_lowercase())
+        .collect();
+    values.join(",")
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_before_anyone_asks_for_a_token_or_a_tenant() {
+    let node = Node::new(Authentication::Required, 100);
+    for host in ["acme.localhost", "nobody.localhost", "127.0.0.1"] {
+        for path in [
+            "/v2/pipeline",
+            "/v3/pipeline",
+            "/v3/cursor",
+            "/v3-protobuf/cursor",
+            "/v1/usage",
+        ] {
+            let headers = [
+                ("host", host),
+                ("origin", ORIGIN),
+                ("access-control-request-method", "POST"),
+                (
+                    "access-control-request-headers",
+                    "authorization,content-type,x-tenant-id,x-libsql-client-version",
+                ),
+            ];
+            let response = node.send(Method::OPTIONS, path, &headers, Value::Null).await;
+            assert_eq!(response.status(), 200, "{host} {path}");
+            let headers = response.headers();
+            assert_eq!(named(headers, "access-control-allow-origin"), "*");
+            assert_eq!(
+                named(headers, "access-control-allow-headers"),
+                "authorization,content-type,x-tenant-id,x-libsql-client-version"
+            );
+            assert!(named(headers, "access-control-allow-methods").contains("post"));
+            assert_eq!(named(headers, "access-control-max-age"), "86400");
+            assert!(bytes_of(response).await.is_empty());
+        }
+    }
+    assert_eq!((node.meters.tenants(), node.meters.answers().total()), (0, 0));
+    assert!(node.harness.databases.open_tenants().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_can_read_every_refusal_and_what_is_left_of_its_quota() {
+    let node = Node::new(Authentication::Required, 100);
+    let page = |host| [("host", host), ("origin", ORIGIN)];
+    for (host, status) in [("acme.localhost", 401), ("nobody.localhost", 401), ("127.0.0.1", 400)] {
+        let response = node
+            .send(Method::POST, "/v3/pipeline", &page(host), pipeline("select 1"))
+            .await;
+        assert_eq!(response.status(), status, "{host}");
+        assert_eq!(named(response.headers(), "access-control-allow-origin"), "*");
+    }
+    let open = Node::new(Authentication::Open, 1);
+    let first = open
+        .send(
+            Method::POST,
+            "/v3/pipeline",
+            &page("acme.localhost"),
+            pipeline("select 1"),
+        )
+        .await;
+    assert_eq!(first.status(), 200);
+    let second = open
+        .send(
+            Method::POST,
+            "/v3/pipeline",
+            &page("acme.localhost"),
+            pipeline("select 1"),
+        )
+        .await;
+    assert_eq!(second.status(), 429);
+    for response in [first, second] {
+        let headers = response.headers();
+        let exposed = named(headers, "access-control-expose-headers");
+        for name in ["ratelimit", "ratelimit-policy", "retry-after"] {
+            assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{exposed}");
+        }
+        assert!(headers.contains_key("ratelimit"), "{headers:?}");
+        assert_eq!(named(headers, "access-control-allow-origin"), "*");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_nothing_gets_nothing_added() {
+    let node = Node::new(Authentication::Open, 100);
+    let response = node
+        .send(
+            Method::POST,
+            "/v3/pipeline",
+            &[("host", "acme.localhost")],
+            pipeline(ROWS),
+        )
+        .await;
+    let headers = response.headers();
+    for name in [
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "vary",
+        "content-encoding",
+    ] {
+        assert!(!headers.contains_key(name), "{name}: {headers:?}");
+    }
+    assert!(response.body().size_hint().exact().is_some());
+    // Without an origin it is no preflight, and asks for what it is allowed like any other request.
+    let options = node
+        .send(
+            Method::OPTIONS,
+            "/v3/pipeline",
+            &[("host", "acme.localhost")],
+            Value::Null,
+        )
+        .await;
+    assert_eq!(options.status(), 405);
+    assert_eq!(node.requests_used().await, 1);
+}
+
+#[tokio::test]
+async fn a_large_answer_is_compressed_for_who_asks_and_a_small_one_is_not() {
+    let node = Node::new(Authentication::Open, 100);
+    let plain = node
+        .send(
+            Method::POST,
+            "/v3/pipeline",
+            &[("host", "acme.localhost")],
+            pipeline(ROWS),
+        )
+        .await;
+    let plain = json_of(plain).await;
+    for accepted in ["gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1"] {
+        let headers = [("host", "acme.localhost"), ("accept-encoding", accepted)];
+        let large = node.send(Method::POST, "/v3/pipeline", &headers, pipeline(ROWS)).await;
+        assert_eq!(named(large.headers(), "content-encoding"), "gzip");
+        assert!(named(large.headers(), "vary").contains("accept-encoding"));
+        assert!(!large.headers().contains_key("content-length"));
+        let compressed = bytes_of(large).await;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&*compressed)
+            .read_to_string(&mut text)
+            .unwrap();
+        let rows = |answer: &Value| answer["results"][0]["response"]["result"]["rows"].clone();
+        assert_eq!(rows(&serde_json::from_str(&text).unwrap()), rows(&plain));
+        assert!(
+            compressed.len() * 5 < text.len(),
+            "{} of {}",
+            compressed.len(),
+            text.len()
+        );
+        let small = node
+            .send(Method::POST, "/v3/pipeline", &headers, pipeline("select 1"))
+            .await;
+        assert!(!small.headers().contains_key("content-encoding"));
+        assert_eq!(json_of(small).await["results"][0]["type"], "ok");
+    }
+    for refused in ["gzip;q=0", "br", "identity"] {
+        let headers = [("host", "acme.localhost"), ("accept-encoding", refused)];
+        let response = node.send(Method::POST, "/v3/pipeline", &headers, pipeline(ROWS)).await;
+        assert!(!response.headers().contains_key("content-encoding"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_stream_leaves_while_its_statement_runs_and_is_measured_to_its_end() {
+    let node = Node::new(Authentication::Open, 100);
+    let endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select x, random() from c";
+    let headers = [
+        ("host", "acme.localhost"),
+        ("accept-encoding", "gzip"),
+        ("origin", ORIGIN),
+    ];
+    let cursor = json!({"batch": {"steps": [{"stmt": {"sql": endless}}]}});
+    let response = node.send(Method::POST, "/v3/cursor", &headers, cursor).await;
+    assert_eq!(named(response.headers(), "content-encoding"), "gzip");
+    assert_eq!(named(response.headers(), "access-control-allow-origin"), "*");
+    assert!(response.headers().contains_key("ratelimit"));
+    let mut body = response.into_body();
+    let mut received = 0;
+    while received < 200_000 {
+        received += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        assert!(node.harness.service.queued_answer_bytes() <= 5 * (32 << 10));
+    }
+    assert_eq!((node.meters.concurrent(), node.meters.answers().total()), (1, 0));
+    drop(body);
+    assert_eq!((node.meters.concurrent(), node.meters.answers().total()), (0, 1));
+    assert_eq!(node.meters.answers().get(AnswerClass::ServerError), 0);
+}
