@@ -252,6 +252,12 @@ impl TenantConnection {
         self.fence.saw_analysis.load(Relaxed)
     }
 
+    /// Whether compiled statements may be kept. A pragma of the connection can decide how SQLite compiles, and change by itself at the
+    /// end of a transaction without telling what was compiled before (`defer_foreign_keys`).
+    pub(super) fn keeps_statements(&self) -> bool {
+        !self.fence.tainted.load(Relaxed)
+    }
+
     /// Whether the next user could not tell it from a new connection.
     pub(super) fn is_clean(&self) -> bool {
         self.sqlite.is_autocommit() && !self.fence.tainted.load(Relaxed)

@@ -368,8 +368,12 @@ impl ActiveSession<'_> {
                 }))
             }
         };
-        if is_pragma {
+        if is_pragma || !self.connection.keeps_statements() {
             compiled.discard();
+        }
+        if is_pragma && !self.connection.keeps_statements() {
+            // What was compiled before knows nothing of the pragma.
+            self.connection.sqlite().flush_prepared_statement_cache();
         }
         attempt
     }

@@ -25,6 +25,7 @@ pub(crate) struct Harness {
 #[derive(Clone)]
 pub(crate) struct Tenant {
     pub(crate) uid: TenantUid,
+    pub(crate) weight: u32,
     pub(crate) quota: EffectiveQuota,
     pub(crate) access: Access,
 }
@@ -38,6 +39,7 @@ pub(crate) struct Answer {
 pub(crate) fn tenant(number: u128) -> Tenant {
     Tenant {
         uid: TenantUid::from_u128(number),
+        weight: 1,
         quota: TierDefinition::defaults()[2].quota,
         access: Access::Full,
     }
@@ -51,7 +53,7 @@ impl Tenant {
             uid: self.uid,
             name: TenantName::new("acme").unwrap(),
             epoch: Epoch(1),
-            weight: 1,
+            weight: self.weight,
             quota: self.quota,
             access: self.access,
         });

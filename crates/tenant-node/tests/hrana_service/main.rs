@@ -6,6 +6,7 @@
     unreachable_pub,
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
+mod bounds;
 mod cursor;
 mod differential;
 mod grouped_writes;

@@ -250,3 +250,35 @@ async fn a_client_that_leaves_ends_its_statement_and_its_transaction() {
     assert_eq!(harness.sql(&tenant, "select x from t").await, [[json!("2")]]);
     assert_eq!(harness.service.open_streams(), 0);
 }
+
+#[tokio::test]
+async fn deferred_foreign_keys_do_not_outlive_their_transaction_in_compiled_statements() {
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    harness.sql(&tenant, "create table p (id integer primary key)").await;
+    harness
+        .sql(&tenant, "create table c (p integer references p (id))")
+        .await;
+    let insert = execute("insert into c (p) values (-1)");
+    let answer = harness
+        .pipeline(
+            &tenant,
+            serde_json::Value::Null,
+            json!([
+                execute("begin"),
+                execute("pragma defer_foreign_keys = on"),
+                insert,
+                execute("rollback"),
+                execute("begin"),
+                insert,
+                execute("select count(*) from c"),
+                execute("commit"),
+                execute("select count(*) from c")
+            ]),
+        )
+        .await;
+    assert_eq!(answer.body["results"][2]["type"], "ok", "{}", answer.body);
+    assert!(answer.error(5).0.starts_with("SQLITE_CONSTRAINT"), "{}", answer.body);
+    assert_eq!(answer.rows(6), [[json!("0")]]);
+    assert_eq!(answer.rows(8), [[json!("0")]]);
+}
