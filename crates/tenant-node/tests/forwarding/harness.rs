@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,6 +138,30 @@ impl Node {
             listener.abort();
             let _ = listener.await;
         }
+    }
+}
+
+/// Counts what is running.
+#[derive(Clone, Default)]
+pub(crate) struct Running(Arc<AtomicUsize>);
+
+/// One that runs, until it is dropped.
+pub(crate) struct Run(Arc<AtomicUsize>);
+
+impl Running {
+    pub(crate) fn begin(&self) -> Run {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Run(Arc::clone(&self.0))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::harness::{
-    Node, PROTOCOLS, Placements, Protocol, answer, client, echo_collected, request, soon, two_nodes, until,
+    Node, PROTOCOLS, Placements, Protocol, Running, answer, client, echo_collected, request, soon, two_nodes, until,
 };
 
 #[tokio::test]
@@ -36,14 +36,14 @@ async fn connections_that_are_idle_or_never_spoke_do_not_hold_a_stop_up() {
 }
 
 /// Two nodes whose owner answers once a permit is there; the count of requests that wait.
-async fn waiting_owner() -> (Node, Node, Arc<Semaphore>, Arc<()>) {
-    let (permits, running) = (Arc::new(Semaphore::new(0)), Arc::new(()));
-    let (held, counted) = (Arc::clone(&permits), Arc::clone(&running));
+async fn waiting_owner() -> (Node, Node, Arc<Semaphore>, Running) {
+    let (permits, running) = (Arc::new(Semaphore::new(0)), Running::default());
+    let (held, counted) = (Arc::clone(&permits), running.clone());
     let (wrong, owner) = two_nodes(move |_: Request<Body>| {
-        let (held, counted) = (Arc::clone(&held), Arc::clone(&counted));
+        let (held, run) = (Arc::clone(&held), counted.begin());
         async move {
             held.acquire().await.unwrap().forget();
-            drop(counted);
+            drop(run);
             Response::new(full("done"))
         }
     })
@@ -54,7 +54,6 @@ async fn waiting_owner() -> (Node, Node, Arc<Semaphore>, Arc<()>) {
 #[tokio::test]
 async fn what_is_under_way_at_a_stop_is_answered_on_every_way() {
     let (wrong, owner, permits, running) = waiting_owner().await;
-    let idle = Arc::strong_count(&running);
     let mut asking = Vec::new();
     for protocol in PROTOCOLS {
         for node in [wrong.data, owner.data] {
@@ -67,7 +66,7 @@ async fn what_is_under_way_at_a_stop_is_answered_on_every_way() {
         }
     }
     until("the requests to be under way", || {
-        Arc::strong_count(&running) == idle + 4
+        running.count() == 4
     })
     .await;
     let (data, stop) = (owner.data, owner.stop.clone());
@@ -95,34 +94,29 @@ async fn what_is_under_way_at_a_stop_is_answered_on_every_way() {
 
 #[tokio::test]
 async fn what_hangs_at_a_stop_is_cut_off_after_the_drain_time_and_leaves_no_task_behind() {
-    let running = Arc::new(());
-    let held = Arc::clone(&running);
+    let running = Running::default();
+    let counted = running.clone();
     let hang = move |_: Request<Body>| {
-        let held = Arc::clone(&held);
+        let run = counted.begin();
         async move {
             std::future::pending::<()>().await;
-            drop(held);
+            drop(run);
             Response::new(empty())
         }
     };
     let drain = Duration::from_millis(50);
     let node = Node::start_at("node-1", "127.0.0.1:0".parse().unwrap(), drain, hang).await;
     Placements::at(1).tenant(1, "acme", "node-1", 1).put_into(&node);
-    let idle = Arc::strong_count(&running);
     let address = node.data;
     let asking: Vec<_> = PROTOCOLS
         .map(|protocol| tokio::spawn(async move { client(protocol).request(request(address, full("x"))).await }))
         .into();
-    until("the requests to hang", || Arc::strong_count(&running) == idle + 2).await;
+    until("the requests to hang", || running.count() == 2).await;
     node.stopped().await;
     for task in asking {
         assert!(soon("the end of the connection", task).await.unwrap().is_err());
     }
-    assert_eq!(
-        Arc::strong_count(&running),
-        1,
-        "the handlers are gone, and the stack with them"
-    );
+    assert_eq!(running.count(), 0, "the handlers are gone");
 }
 
 #[tokio::test]

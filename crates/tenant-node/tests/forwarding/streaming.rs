@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    PROTOCOLS, Protocol, answer, channel_body, client, echo_collected, next_data, problem, request, soon, two_nodes,
+    PROTOCOLS, Protocol, Running, answer, channel_body, client, echo_collected, next_data, problem, request, soon, two_nodes,
     until,
 };
 
@@ -31,7 +31,8 @@ async fn both_bodies_arrive_piece_by_piece_while_the_rest_is_not_yet_there() {
         sender.send(Ok(Frame::data(Bytes::from_static(b"two")))).await.unwrap();
         assert_eq!(next_data(&mut echoed).await.unwrap().unwrap(), "two", "{protocol:?}");
         drop(sender);
-        assert!(next_data(&mut echoed).await.is_none(), "{protocol:?}");
+        let rest = soon("the end", echoed.collect()).await.unwrap().to_bytes();
+        assert!(rest.is_empty(), "{protocol:?}");
     }
 }
 
@@ -109,13 +110,13 @@ async fn answers_that_nobody_reads_hold_up_no_other_answer() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_request_at_the_owner() {
-    let running = Arc::new(());
-    let held = Arc::clone(&running);
+    let running = Running::default();
+    let counted = running.clone();
     let (wrong, _owner) = two_nodes(move |_| {
-        let held = Arc::clone(&held);
+        let run = counted.begin();
         async move {
             std::future::pending::<()>().await;
-            drop(held);
+            drop(run);
             Response::new(empty())
         }
     })
@@ -123,9 +124,9 @@ async fn a_client_that_leaves_ends_its_request_at_the_owner() {
     for protocol in PROTOCOLS {
         let client = client(protocol);
         let asking = tokio::spawn(async move { client.request(request(wrong.data, full("work"))).await });
-        until("the request to run", || Arc::strong_count(&running) == 3).await;
+        until("the request to run", || running.count() == 1).await;
         asking.abort();
-        until("the request to end", || Arc::strong_count(&running) == 2).await;
+        until("the request to end", || running.count() == 0).await;
     }
 }
 
