@@ -11,7 +11,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -105,13 +104,12 @@ where
             Some(_) = connections.join_next() => {}
         }
     }
-    // Whoever is in the kernel's queue believes to be connected, and may have sent a request.
-    while let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
-        && let Some(Ok((socket, _))) = listener.accept().now_or_never()
-    {
+    for socket in last_of_queue(listener) {
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            break;
+        };
         begin(&mut connections, socket, slot);
     }
-    drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, drained).await.is_err() {
         tracing::warn!(
@@ -122,6 +120,22 @@ where
         connections.shutdown().await;
     }
     streams.end_and_wait().await;
+}
+
+/// Closes a listener, but for the connections in the kernel's queue: those clients believe to be connected, and may have sent a
+/// request. Asks the kernel itself, since tokio hears of a new connection later.
+fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
+    let mut last = Vec::new();
+    match listener.into_std() {
+        Ok(listener) => {
+            while let Ok((socket, _)) = listener.accept() {
+                let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                last.extend(socket);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "connections in the queue are refused"),
+    }
+    last
 }
 
 async fn serve_connection<S>(

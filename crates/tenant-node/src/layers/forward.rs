@@ -5,9 +5,9 @@
 //!
 //! | what happened | nothing was carried out, because | the client gets |
 //! |---|---|---|
-//! | no connection within a second | nothing was sent | 503 `owner-unreachable` |
+//! | no connection, or none on which the owner says its first word, within two seconds | nothing was sent | 503 `owner-unreachable` |
 //! | no room on the connections | nothing was sent | 503 `overloaded` |
-//! | the connection closed before the request left, or the owner's GOAWAY or refused stream says that it did not take it up | the owner says so | sent once more, if its body can be had again; else 503 `stopping` |
+//! | the connection closed before the request left, or the owner's GOAWAY or refused stream says that it did not take it up | nothing was sent, or the owner says so | sent once more, if its body can be had again; else 503 `stopping` |
 //! | 421: not the owner, or not at that epoch | no layer below the owner's `route` saw it | `route` decides, at most one further hop |
 //! | the connection or the stream broke off before the answer | - | 502 `owner-broke-off` |
 //! | no sign of life on the connection | - | 504 `owner-silent` |
@@ -97,7 +97,12 @@ impl Forwarder {
                 }
                 Err(error) => error,
             };
-            tracing::warn!(node = %node.id, address = node.peer_address, attempt, %error, "a node did not answer");
+            match &error {
+                PeerError::Silent(_) | PeerError::BrokeOff(_) => {
+                    tracing::warn!(node = %node.id, %error, "a node did not answer; the outcome is unknown");
+                }
+                _ => tracing::debug!(node = %node.id, attempt, %error, "a node did not take a request up"),
+            }
             if upload.is_broken() {
                 break Problem::new(
                     StatusCode::BAD_REQUEST,

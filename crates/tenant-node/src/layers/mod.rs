@@ -4,6 +4,7 @@ mod admit;
 mod authenticate;
 mod context;
 mod destination;
+mod first_word;
 mod forward;
 mod identify;
 mod ingress;

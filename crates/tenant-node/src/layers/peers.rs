@@ -17,12 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::DropGuard;
 
+use super::first_word::Listening;
 use super::peer_protocol::{self, CONNECTIONS, REQUESTS_PER_CONNECTION};
 use super::upload::UploadBody;
 use crate::http::owned_tasks::OwnedTasks;
 
-/// A connection that takes longer than this to a machine next door will not come.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that takes longer than this to a machine next door will not come, nor the first word on it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nodes come and go; beyond so many addresses, those without a connection are forgotten.
 const MOST_IDLE_PEERS: usize = 1_024;
 
@@ -142,11 +143,13 @@ impl Peer {
     }
 }
 
+type Connection = SendRequest<UploadBody>;
+
 /// One connection, and its successors.
 #[derive(Debug)]
 struct Line {
     places: Arc<Semaphore>,
-    connection: Mutex<Option<SendRequest<UploadBody>>>,
+    connection: Mutex<Option<Connection>>,
     connecting: tokio::sync::Mutex<Option<Arc<std::io::Error>>>,
     failures: AtomicU64,
 }
@@ -163,13 +166,13 @@ impl Default for Line {
 }
 
 impl Line {
-    fn open(&self) -> Option<SendRequest<UploadBody>> {
+    fn open(&self) -> Option<Connection> {
         let connection = self.connection.lock();
         connection.as_ref().filter(|open| !open.is_closed()).cloned()
     }
 
     /// The open connection, or a new one. Requests that come meanwhile wait for the same attempt and share its failure.
-    async fn connection(&self, address: &str, tasks: &OwnedTasks) -> Result<SendRequest<UploadBody>, PeerError> {
+    async fn connection(&self, address: &str, tasks: &OwnedTasks) -> Result<Connection, PeerError> {
         if let Some(open) = self.open() {
             return Ok(open);
         }
@@ -190,11 +193,17 @@ impl Line {
         match outcome {
             Ok(open) => {
                 *self.connection.lock() = Some(open.clone());
+                if last_failure.take().is_some() {
+                    tracing::info!(address, "a node is reached again");
+                }
                 Ok(open)
             }
             Err(failure) => {
                 let failure = Arc::new(failure);
-                *last_failure = Some(Arc::clone(&failure));
+                // Once, not for each request that meets it.
+                if last_failure.replace(Arc::clone(&failure)).is_none() {
+                    tracing::warn!(address, error = %failure, "a node cannot be reached");
+                }
                 self.failures.fetch_add(1, Ordering::AcqRel);
                 Err(PeerError::Unreachable(failure))
             }
@@ -202,9 +211,12 @@ impl Line {
     }
 }
 
-async fn connect(address: &str, tasks: &OwnedTasks) -> std::io::Result<SendRequest<UploadBody>> {
+/// A connection on which the other node has said its first word, HTTP/2's SETTINGS. Before, the connection may be one in the
+/// kernel's queue of a process that is frozen, or of a listener that closes, and a request on it would be of unknown outcome.
+async fn connect(address: &str, tasks: &OwnedTasks) -> std::io::Result<Connection> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
+    let (socket, first_word) = Listening::to(socket);
     let handshake = peer_protocol::for_forwarder(tasks.clone()).handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(std::io::Error::other)?;
     tasks.execute(async move {
@@ -212,5 +224,6 @@ async fn connect(address: &str, tasks: &OwnedTasks) -> std::io::Result<SendReque
             tracing::debug!(%error, "a connection to a node ended");
         }
     });
+    first_word.comes().await?;
     Ok(sender)
 }

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tenant_node::http::body::{Body, BoxError, empty, full};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::harness::{
@@ -26,6 +26,9 @@ async fn node_before(owner: SocketAddr) -> Node {
     node
 }
 
+/// HTTP/2's first word, without settings.
+const FIRST_WORD: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
 #[tokio::test]
 async fn an_owner_that_breaks_off_before_its_answer_gives_502_and_says_that_nobody_knows() {
     let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -33,6 +36,7 @@ async fn an_owner_that_breaks_off_before_its_answer_gives_502_and_says_that_nobo
     let breaking = tokio::spawn(async move {
         loop {
             let (mut socket, _) = owner.accept().await.unwrap();
+            socket.write_all(&FIRST_WORD).await.unwrap();
             let mut seen = Vec::new();
             // The request has come when its body has.
             while !seen.windows(9).any(|window| window == b"carry out") {
@@ -51,18 +55,38 @@ async fn an_owner_that_breaks_off_before_its_answer_gives_502_and_says_that_nobo
 
 #[tokio::test]
 async fn an_owner_that_gives_no_sign_of_life_gives_504() {
-    // Accepts and reads, as a frozen process's kernel does, and never says a word.
+    // Takes what it is sent, as a frozen process's kernel does, and never answers.
     let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let node = node_before(owner.local_addr().unwrap()).await;
     let silent = tokio::spawn(async move {
         let mut sockets = Vec::new();
         loop {
-            sockets.push(owner.accept().await.unwrap());
+            let (mut socket, _) = owner.accept().await.unwrap();
+            socket.write_all(&FIRST_WORD).await.unwrap();
+            sockets.push(socket);
         }
     });
     let refused = problem(answer(&client(Protocol::Http1), request(node.data, full("hello?"))).await);
     assert_eq!(refused, (504, "owner-silent".to_owned()));
     silent.abort();
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_owners_first_word_has_carried_nothing_and_gives_503() {
+    let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = node_before(owner.local_addr().unwrap()).await;
+    let closing = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = owner.accept().await.unwrap();
+            // The node itself has spoken by then.
+            let _ = socket.read_u8().await;
+        }
+    });
+    for protocol in PROTOCOLS {
+        let refused = problem(answer(&client(protocol), request(node.data, full("x"))).await);
+        assert_eq!(refused, (503, "owner-unreachable".to_owned()), "{protocol:?}");
+    }
+    closing.abort();
 }
 
 #[tokio::test]

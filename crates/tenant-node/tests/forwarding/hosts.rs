@@ -144,6 +144,9 @@ async fn the_peer_port_believes_nodes_headers_and_takes_nothing_else() {
     put_into([&one, &two], "acme", "db.acme.example");
     assert_eq!(raw(two.peer, b"host: acme.localhost").await.0, "400");
     let of = |uid: u8, epoch: u8| format!("host: x\r\nx-tenantry-tenant-uid: {uid:032x}\r\nx-tenantry-epoch: {epoch}");
-    assert_eq!(raw(two.peer, of(2, 1).as_bytes()).await, ("200".into(), "other:".into()));
+    assert_eq!(
+        raw(two.peer, of(2, 1).as_bytes()).await,
+        ("200".into(), "other:".into())
+    );
     assert_eq!(raw(two.peer, of(3, 1).as_bytes()).await.0, "421");
 }

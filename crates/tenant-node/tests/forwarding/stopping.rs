@@ -65,10 +65,7 @@ async fn what_is_under_way_at_a_stop_is_answered_on_every_way() {
             }));
         }
     }
-    until("the requests to be under way", || {
-        running.count() == 4
-    })
-    .await;
+    until("the requests to be under way", || running.count() == 4).await;
     let (data, stop) = (owner.data, owner.stop.clone());
     let stopping = tokio::spawn(owner.stopped());
     soon("the stop", stop.cancelled()).await;

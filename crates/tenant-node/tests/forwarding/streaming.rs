@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    PROTOCOLS, Protocol, Running, answer, channel_body, client, echo_collected, next_data, problem, request, soon, two_nodes,
-    until,
+    PROTOCOLS, Protocol, Running, answer, channel_body, client, echo_collected, next_data, problem, request, soon,
+    two_nodes, until,
 };
 
 #[tokio::test]
