@@ -86,7 +86,7 @@ impl KeptConnection {
 
 /// The answer, and whether the connection may be used again.
 fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<(KeptAnswer, bool)> {
-    let mut line = |connection: &mut BufReader<TcpStream>| {
+    let line = |connection: &mut BufReader<TcpStream>| {
         let mut line = String::new();
         match connection.read_line(&mut line)? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),

@@ -137,6 +137,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
+    use http_body::Body as _;
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
