@@ -14,6 +14,7 @@
 mod cluster;
 mod daemon;
 mod http;
+mod kept_connection;
 mod membership;
 mod operator;
 mod ports;
@@ -25,6 +26,7 @@ mod writer;
 pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};
+pub use kept_connection::{KeptAnswer, KeptConnection, KeptError};
 pub use operator::Operator;
 pub use ports::free_ports;
 pub use programs::{command, program};

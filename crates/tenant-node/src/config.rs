@@ -80,6 +80,10 @@ pub struct Options {
     /// Connections at once on each listener [default: 4096].
     #[arg(long, env = "TENANTRY_MAX_CONNECTIONS")]
     pub max_connections: Option<usize>,
+    /// How long requests are still taken at a stop, for load balancers to see that this node is not ready, in milliseconds
+    /// [default: 1000].
+    #[arg(long, env = "TENANTRY_STOP_NOTICE_MS")]
+    pub stop_notice_ms: Option<u64>,
     /// How long requests under way may take at a stop, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_DRAIN_MS")]
     pub drain_ms: Option<u64>,
@@ -125,6 +129,8 @@ pub struct Config {
     pub metrics_tenant_limit: usize,
     /// Connections at once on each listener.
     pub max_connections: usize,
+    /// How long requests are still taken at a stop.
+    pub stop_notice: Duration,
     /// How long requests under way may take at a stop.
     pub drain: Duration,
     /// Whether callers must prove who they are.
@@ -221,6 +227,7 @@ impl Options {
             growth_interval: millis("growth-interval-ms", self.growth_interval_ms, 300_000)?,
             metrics_tenant_limit: count("metrics-tenant-limit", self.metrics_tenant_limit, 1_000)?,
             max_connections: count("max-connections", self.max_connections, 4_096)?,
+            stop_notice: Duration::from_millis(self.stop_notice_ms.unwrap_or(1_000)),
             drain: millis("drain-ms", self.drain_ms, 10_000)?,
             authentication,
         })

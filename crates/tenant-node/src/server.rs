@@ -21,6 +21,7 @@ use crate::events::{self, Outbox};
 use crate::file_limit::{self, FileBudget};
 use crate::heartbeat::Heartbeat;
 use crate::hrana::{HranaConfig, HranaService};
+use crate::http::StopNotice;
 use crate::http::router::{StackParts, stack};
 use crate::http::server::{ServerOptions, serve};
 use crate::identity::Identity;
@@ -143,11 +144,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     });
 
     // The listeners end first and drain; the loops behind them only after the last request.
-    let requests = TaskGroup::new(shutdown.child_token());
+    let requests = TaskGroup::new(CancellationToken::new());
+    let notice = StopNotice::default();
     let options = |ingress| ServerOptions {
         ingress,
         max_connections: files.connections,
         drain: config.drain,
+        notice: notice.clone(),
     };
     requests.spawn(
         "data listener",
@@ -211,12 +214,17 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     tracing::info!(node = %config.node, listen = %config.listen, "this node serves");
     shutdown.cancelled().await;
 
-    // Not ready, stop accepting, drain, end the streams, stop the loops, close what is on disk.
+    // Not ready, and everybody is told so while requests are still taken; then no new connections, drain, stop the loops, close
+    // what is on disk.
     accepting.hold();
+    notice.give();
+    tokio::time::sleep(config.stop_notice).await;
+    // Before the drain: a transaction that waits for its client must not hold up the writes that are under way.
+    requests.token().cancel();
+    hrana.close_streams();
     if let Err(hung) = requests.stop(config.drain + STOP_DEADLINE).await {
         tracing::error!(%hung, "listeners did not end in time");
     }
-    hrana.close_streams();
     if let Err(hung) = loops.stop(STOP_DEADLINE).await {
         tracing::error!(%hung, "tasks did not end in time");
     }
@@ -296,6 +304,10 @@ fn install_recorder() -> PrometheusHandle {
     metrics::describe_counter!(
         "tenantry_node_answers_stalled_total",
         "Answers that broke off because their client did not read them."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_forwarded_requests_total",
+        "Requests handed to the nodes that serve their tenants, by what came of them."
     );
     metrics::describe_counter!(
         "tenantry_node_events_dropped_total",

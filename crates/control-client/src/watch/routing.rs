@@ -85,6 +85,11 @@ impl RoutingWatch {
         self.subscription.abandon(Status::aborted("the watcher starts over"));
     }
 
+    /// The caller learnt that its table is behind: a lost stream is opened again without a further wait.
+    pub fn hurry(&mut self) {
+        self.subscription.hurry();
+    }
+
     fn request(&self) -> v1::PlacementServiceWatchRequest {
         let position = self.progress.position();
         v1::PlacementServiceWatchRequest {

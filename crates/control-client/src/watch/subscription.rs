@@ -144,6 +144,11 @@ impl<M> Subscription<M> {
         self.last_failure = None;
     }
 
+    /// Opens a lost stream without a further wait. An open stream stays as it is.
+    pub(super) fn hurry(&mut self) {
+        self.retry_at = None;
+    }
+
     /// Gives the stream up and tries another member next.
     pub(super) fn abandon(&mut self, reason: Status) {
         tracing::info!(member = %self.member, code = ?reason.code(), reason = reason.message(), "watch lost");

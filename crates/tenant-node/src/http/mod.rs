@@ -3,8 +3,12 @@
 pub mod body;
 mod browsers;
 mod compression;
+mod inbound;
+pub mod owned_tasks;
 pub mod problem;
 pub mod router;
 pub mod server;
 pub mod tenant_service;
 mod when_asked;
+
+pub use inbound::StopNotice;

@@ -1,39 +1,58 @@
 //! Connections: accepts them, speaks HTTP/1.1 and h2c on each, and lets the last answers finish at the end.
 //!
-//! Must not know what a request means.
+//! Must not know what a request means. Every task of a listener is owned: [`serve`] returns when the last one is gone.
+//!
+//! At the stop the listener closes first, so that later connections are refused. Idle connections are closed, a new one may
+//! bring one request yet, a busy one ends with its last answer: HTTP/1.1 says `Connection: close` in it, HTTP/2 GOAWAY, in the two steps of RFC 9113 (6.8), after
+//! which the client knows of each request whether it was taken up. What is under way after the drain time is cut off.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::body::Body;
-use crate::layers::Ingress;
+use super::inbound::{FirstRequest, Inbound, StopNotice};
+use super::owned_tasks::OwnedTasks;
+use crate::layers::{Ingress, peer_protocol};
 
-/// How long a client may take to send a request's headers.
+/// How long a client may take to send a request's headers, and to begin with its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a request's headers; more are answered 431. Over HTTP/2 names and values count, and 32 bytes for each pair.
+const MOST_HEADER_BYTES: u32 = 64 << 10;
+/// The same over HTTP/1.1, where it is the size of a connection's buffers, too.
+const BUFFER_BYTES: usize = 64 << 10;
 /// After a failed accept (out of descriptors, mostly) the listener rests this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// At a stop, how long a connection may take to bring its first request, if it has brought none yet.
+const LAST_CALL: Duration = Duration::from_millis(500);
+/// Requests at once on one HTTP/2 connection of a client.
+const STREAMS_PER_CLIENT: u32 = 250;
+/// An HTTP/2 client that says nothing for this long is asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to give one.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a listener is given.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// What its requests are believed.
     pub ingress: Ingress,
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// How long open connections may take to finish after the stop.
+    /// How long requests under way may take to finish after the stop.
     pub drain: Duration,
+    /// Given before the stop: clients are asked to go elsewhere, and are served meanwhile.
+    pub notice: StopNotice,
 }
 
 /// Serves until `stop`, then finishes what is under way, at most for the drain time.
@@ -42,81 +61,144 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(true);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
+    let streams = OwnedTasks::default();
+    let builder = Arc::new(builder(&options, streams.clone()));
     let slots = Arc::new(Semaphore::new(options.max_connections));
-    let connections = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let ServerOptions {
+        ingress, drain, notice, ..
+    } = options;
+    let stopping = stop.clone();
+    let begin = move |connections: &mut JoinSet<()>, socket: TcpStream, slot: OwnedSemaphorePermit| {
+        // Small answers must not wait for the client's delayed acknowledgement.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let inbound = Inbound {
+            stack: stack.clone(),
+            ingress,
+            notice: notice.clone(),
+            first: FirstRequest::default(),
+        };
+        let (builder, stop) = (Arc::clone(&builder), stopping.clone());
+        connections.spawn(async move {
+            serve_connection(&builder, socket, inbound, &stop).await;
+            drop(slot);
+        });
+    };
     loop {
         let accepted = async {
             // The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
             Some((listener.accept().await, slot))
         };
-        let (accepted, slot) = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => break,
-            Some(accepted) = accepted => accepted,
-        };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // Small answers must not wait for the client's delayed acknowledgement.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+            Some((accepted, slot)) = accepted => match accepted {
+                Ok((socket, _)) => begin(&mut connections, socket, slot),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
         }
-        let service = Inbound {
-            stack: stack.clone(),
-            ingress: options.ingress,
+    }
+    for socket in last_of_queue(listener) {
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            break;
         };
-        let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
+        begin(&mut connections, socket, slot);
     }
-    drop(listener);
-    if tokio::time::timeout(options.drain, connections.shutdown())
-        .await
-        .is_err()
-    {
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, drained).await.is_err() {
         tracing::warn!(
-            seconds = options.drain.as_secs(),
-            "connections were still open at the end of the drain time"
+            connections = connections.len(),
+            seconds = drain.as_secs(),
+            "connections were still open at the end of the drain time and are cut off"
         );
+        connections.shutdown().await;
     }
+    streams.end_and_wait().await;
 }
 
-/// One connection's way into the stack.
-#[derive(Debug, Clone)]
-struct Inbound<S> {
-    stack: S,
-    ingress: Ingress,
+/// Closes a listener, but for the connections in the kernel's queue: those clients believe to be connected, and may have sent a
+/// request. Asks the kernel itself, since tokio hears of a new connection later.
+fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
+    let mut last = Vec::new();
+    match listener.into_std() {
+        Ok(listener) => {
+            while let Ok((socket, _)) = listener.accept() {
+                let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                last.extend(socket);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "connections in the queue are refused"),
+    }
+    last
 }
 
-impl<S> hyper::service::Service<Request<Incoming>> for Inbound<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+async fn serve_connection<S>(
+    builder: &auto::Builder<OwnedTasks>,
+    socket: TcpStream,
+    inbound: Inbound<S>,
+    stop: &CancellationToken,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        request.extensions_mut().insert(self.ingress);
-        // The layers of the stack are always ready; the clone is what `call` may consume.
-        self.stack.clone().call(request)
+    let first = inbound.first.clone();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), inbound));
+    // hyper times a request's headers, but not the wait for the byte that tells HTTP/1.1 from HTTP/2.
+    let mut closing = pin!(async {
+        tokio::select! {
+            () = stop.cancelled() => {
+                // A request may be on its way that the client would not know to be lost.
+                let _ = tokio::time::timeout(LAST_CALL, first.comes()).await;
+            }
+            () = async {
+                tokio::time::sleep(HEADER_TIMEOUT).await;
+                if first.has_come() {
+                    std::future::pending::<()>().await;
+                }
+            } => {}
+        }
+    });
+    let mut closes = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = &mut closing, if !closes => {
+                closes = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
     }
+}
+
+fn builder(options: &ServerOptions, streams: OwnedTasks) -> auto::Builder<OwnedTasks> {
+    let mut builder = auto::Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        .keep_alive(true);
+    let mut http2 = builder.http2();
+    http2
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match options.ingress {
+        Ingress::Public => http2
+            .max_concurrent_streams(STREAMS_PER_CLIENT)
+            .max_header_list_size(MOST_HEADER_BYTES),
+        // Whatever the public port lets in over HTTP/1.1 must pass here, too.
+        Ingress::Peer => peer_protocol::for_owner(&mut http2, 2 * MOST_HEADER_BYTES),
+    };
+    builder
 }

@@ -1,119 +1,238 @@
 //! Hands a request to the node that serves its tenant, streaming both ways.
 //!
-//! Must not buffer a body, nor try a second node: the client retries, since only it knows whether that is safe.
+//! Must not hold a body back, nor choose a node. What a client is told follows one rule: **503 only if nothing was carried
+//! out**, so that it may send the request again; 502 and 504 if nobody can know.
+//!
+//! | what happened | nothing was carried out, because | the client gets |
+//! |---|---|---|
+//! | no connection, or none on which the owner says its first word, within two seconds | nothing was sent | 503 `owner-unreachable` |
+//! | no room on the connections | nothing was sent | 503 `overloaded` |
+//! | the connection closed before the request left, or the owner's GOAWAY or refused stream says that it did not take it up | nothing was sent, or the owner says so | sent once more, if its body can be had again; else 503 `stopping` |
+//! | 421: not the owner, or not at that epoch | no layer below the owner's `route` saw it | `route` decides, at most one further hop |
+//! | the connection or the stream broke off before the answer | - | 502 `owner-broke-off` |
+//! | no sign of life on the connection | - | 504 `owner-silent` |
+//! | the answer broke off after its headers | - | a body that is cut off: never a proper end, never a wait |
+//!
+//! No answer has a time limit of its own, since a pipeline may hold any number of statements, each with the tenant's query
+//! time: a dead or frozen owner is noticed by the connection's PINGs ([`peer_protocol`](super::peer_protocol)), and what the
+//! owner itself never answers it would not answer a direct client either.
 
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tenantry_types::NodeRoute;
+use hyper::body::Incoming;
+use tenantry_types::{Epoch, NodeRoute};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::ingress::Forwarded;
 use super::peer_headers;
-use crate::http::body::Body;
+use super::peers::{PeerError, Peers};
+use super::upload::{Upload, UploadBody};
+use crate::http::body::{Body, BoxError};
 use crate::http::problem::Problem;
 
-/// A connection that takes longer than this to a machine next door will not come.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Idle connections to a node are kept this long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle connections kept per node.
-const IDLE_PER_NODE: usize = 64;
+/// A request that was not taken up is sent once more, since the owner may have been started again meanwhile.
+const ATTEMPTS: u32 = 2;
 
 /// Keeps connections to the other nodes. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Forwarder {
-    client: Client<HttpConnector, Body>,
+    peers: Arc<Peers>,
 }
 
-impl Default for Forwarder {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_NODE)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Self { client }
-    }
+/// What came of a request that was forwarded.
+#[derive(Debug)]
+pub(super) enum Forwarding {
+    /// The client's answer.
+    Answered(Response<Body>),
+    /// That node does not serve the tenant at that epoch; nothing was carried out.
+    Misdirected {
+        /// The request, if its body can be had again.
+        again: Option<Request<Body>>,
+        /// The epoch that the other node knows.
+        known: Option<Epoch>,
+    },
 }
 
 impl Forwarder {
-    /// The other node's answer, or a refusal that says whether the request may have reached it.
-    pub async fn forward(&self, request: Request<Body>, node: &NodeRoute, forwarded: Forwarded) -> Response<Body> {
-        let request = match readdress(request, node, forwarded) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::warn!(node = %node.id, address = node.peer_address, %error, "cannot address a node");
-                return unreachable(node).into_response();
+    /// The other node's answer, or a refusal that says whether the request may have been carried out.
+    pub(super) async fn forward(&self, request: Request<Body>, node: &NodeRoute, forwarded: Forwarded) -> Forwarding {
+        let (parts, body) = request.into_parts();
+        let upload = Upload::new(body);
+        let mut attempt = 0;
+        let error = loop {
+            attempt += 1;
+            let Some(body) = upload.begin() else {
+                // A first attempt always has a body; this is a second one, of a request that was not taken up.
+                count("stopping");
+                break Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", stopping(node)).retry_after(1);
+            };
+            let outcome = match readdress(&parts, body, node, forwarded) {
+                Ok(request) => self.peers.send(&node.peer_address, request).await,
+                Err(error) => {
+                    tracing::warn!(node = %node.id, %error, "a request cannot be put to a node");
+                    break Problem::new(StatusCode::BAD_REQUEST, "malformed-request", error.to_string());
+                }
+            };
+            let error = match outcome {
+                Ok((response, _)) if response.status() == StatusCode::MISDIRECTED_REQUEST => {
+                    count("misdirected");
+                    return Forwarding::Misdirected {
+                        again: upload
+                            .begin()
+                            .map(|body| Request::from_parts(parts, body.boxed_unsync())),
+                        known: peer_headers::known_epoch(response.headers()),
+                    };
+                }
+                Ok((response, place)) => {
+                    count("answered");
+                    return Forwarding::Answered(relayed(response, place));
+                }
+                Err(error) => error,
+            };
+            match &error {
+                PeerError::Silent(_) | PeerError::BrokeOff(_) => {
+                    tracing::warn!(node = %node.id, %error, "a node did not answer; the outcome is unknown");
+                }
+                _ => tracing::debug!(node = %node.id, attempt, %error, "a node did not take a request up"),
+            }
+            if upload.is_broken() {
+                break Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "incomplete-body",
+                    "the request's body broke off",
+                );
+            }
+            match error {
+                PeerError::NotTakenUp(_) if attempt < ATTEMPTS => {}
+                error => break refusal(&error, node),
             }
         };
-        match self.client.request(request).await {
-            Ok(response) if response.status() == StatusCode::MISDIRECTED_REQUEST => {
-                let detail = "the tenant is just changing its node; try again";
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "placement-changing", detail)
-                    .retry_after(1)
-                    .into_response()
-            }
-            Ok(response) => {
-                let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
-                strip_hop_by_hop(response.headers_mut());
-                response
-            }
-            Err(error) if error.is_connect() => {
-                tracing::warn!(node = %node.id, %error, "a node cannot be reached");
-                unreachable(node).into_response()
-            }
-            Err(error) => {
-                tracing::warn!(node = %node.id, %error, "a node broke off a forwarded request");
-                let detail = format!(
-                    "node {} broke off; the request may or may not have been carried out",
-                    node.id
-                );
-                Problem::new(StatusCode::BAD_GATEWAY, "owner-broke-off", detail).into_response()
-            }
+        Forwarding::Answered(error.into_response())
+    }
+}
+
+fn stopping(node: &NodeRoute) -> String {
+    format!(
+        "node {} serves this tenant and is stopping; nothing was carried out",
+        node.id
+    )
+}
+
+fn refusal(error: &PeerError, node: &NodeRoute) -> Problem {
+    let NodeRoute { id, .. } = node;
+    match error {
+        PeerError::Unreachable(_) => {
+            count("unreachable");
+            let detail = format!("node {id} serves this tenant and cannot be reached; nothing was carried out");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "owner-unreachable", detail).retry_after(1)
+        }
+        PeerError::Busy => {
+            count("busy");
+            let detail = format!("too many requests for node {id} are under way; nothing was carried out");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
+        }
+        PeerError::NotTakenUp(_) => {
+            count("stopping");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", stopping(node)).retry_after(1)
+        }
+        PeerError::Silent(_) => {
+            count("silent");
+            let detail = format!("node {id} gives no sign of life; the request may or may not have been carried out");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "owner-silent", detail)
+        }
+        PeerError::BrokeOff(_) => {
+            count("broke-off");
+            let detail = format!("node {id} broke off; the request may or may not have been carried out");
+            Problem::new(StatusCode::BAD_GATEWAY, "owner-broke-off", detail)
         }
     }
 }
 
-fn unreachable(node: &NodeRoute) -> Problem {
-    let detail = format!(
-        "node {} serves this tenant and cannot be reached; nothing was carried out",
-        node.id
-    );
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "owner-unreachable", detail).retry_after(1)
+fn count(outcome: &'static str) {
+    metrics::counter!("tenantry_node_forwarded_requests_total", "outcome" => outcome).increment(1);
 }
 
-fn readdress(request: Request<Body>, node: &NodeRoute, forwarded: Forwarded) -> Result<Request<Body>, http::Error> {
-    let (mut parts, body) = request.into_parts();
-    // HTTP/2 carries the host in the URI alone, and the other node wants to see it for its logs.
-    if let Some(authority) = parts.uri.authority()
-        && !parts.headers.contains_key(header::HOST)
-        && let Ok(host) = authority.as_str().parse()
-    {
-        parts.headers.insert(header::HOST, host);
-    }
-    let path = parts
-        .uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    parts.uri = Uri::builder()
+fn readdress(
+    parts: &Parts,
+    body: UploadBody,
+    node: &NodeRoute,
+    forwarded: Forwarded,
+) -> Result<Request<UploadBody>, http::Error> {
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = Version::HTTP_2;
+    // For the other node's logs; it takes the tenant from our headers.
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    let authority = match parts.uri.authority().cloned().or(host) {
+        Some(authority) => authority,
+        None => node.id.as_str().parse()?,
+    };
+    let path = parts.uri.path_and_query().cloned();
+    *request.uri_mut() = Uri::builder()
         .scheme(Scheme::HTTP)
-        .authority(node.peer_address.parse::<Authority>()?)
-        .path_and_query(path)
+        .authority(authority)
+        .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
         .build()?;
-    parts.version = Version::HTTP_11;
-    strip_hop_by_hop(&mut parts.headers);
-    peer_headers::write(&mut parts.headers, forwarded);
-    parts.extensions.clear();
-    Ok(Request::from_parts(parts, body))
+    *request.headers_mut() = parts.headers.clone();
+    let headers = request.headers_mut();
+    strip_hop_by_hop(headers);
+    headers.remove(header::HOST);
+    // Met by this node when it reads the body.
+    headers.remove(header::EXPECT);
+    peer_headers::write(headers, forwarded);
+    Ok(request)
+}
+
+fn relayed(response: Response<Incoming>, place: OwnedSemaphorePermit) -> Response<Body> {
+    let mut response = response.map(|incoming| {
+        Relayed {
+            incoming,
+            _place: place,
+        }
+        .boxed_unsync()
+    });
+    *response.version_mut() = Version::HTTP_11;
+    strip_hop_by_hop(response.headers_mut());
+    peer_headers::strip(response.headers_mut());
+    response.extensions_mut().clear();
+    response
+}
+
+/// The other node's answer on its way. Keeps the request's place on the connection until it has ended or is dropped.
+struct Relayed {
+    incoming: Incoming,
+    _place: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Relayed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            count("cut-off");
+            tracing::warn!(%error, "a node's answer broke off");
+        }
+        frame.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
 }
 
 /// Headers that belong to one connection (RFC 9110, 7.6.1).
@@ -139,6 +258,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
+    headers.remove("http2-settings");
 }
 
 #[cfg(test)]
@@ -162,35 +282,39 @@ mod tests {
 
     #[test]
     fn a_forwarded_request_keeps_its_path_and_loses_connection_headers() {
-        let request = Request::post("/v2/pipeline?x=1")
-            .header("host", "acme.localhost")
+        let (parts, body) = Request::post("/v2/pipeline?x=1")
+            .header("host", "acme.localhost:8401")
             .header("connection", "close, x-private")
             .header("x-private", "1")
+            .header("te", "trailers")
+            .header("expect", "100-continue")
+            .header("authorization", "Bearer x")
             .body(empty())
-            .unwrap();
-        let request = readdress(request, &node("127.0.0.1:9"), FORWARDED).unwrap();
-        assert_eq!(request.uri(), "http://127.0.0.1:9/v2/pipeline?x=1");
-        assert_eq!(request.headers()["host"], "acme.localhost");
-        assert!(!request.headers().contains_key("x-private") && !request.headers().contains_key("connection"));
+            .unwrap()
+            .into_parts();
+        let body = Upload::new(body).begin().unwrap();
+        let request = readdress(&parts, body, &node("127.0.0.1:9"), FORWARDED).unwrap();
+        assert_eq!(request.uri(), "http://acme.localhost:8401/v2/pipeline?x=1");
+        for gone in ["host", "connection", "x-private", "te", "expect"] {
+            assert!(!request.headers().contains_key(gone), "{gone}");
+        }
+        assert_eq!(request.headers()["authorization"], "Bearer x");
         assert_eq!(peer_headers::read(request.headers()).unwrap(), FORWARDED);
     }
 
     #[tokio::test]
     async fn a_node_that_is_not_there_gives_503_and_says_that_nothing_was_done() {
-        let request = Request::get("/v2").body(empty()).unwrap();
-        let response = Forwarder::default()
-            .forward(request, &node("127.0.0.1:1"), FORWARDED)
-            .await;
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["retry-after"], "1");
-    }
-
-    #[tokio::test]
-    async fn a_node_without_a_usable_address_gives_503() {
-        let request = Request::get("/v2").body(empty()).unwrap();
-        let response = Forwarder::default()
-            .forward(request, &node("not an address"), FORWARDED)
-            .await;
-        assert_eq!(response.status(), 503);
+        // Nobody listens on port 1; the second address is none.
+        for address in ["127.0.0.1:1", "not an address"] {
+            let request = Request::get("/v2").body(empty()).unwrap();
+            let forwarder = Forwarder::default();
+            let Forwarding::Answered(response) = forwarder.forward(request, &node(address), FORWARDED).await else {
+                panic!("{address}: an answer was expected");
+            };
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["retry-after"]),
+                (503, &"1".parse().unwrap())
+            );
+        }
     }
 }

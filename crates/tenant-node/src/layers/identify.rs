@@ -96,9 +96,16 @@ where
     }
 }
 
-/// The header wins over the host, so that a client behind a fixed host can still choose.
+/// The header wins over the host, so that a client behind a fixed host can still choose. Where the request's own URI has a
+/// host, that one counts (RFC 9112, 3.2.2).
 fn hint(headers: &HeaderMap, uri: &Uri, suffix: &str) -> Result<TenantHint, Problem> {
-    if let Some(value) = headers.get(TENANT_HEADER) {
+    // Somebody on the way may have looked at another one than we would.
+    let only = |name: &str, shown: &'static str| match headers.get_all(name).iter().count() {
+        0 | 1 => Ok(headers.get(name)),
+        _ => Err(invalid(shown, "must be given once")),
+    };
+    let host = only(HOST.as_str(), "Host")?;
+    if let Some(value) = only(TENANT_HEADER, "X-Tenant-ID")? {
         let text = value
             .to_str()
             .map_err(|_| invalid("X-Tenant-ID", "must be plain ASCII"))?;
@@ -107,12 +114,13 @@ fn hint(headers: &HeaderMap, uri: &Uri, suffix: &str) -> Result<TenantHint, Prob
             .map_err(|error| invalid("X-Tenant-ID", &error.to_string()));
     }
     // HTTP/2 carries the host in the URI's authority.
-    let host = match (uri.host(), headers.get(HOST)) {
+    let host = match (uri.host(), host) {
         (Some(host), _) => host,
         (None, Some(value)) => value.to_str().map_err(|_| invalid("Host", "must be plain ASCII"))?,
         (None, None) => return Err(invalid("Host", "is missing, and so is X-Tenant-ID")),
     };
-    let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
+    let host = strip_port(host);
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     if let Some(name) = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')) {
         return TenantName::new(name)
             .map(TenantHint::Name)
@@ -170,6 +178,47 @@ mod tests {
     }
 
     #[test]
+    fn a_host_or_a_header_that_is_given_twice_is_a_bad_request() {
+        for name in ["host", TENANT_HEADER] {
+            let mut headers = HeaderMap::new();
+            for value in ["acme.localhost", "other.localhost"] {
+                headers.append(name, value.parse().unwrap());
+            }
+            let problem = hint(&headers, &Uri::from_static("/"), "localhost").unwrap_err();
+            assert_eq!((problem.status().as_u16(), problem.kind()), (400, "tenant-not-named"));
+        }
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_known_by_their_punycode_alone() {
+        assert!(of(Some("xn--mnchen-3ya.localhost"), None).is_ok());
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HOST,
+            http::HeaderValue::from_bytes("münchen.localhost".as_bytes()).unwrap(),
+        );
+        let refused = hint(&headers, &Uri::from_static("/"), "localhost").unwrap_err();
+        assert_eq!(refused.status(), 400);
+        let long = format!("{}.localhost", "a".repeat(10_000));
+        assert_eq!(of(Some(&long), None), Err(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn the_host_in_the_uri_counts_before_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "other.localhost".parse().unwrap());
+        let found = hint(&headers, &Uri::from_static("http://acme.localhost:80/v2"), "localhost").unwrap();
+        assert_eq!(found, TenantHint::Name(TenantName::new("acme").unwrap()));
+    }
+
+    #[test]
+    fn a_host_below_the_suffix_is_a_name_even_where_a_domain_like_it_is_registered() {
+        // The table is asked by name, so that no other tenant's domain can stand in its way.
+        let name = TenantHint::Name(TenantName::new("acme").unwrap());
+        assert_eq!(of(Some("acme.localhost"), None), Ok(name));
+    }
+
+    #[test]
     fn anything_else_is_a_bad_request() {
         for (host, header) in [
             (None, None),
@@ -181,6 +230,15 @@ mod tests {
             (Some("-x.localhost"), None),
             (Some(""), None),
             (Some("plainhost"), None),
+            (Some("acme.localhost.."), None),
+            (Some(".localhost"), None),
+            (Some("../../etc/passwd"), None),
+            (Some("..%2f..%2fetc.localhost"), None),
+            (Some("ac%6de.localhost"), None),
+            (Some("acme.localhost:80:80"), None),
+            (Some("acme.localhost:8401/../x"), None),
+            (Some("user@acme.localhost"), None),
+            (Some("acme_1.localhost"), None),
             (Some("acme.localhost"), Some("../etc")),
             (Some("acme.localhost"), Some("")),
         ] {

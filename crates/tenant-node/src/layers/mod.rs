@@ -3,12 +3,17 @@
 mod admit;
 mod authenticate;
 mod context;
+mod destination;
+mod first_word;
 mod forward;
 mod identify;
 mod ingress;
 mod observe;
 mod peer_headers;
+pub(crate) mod peer_protocol;
+mod peers;
 mod route;
+mod upload;
 
 pub use admit::{Admit, AdmitFuture, AdmitLayer, AdmittedBody, QuotaEvent};
 pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
@@ -17,4 +22,4 @@ pub use forward::Forwarder;
 pub use identify::{Identify, IdentifyLayer, TENANT_HEADER, TenantHint};
 pub use ingress::{Forwarded, Ingress};
 pub use observe::{Observe, ObserveFuture, ObserveLayer, ObservedBody};
-pub use route::{Route, RouteLayer};
+pub use route::{Route, RouteFuture, RouteLayer};

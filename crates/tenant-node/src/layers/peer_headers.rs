@@ -1,4 +1,4 @@
-//! The headers that a forwarding node adds. Stripped from what clients send, so that nobody can forge them.
+//! The headers that nodes add for each other. Stripped from what clients send and are sent, so that nobody can forge them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tenantry_types::Epoch;
@@ -9,10 +9,32 @@ use crate::http::problem::Problem;
 const TENANT_UID: HeaderName = HeaderName::from_static("x-tenantry-tenant-uid");
 const EPOCH: HeaderName = HeaderName::from_static("x-tenantry-epoch");
 
+/// All of them begin so, those of other versions, too.
+const PREFIX: &str = "x-tenantry-";
+
 /// Removes them.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    headers.remove(TENANT_UID);
-    headers.remove(EPOCH);
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// Says in a refusal which epoch this node knows.
+pub(super) fn with_known_epoch(refusal: Problem, known: Option<Epoch>) -> Problem {
+    match known {
+        Some(epoch) => refusal.with_header(EPOCH, HeaderValue::from(epoch.get())),
+        None => refusal,
+    }
+}
+
+/// The epoch that a refusing node knows.
+pub(super) fn known_epoch(headers: &HeaderMap) -> Option<Epoch> {
+    headers.get(EPOCH)?.to_str().ok()?.parse().ok().map(Epoch)
 }
 
 /// Sets them.
@@ -62,6 +84,7 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         write(&mut headers, forwarded);
+        headers.insert("x-tenantry-of-a-later-version", HeaderValue::from_static("1"));
         assert_eq!(read(&headers).ok(), Some(forwarded));
         strip(&mut headers);
         assert!(headers.is_empty());

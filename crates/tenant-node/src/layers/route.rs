@@ -1,107 +1,33 @@
 //! Step 3: who serves this tenant? We do: on to the next step. Another node: forwarded to it, once.
 //!
-//! Must not wait for the control plane: the table in memory is all there is.
+//! Must not wait for the control plane: the table in memory is all there is. Two nodes' tables may differ for a moment, and
+//! either can be the one behind. The epoch tells which: that node asks for its table to be refreshed, and holds the request
+//! for at most [`HOLD`], counted once a node. A request that came from a node is never forwarded again.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use futures_util::future::{Either, Ready, ready};
 use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
 use tenantry_types::{Epoch, NodeId, NodeRoute, TenantRoute};
 use tower::{Layer, Service};
 
 use super::context::{Access, TenantContext};
-use super::forward::Forwarder;
+pub(super) use super::destination::resolve;
+use super::destination::{Destination, destination, known_epoch, placement_changing};
+use super::forward::{Forwarder, Forwarding};
 use super::identify::TenantHint;
 use super::ingress::Forwarded;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::placement::{RoutingTable, SharedRoutingTable};
 
-/// Seconds that a client is asked to wait for something that the control plane usually settles within a second or two.
-const RETRY_SECONDS: u64 = 1;
-
-/// The tenant that a request names, if the table has it.
-pub(super) fn resolve<'table>(table: &'table RoutingTable, hint: &TenantHint) -> Option<&'table Arc<TenantRoute>> {
-    match hint {
-        TenantHint::Name(name) => table.by_name(name),
-        TenantHint::Domain(domain) => table.by_domain(domain),
-        TenantHint::Forwarded(forwarded) => table.tenant(forwarded.tenant),
-    }
-}
-
-/// Where a request goes.
-#[derive(Debug)]
-enum Destination {
-    /// This node serves the tenant.
-    Here { route: Arc<TenantRoute>, epoch: Epoch },
-    /// Another node does.
-    Node { node: NodeRoute, forwarded: Forwarded },
-    /// Nobody can.
-    Refused(Problem),
-}
-
-fn destination(table: &RoutingTable, this_node: &NodeId, hint: &TenantHint) -> Destination {
-    let Some(route) = resolve(table, hint) else {
-        return Destination::Refused(match (hint, table.is_empty()) {
-            (TenantHint::Forwarded(_), _) => not_the_owner("does not know this tenant"),
-            (_, true) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "routing-table-missing",
-                "this node has just started and has not learnt yet who serves whom",
-            )
-            .retry_after(RETRY_SECONDS),
-            (_, false) => Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant"),
-        });
-    };
-    let Some(placement) = &route.placement else {
-        let detail = "no node has room for this tenant yet";
-        return Destination::Refused(
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "tenant-not-placed", detail).retry_after(RETRY_SECONDS),
-        );
-    };
-    if let TenantHint::Forwarded(forwarded) = hint {
-        // A forwarded request is never forwarded again, and both sides must mean the same placement.
-        if placement.node != *this_node || placement.epoch != forwarded.epoch {
-            return Destination::Refused(not_the_owner("serves this tenant no longer, or not yet, at that epoch"));
-        }
-    }
-    if placement.node == *this_node {
-        return Destination::Here {
-            route: Arc::clone(route),
-            epoch: placement.epoch,
-        };
-    }
-    match table.node(&placement.node) {
-        Some(node) => Destination::Node {
-            node: node.clone(),
-            forwarded: Forwarded {
-                tenant: route.uid,
-                epoch: placement.epoch,
-            },
-        },
-        None => Destination::Refused(
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "owner-unknown",
-                "the serving node's address is not known yet",
-            )
-            .retry_after(RETRY_SECONDS),
-        ),
-    }
-}
-
-/// 421: the forwarding node turns it into a 503 for its client, since only the placement is in motion.
-fn not_the_owner(what: &str) -> Problem {
-    Problem::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "not-the-owner",
-        format!("this node {what}"),
-    )
-}
+/// How long a request waits for a table that is behind. A change is usually everywhere within a tenth of that.
+const HOLD: Duration = Duration::from_millis(500);
 
 /// Adds [`Route`].
 #[derive(Debug, Clone)]
@@ -141,24 +67,21 @@ pub struct Route<S> {
     inner: S,
 }
 
-type Forwarding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
 impl<S> Service<Request<Body>> for Route<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Either<Forwarding, Ready<Result<Response<Body>, Infallible>>>>;
+    type Future = RouteFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let refuse = |problem: Problem| Either::Right(Either::Right(ready(Ok(problem.into_response()))));
+    fn call(&mut self, mut request: Request<Body>) -> RouteFuture<S> {
         let Some(hint) = request.extensions().get::<TenantHint>() else {
-            return refuse(Problem::new(
+            return RouteFuture::refused(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "tenant-not-named",
                 "the request names no tenant",
@@ -167,92 +90,182 @@ where
         let table = self.settings.table.current();
         match destination(&table, &self.settings.this_node, hint) {
             Destination::Here { route, epoch } => {
-                let access = request
-                    .extensions()
-                    .get::<Access>()
-                    .copied()
-                    .unwrap_or(Access::ReadOnly);
-                let (uid, name, quota) = (route.uid, route.name.clone(), route.quota);
-                let weight = table.weight(route.tier);
-                request.extensions_mut().insert(TenantContext {
-                    uid,
-                    name,
-                    epoch,
-                    weight,
-                    quota,
-                    access,
-                });
-                Either::Left(self.inner.call(request))
+                served_here(&mut request, &table, &route, epoch);
+                RouteFuture::served(self.inner.call(request))
             }
             Destination::Node { node, forwarded } => {
-                let forwarder = self.settings.forwarder.clone();
-                let forwarding = async move { Ok(forwarder.forward(request, &node, forwarded).await) };
-                Either::Right(Either::Left(Box::pin(forwarding)))
+                let forwarding = self.settings.clone().forward(request, node, forwarded);
+                RouteFuture::undecided(Box::pin(forwarding), self.inner.clone())
             }
-            Destination::Refused(problem) => refuse(problem),
+            Destination::Refused(problem) => match hint {
+                // The node that forwarded this knows of a later placement than we do.
+                TenantHint::Forwarded(forwarded) if known_epoch(&table, hint) < Some(forwarded.epoch) => {
+                    let (hint, at_least) = (hint.clone(), forwarded.epoch);
+                    let holding = self.settings.clone().hold(request, hint, at_least);
+                    RouteFuture::undecided(Box::pin(holding), self.inner.clone())
+                }
+                _ => RouteFuture::refused(problem),
+            },
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tenantry_types::{Revision, TenantName, TenantUid};
+/// What became of a request that could not be passed on at once.
+enum Decided {
+    /// It has its answer.
+    Answered(Response<Body>),
+    /// It is served here after all.
+    Here(Request<Body>),
+}
 
-    use super::*;
-    use crate::placement::table_tests::route;
-
-    fn table() -> RoutingTable {
-        let mut table = RoutingTable::default();
-        table.revision = Revision(5);
-        table.put_tenant(route(1, "here", "node-1"));
-        table.put_tenant(route(2, "there", "node-2"));
-        table.put_tenant(route(3, "lost", "node-3"));
-        table.put_tenant(TenantRoute {
-            placement: None,
-            ..route(4, "nowhere", "node-1")
-        });
-        table.put_node(NodeRoute {
-            id: NodeId::new("node-2").unwrap(),
-            peer_address: "127.0.0.1:1".into(),
-        });
-        table
-    }
-
-    fn outcome(table: &RoutingTable, hint: &TenantHint) -> String {
-        match destination(table, &NodeId::new("node-1").unwrap(), hint) {
-            Destination::Here { route, .. } => format!("here {}", route.name),
-            Destination::Node { node, forwarded } => format!("{} {}", node.id, forwarded.tenant.as_u128()),
-            Destination::Refused(problem) => format!("{} {}", problem.status().as_u16(), problem.kind()),
+impl RouteLayer {
+    /// Served by another node, or, should that one know better, by whom it knows.
+    async fn forward(self, request: Request<Body>, node: NodeRoute, forwarded: Forwarded) -> Decided {
+        let (again, known) = match self.forwarder.forward(request, &node, forwarded).await {
+            Forwarding::Answered(response) => return Decided::Answered(response),
+            Forwarding::Misdirected { again, known } => (again, known),
+        };
+        let settling = || Decided::Answered(placement_changing().into_response());
+        // Where the other node is the one behind, it has held the request already.
+        let next_epoch = known.filter(|known| *known > forwarded.epoch);
+        let (Some(mut request), Some(next_epoch)) = (again, next_epoch) else {
+            return settling();
+        };
+        let Some(hint) = request.extensions().get::<TenantHint>().cloned() else {
+            return settling();
+        };
+        let table = self.settled(&hint, next_epoch).await;
+        match destination(&table, &self.this_node, &hint) {
+            Destination::Here { route, epoch } if epoch > forwarded.epoch => {
+                served_here(&mut request, &table, &route, epoch);
+                Decided::Here(request)
+            }
+            Destination::Node { node, forwarded: next } if next.epoch > forwarded.epoch => {
+                match self.forwarder.forward(request, &node, next).await {
+                    Forwarding::Answered(response) => Decided::Answered(response),
+                    Forwarding::Misdirected { .. } => settling(),
+                }
+            }
+            Destination::Here { .. } | Destination::Node { .. } => settling(),
+            Destination::Refused(problem) => Decided::Answered(problem.into_response()),
         }
     }
 
-    #[test]
-    fn a_named_tenant_is_served_forwarded_or_refused() {
-        let named = |name| outcome(&table(), &TenantHint::Name(TenantName::new(name).unwrap()));
-        assert_eq!(named("here"), "here here");
-        assert_eq!(named("there"), "node-2 2");
-        assert_eq!(named("lost"), "503 owner-unknown");
-        assert_eq!(named("nowhere"), "503 tenant-not-placed");
-        assert_eq!(named("never"), "404 tenant-unknown");
-        let empty = RoutingTable::default();
-        assert_eq!(
-            outcome(&empty, &TenantHint::Name(TenantName::new("here").unwrap())),
-            "503 routing-table-missing"
-        );
+    /// Waits for our own table, then serves here or not at all.
+    async fn hold(self, mut request: Request<Body>, hint: TenantHint, at_least: Epoch) -> Decided {
+        let table = self.settled(&hint, at_least).await;
+        match destination(&table, &self.this_node, &hint) {
+            Destination::Here { route, epoch } => {
+                served_here(&mut request, &table, &route, epoch);
+                Decided::Here(request)
+            }
+            // What came from a node is never sent to another: `destination` does not say so.
+            Destination::Node { .. } => Decided::Answered(placement_changing().into_response()),
+            Destination::Refused(problem) => Decided::Answered(problem.into_response()),
+        }
     }
 
-    #[test]
-    fn a_forwarded_request_is_served_here_at_its_epoch_or_not_at_all() {
-        let forwarded = |tenant, epoch| {
-            let forwarded = Forwarded {
-                tenant: TenantUid::from_u128(tenant),
-                epoch: Epoch(epoch),
+    /// The table as soon as it has the tenant at `at_least`, else the one after [`HOLD`].
+    async fn settled(&self, hint: &TenantHint, at_least: Epoch) -> Arc<RoutingTable> {
+        self.table.ask_for_refresh();
+        let caught_up = self.table.wait_for(|table| known_epoch(table, hint) >= Some(at_least));
+        match tokio::time::timeout(HOLD, caught_up).await {
+            Ok(caught_up) => caught_up,
+            Err(_) => self.table.current(),
+        }
+    }
+}
+
+/// Tells the layers below whom they serve.
+fn served_here(request: &mut Request<Body>, table: &RoutingTable, route: &TenantRoute, epoch: Epoch) {
+    let access = request.extensions().get::<Access>().copied();
+    request.extensions_mut().insert(TenantContext {
+        uid: route.uid,
+        name: route.name.clone(),
+        epoch,
+        weight: table.weight(route.tier),
+        quota: route.quota,
+        access: access.unwrap_or(Access::ReadOnly),
+    });
+}
+
+pin_project! {
+    /// The answer to one request.
+    pub struct RouteFuture<S>
+    where
+        S: Service<Request<Body>>,
+    {
+        #[pin]
+        state: State<S>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S>
+    where
+        S: Service<Request<Body>>,
+    {
+        Serving {
+            #[pin]
+            serving: S::Future,
+        },
+        Undecided {
+            deciding: Pin<Box<dyn Future<Output = Decided> + Send>>,
+            inner: S,
+        },
+        Refused {
+            problem: Option<Problem>,
+        },
+    }
+}
+
+impl<S> RouteFuture<S>
+where
+    S: Service<Request<Body>>,
+{
+    const fn served(serving: S::Future) -> Self {
+        Self {
+            state: State::Serving { serving },
+        }
+    }
+
+    fn undecided(deciding: Pin<Box<dyn Future<Output = Decided> + Send>>, inner: S) -> Self {
+        Self {
+            state: State::Undecided { deciding, inner },
+        }
+    }
+
+    const fn refused(problem: Problem) -> Self {
+        Self {
+            state: State::Refused { problem: Some(problem) },
+        }
+    }
+}
+
+impl<S> Future for RouteFuture<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let serving = match state.as_mut().project() {
+                StateProjection::Serving { serving } => return serving.poll(context),
+                StateProjection::Refused { problem } => {
+                    // A future is not polled again after its answer; if it is, it has none.
+                    return problem
+                        .take()
+                        .map_or(Poll::Pending, |problem| Poll::Ready(Ok(problem.into_response())));
+                }
+                StateProjection::Undecided { deciding, inner } => match ready!(deciding.as_mut().poll(context)) {
+                    Decided::Answered(response) => return Poll::Ready(Ok(response)),
+                    Decided::Here(request) => inner.call(request),
+                },
             };
-            outcome(&table(), &TenantHint::Forwarded(forwarded))
-        };
-        assert_eq!(forwarded(1, 1), "here here");
-        assert_eq!(forwarded(1, 2), "421 not-the-owner");
-        assert_eq!(forwarded(2, 1), "421 not-the-owner");
-        assert_eq!(forwarded(9, 1), "421 not-the-owner");
+            state.set(State::Serving { serving });
+        }
     }
 }

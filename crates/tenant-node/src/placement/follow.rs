@@ -5,7 +5,7 @@
 //! good table stays in force.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use control_client::{ControlClient, RoutingPosition, RoutingUpdate, RoutingWatch, WatchError};
@@ -22,6 +22,9 @@ use super::update;
 
 /// Pause after an error that another attempt will hardly mend.
 const ERROR_PAUSE: Duration = Duration::from_secs(5);
+
+/// Lost watches are opened early at most once in this time, however many requests a peer sends that we do not understand.
+const HURRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Changes that wait to be written. When there are more, the watch waits, and the control plane for it.
 const MOST_WAITING: usize = 1_024;
@@ -43,9 +46,8 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let (received, next) = mpsc::channel(MOST_WAITING);
-    let current = table.current();
-    let putting = put_in_force(table, file.writer(), next, known);
-    let watching = watch(client, node, current, received);
+    let putting = put_in_force(table.clone(), file.writer(), next, known);
+    let watching = watch(client, node, table, received);
     stop.run_until_cancelled(async { tokio::join!(putting, watching) })
         .await;
 }
@@ -90,8 +92,9 @@ async fn put_in_force(
     }
 }
 
-/// Hands every new table to `received`.
-async fn watch(client: ControlClient, node: NodeId, mut current: Arc<RoutingTable>, received: mpsc::Sender<Received>) {
+/// Hands every new table to `received`. Where a peer knows more than `table`, a lost watch is opened again without a wait.
+async fn watch(client: ControlClient, node: NodeId, table: SharedRoutingTable, received: mpsc::Sender<Received>) {
+    let mut current = table.current();
     let position = RoutingPosition {
         cluster_uid: current.cluster,
         cluster_epoch: current.cluster_epoch,
@@ -100,8 +103,20 @@ async fn watch(client: ControlClient, node: NodeId, mut current: Arc<RoutingTabl
     };
     let mut watch = RoutingWatch::new(client, node.to_string(), position);
     let mut digests = Digests::Comparable;
+    let mut hurried: Option<Instant> = None;
     loop {
-        let update = match watch.next().await {
+        let next = tokio::select! {
+            biased;
+            next = watch.next() => next,
+            () = table.refresh_asked() => {
+                if hurried.is_none_or(|hurried| hurried.elapsed() >= HURRY_PAUSE) {
+                    hurried = Some(Instant::now());
+                    watch.hurry();
+                }
+                continue;
+            }
+        };
+        let update = match next {
             Ok(update) => update,
             Err(error @ WatchError::OtherCluster { .. }) => {
                 tracing::error!(%error, "the control plane is not this node's; its placements are not followed");

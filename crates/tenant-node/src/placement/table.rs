@@ -1,5 +1,6 @@
 //! The routing table: an immutable value that is replaced as a whole, so that readers never wait.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use tenantry_types::{
     ClusterEpoch, ClusterUid, DomainName, NodeId, NodeRoute, Revision, TenantName, TenantRoute, TenantUid, Tier,
     TierDefinition, TokenKey,
 };
+use tokio::sync::Notify;
 
 /// Every tenant's route at one revision. Copies share their content.
 #[derive(Debug, Clone)]
@@ -185,24 +187,59 @@ fn of_tiers(tiers: &[TierDefinition]) -> u64 {
 
 /// The table in force. Cheap to clone and to read; replaced by the placement watch alone.
 #[derive(Debug, Clone, Default)]
-pub struct SharedRoutingTable(Arc<ArcSwap<RoutingTable>>);
+pub struct SharedRoutingTable(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: ArcSwap<RoutingTable>,
+    replaced: Notify,
+    refresh: Notify,
+}
 
 impl SharedRoutingTable {
     /// Starts with the given table.
     #[must_use]
     pub fn new(table: RoutingTable) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(table)))
+        let shared = Self::default();
+        shared.replace(Arc::new(table));
+        shared
     }
 
     /// The table in force now; stays as it is while the caller holds it.
     #[must_use]
     pub fn current(&self) -> Arc<RoutingTable> {
-        self.0.load_full()
+        self.0.table.load_full()
     }
 
     /// Puts another table in force.
     pub fn replace(&self, table: Arc<RoutingTable>) {
-        self.0.store(table);
+        self.0.table.store(table);
+        self.0.replaced.notify_waiters();
+    }
+
+    /// The first table for which `condition` holds, from now on. May never come: bound the wait.
+    pub async fn wait_for(&self, condition: impl Fn(&RoutingTable) -> bool) -> Arc<RoutingTable> {
+        let mut replaced = pin!(self.0.replaced.notified());
+        loop {
+            // Listens before it looks, so that a table between the two is not missed.
+            replaced.as_mut().enable();
+            let table = self.current();
+            if condition(&table) {
+                return table;
+            }
+            replaced.as_mut().await;
+            replaced.set(self.0.replaced.notified());
+        }
+    }
+
+    /// Says that another node knows more: whoever follows the control plane should lose no time.
+    pub fn ask_for_refresh(&self) {
+        self.0.refresh.notify_one();
+    }
+
+    /// Completes after [`Self::ask_for_refresh`]. For the one who follows.
+    pub async fn refresh_asked(&self) {
+        self.0.refresh.notified().await;
     }
 }
 

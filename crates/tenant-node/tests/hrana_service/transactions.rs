@@ -263,7 +263,7 @@ async fn deferred_foreign_keys_do_not_outlive_their_transaction_in_compiled_stat
     let answer = harness
         .pipeline(
             &tenant,
-            serde_json::Value::Null,
+            Value::Null,
             json!([
                 execute("begin"),
                 execute("pragma defer_foreign_keys = on"),

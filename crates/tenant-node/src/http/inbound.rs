@@ -1,0 +1,173 @@
+//! One connection's way into the stack: what is the connection's business, so that no layer has to think of it.
+//!
+//! Must not know tenants. What it adds is HTTP's: no tunnels, no bodies in answers to HEAD, and, while a stop is announced,
+//! the wish that the client goes elsewhere.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::sync::Notify;
+use tower::Service;
+
+use super::body::{Body, empty};
+use super::problem::Problem;
+use crate::layers::Ingress;
+
+/// Said once, heard by every connection: the process is about to stop. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct StopNotice(Arc<AtomicBool>);
+
+impl StopNotice {
+    /// From now on answers over HTTP/1.1 say `Connection: close`.
+    pub fn give(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_given(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Known from a connection's first request on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FirstRequest(Arc<Arrival>);
+
+#[derive(Debug, Default)]
+struct Arrival {
+    has_come: AtomicBool,
+    coming: Notify,
+}
+
+impl FirstRequest {
+    pub(super) fn has_come(&self) -> bool {
+        self.0.has_come.load(Ordering::Acquire)
+    }
+
+    /// Completes when it comes. For one who waits.
+    pub(super) async fn comes(&self) {
+        while !self.has_come() {
+            self.0.coming.notified().await;
+        }
+    }
+
+    fn note(&self) {
+        if !self.has_come() {
+            self.0.has_come.store(true, Ordering::Release);
+            self.0.coming.notify_one();
+        }
+    }
+}
+
+/// Hands a connection's requests to the stack.
+#[derive(Debug, Clone)]
+pub(super) struct Inbound<S> {
+    pub(super) stack: S,
+    pub(super) ingress: Ingress,
+    pub(super) notice: StopNotice,
+    pub(super) first: FirstRequest,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Inbound<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = InboundFuture<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.first.note();
+        let (version, is_head) = (request.version(), request.method() == Method::HEAD);
+        let serving = if request.method() == Method::CONNECT {
+            Serving::Refused
+        } else {
+            let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            request.extensions_mut().insert(self.ingress);
+            // The layers of the stack are always ready; the clone is what `call` may consume.
+            Serving::Stack {
+                future: self.stack.clone().call(request),
+            }
+        };
+        InboundFuture {
+            serving,
+            version,
+            is_head,
+            notice: self.notice.clone(),
+        }
+    }
+}
+
+pin_project! {
+    #[project = ServingProjection]
+    enum Serving<F> {
+        Stack { #[pin] future: F },
+        Refused,
+    }
+}
+
+pin_project! {
+    /// The answer to one request.
+    pub(super) struct InboundFuture<F> {
+        #[pin]
+        serving: Serving<F>,
+        version: Version,
+        is_head: bool,
+        notice: StopNotice,
+    }
+}
+
+impl<F> Future for InboundFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match this.serving.project() {
+            ServingProjection::Stack { future } => {
+                let Ok(response) = ready!(future.poll(context));
+                response
+            }
+            ServingProjection::Refused => no_tunnel(),
+        };
+        let is_http2 = *this.version == Version::HTTP_2;
+        // Over HTTP/1.1 hyper sees to it.
+        if *this.is_head && is_http2 {
+            response = without_body(response);
+        }
+        // Over HTTP/2 the connection itself says good-bye when it closes.
+        if this.notice.is_given() && !is_http2 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Keeps the length that the body would have had.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    Response::from_parts(parts, empty())
+}
+
+fn no_tunnel() -> Response<Body> {
+    let detail = "this is no proxy: CONNECT is not served";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+        .with_header(ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"))
+        .into_response()
+}

@@ -1,0 +1,65 @@
+//! Tasks that hyper starts by itself, owned all the same: they can be ended, and their end can be awaited.
+//!
+//! Must not know what the tasks do.
+
+use std::future::Future;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// An executor that keeps hold of what it runs. Clones share the tasks.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedTasks {
+    tracker: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl OwnedTasks {
+    /// A token that ends all tasks, present and future, at their next `.await`.
+    #[must_use]
+    pub fn end(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Ends all tasks and waits until they are gone.
+    pub async fn end_and_wait(&self) {
+        self.ended.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for OwnedTasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let ended = self.ended.clone();
+        self.tracker.spawn(async move {
+            ended.run_until_cancelled_owned(task).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hyper::rt::Executor as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_never_ends_by_itself_is_gone_when_all_are_ended() {
+        let tasks = OwnedTasks::default();
+        let held = Arc::new(());
+        let holding = Arc::clone(&held);
+        tasks.execute(async move {
+            let _held = holding;
+            std::future::pending::<()>().await;
+        });
+        tasks.end_and_wait().await;
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
