@@ -213,6 +213,8 @@ impl TenantDatabase {
             false => std::fs::metadata(&self.wal).map_or(0, |file| file.len()),
         };
         if wal_bytes > limit_bytes {
+            // The reader may be gone by now, and no commit will ask for it.
+            self.next_checkpoint_pages.store(0, Relaxed);
             return Err(StatementError::LogFull { wal_bytes, limit_bytes });
         }
         storage_limit::apply(connection.sqlite(), database_bytes).map_err(|error| StatementError::from_sqlite(&error))
