@@ -18,6 +18,7 @@ mod protobuf;
 mod protobuf_messages;
 mod quotas;
 mod requests;
+mod sockets;
 mod stack;
 mod transactions;
 mod v1;

@@ -1,0 +1,86 @@
+//! Streamed answers over real connections, whose clients behave badly.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::json;
+use tenant_node::hrana::HranaConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Service as _, ServiceExt as _};
+
+use crate::harness::{Harness, Tenant, tenant};
+
+const ENDLESS: &str =
+    "with recursive c(x) as (select 1 union all select x + 1 from c) select x, printf('%.*c', 500, 'x') from c";
+
+/// A tenant for whom neither time nor size is short.
+fn roomy() -> Tenant {
+    let mut tenant = tenant(1);
+    tenant.quota.result_bytes = 1 << 40;
+    tenant.quota.query_time_ms = 600_000;
+    tenant
+}
+
+/// A connection to the service, on which an endless cursor was begun.
+async fn begun(harness: &Harness, tenant: &Tenant) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (service, tenant) = (harness.service.clone(), tenant.clone());
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let serving = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let (parts, body) = request.into_parts();
+            let mut request = tenant.request(parts.method, parts.uri.path(), "");
+            *request.body_mut() = body.map_err(Into::into).boxed_unsync();
+            let mut service = service.clone();
+            async move { service.ready().await?.call(request).await }
+        });
+        let builder = auto::Builder::new(TokioExecutor::new());
+        // How it ends is the client's doing.
+        let _ended = builder.serve_connection(TokioIo::new(socket), serving).await;
+    });
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let body = json!({"batch": {"steps": [{"stmt": {"sql": ENDLESS}}]}}).to_string();
+    let head = format!(
+        "POST /v3/cursor HTTP/1.1\r\nhost: acme\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_in_the_middle_frees_its_thread() {
+    let harness = Harness::with(|config| config.threads = 1, &HranaConfig::default());
+    let tenant = roomy();
+    harness.sql(&tenant, "create table t (x)").await;
+    let mut socket = begun(&harness, &tenant).await;
+    let mut read = vec![0; 1 << 20];
+    socket.read_exact(&mut read).await.unwrap();
+    assert!(read.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    drop(socket);
+    harness.sql(&tenant, "insert into t values (1)").await;
+    assert_eq!(harness.service.queued_answer_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_its_answer_and_can_tell() {
+    let hrana = HranaConfig {
+        answer_stall: Duration::from_millis(50),
+        ..HranaConfig::default()
+    };
+    let harness = Harness::with(|config| config.threads = 1, &hrana);
+    let tenant = roomy();
+    harness.sql(&tenant, "create table t (x)").await;
+    let mut socket = begun(&harness, &tenant).await;
+    // Served only when the cursor has given up the only thread.
+    harness.sql(&tenant, "insert into t values (1)").await;
+    let mut read = Vec::new();
+    // Where the connection was reset, there is even less to mistake for an end.
+    let _reset = socket.read_to_end(&mut read).await;
+    assert!(!read.ends_with(b"\r\n0\r\n\r\n"), "the answer must not look complete");
+    assert_eq!(harness.service.open_streams(), 0);
+}
