@@ -230,6 +230,10 @@ def refused_when_the_database_is_full():
             connection.commit()
 
     refused(fill, "storage quota exceeded", "1048576")
+    connection.rollback()
+    connection.execute("delete from pile")
+    connection.commit()
+    equal(rows(connection, "select count(*) from pile"), [(0,)])
 
 
 def main():

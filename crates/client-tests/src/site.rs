@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use process_tests::{Cluster, NODES};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use crate::door::Door;
@@ -59,6 +60,7 @@ impl Site {
     /// When they are not in time.
     #[must_use]
     pub fn start() -> Self {
+        raise_the_limit_of_open_files();
         let cluster = Cluster::start();
         let owners = Tenant::ALL.map(|tenant| (tenant, cluster.create_tenant(tenant.name(), tenant.flags())));
         let runtime = Runtime::new().expect("a runtime can be started");
@@ -76,18 +78,12 @@ impl Site {
     }
 
     /// Where the node that serves `tenant` listens.
-    ///
-    /// # Panics
-    /// Never.
     #[must_use]
     pub fn owner(&self, tenant: Tenant) -> SocketAddr {
         self.cluster.data(self.owner_index(tenant))
     }
 
     /// Where a node listens that forwards `tenant`'s requests.
-    ///
-    /// # Panics
-    /// Never.
     #[must_use]
     pub fn other_node(&self, tenant: Tenant) -> SocketAddr {
         self.cluster.data((self.owner_index(tenant) + 1) % NODES)
@@ -102,5 +98,14 @@ impl Site {
     fn owner_index(&self, tenant: Tenant) -> usize {
         let of = |(name, _): &&(Tenant, usize)| *name == tenant;
         self.owners.iter().find(of).expect("every tenant has an owner").1
+    }
+}
+
+/// A thousand clients have a socket each, here and in the node, which inherits the limit.
+fn raise_the_limit_of_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("the limit of open files stays as it is: {error}");
     }
 }

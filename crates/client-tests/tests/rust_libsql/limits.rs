@@ -72,13 +72,17 @@ pub(crate) async fn the_daily_limit_is_told(clients: &Clients) -> Result<()> {
 pub(crate) async fn a_full_database_is_told(clients: &Clients) -> Result<()> {
     let connection = clients.connect().await?;
     connection.execute("create table pile (value)", ()).await?;
+    let insert = "insert into pile values (randomblob(20000))";
     for _ in 0..200 {
-        let outcome = connection
-            .execute("insert into pile values (randomblob(20000))", ())
-            .await;
+        let transaction = connection.transaction().await?;
+        let outcome = transaction.execute(insert, ()).await;
         if outcome.is_err() {
-            return refused(outcome, &["507", "storage quota exceeded", "1048576"]);
+            refused(outcome, &["507", "storage quota exceeded", "1048576"])?;
+            transaction.rollback().await.context("after the refusal")?;
+            ensure!(connection.execute("delete from pile", ()).await? > 0);
+            return Ok(());
         }
+        transaction.commit().await?;
     }
     anyhow::bail!("4 MB were taken")
 }
