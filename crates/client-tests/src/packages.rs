@@ -85,6 +85,8 @@ pub fn node_modules() -> Result<Installed, String> {
                 "--no-package-lock",
                 "--fetch-timeout=15000",
                 "--fetch-retries=1",
+                "--fetch-retry-mintimeout=1000",
+                "--fetch-retry-maxtimeout=3000",
             ])
             .current_dir(&home);
         run_bounded(&mut npm, PATIENCE).map(drop)
@@ -109,7 +111,11 @@ fn install(marker: &Path, pins: &Path, action: impl FnOnce() -> Result<(), Strin
     if fs::read_to_string(marker).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    action()?;
+    // The installer told the rest on stderr.
+    action().map_err(|reason| {
+        let file = pins.file_name().unwrap_or_default().display();
+        format!("the packages of clients/{file} cannot be installed: {reason}")
+    })?;
     fs::write(marker, wanted).map_err(|error| format!("{}: {error}", marker.display()))
 }
 

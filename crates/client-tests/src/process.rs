@@ -1,6 +1,7 @@
 //! Programs of others, run within a time.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// # Errors
 /// In words: that it cannot be started, failed, or did not end within `patience` and was killed.
 pub fn run_bounded(command: &mut Command, patience: Duration) -> Result<String, String> {
-    let program = command.get_program().display().to_string();
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .display()
+        .to_string();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -35,8 +40,15 @@ pub fn run_bounded(command: &mut Command, patience: Duration) -> Result<String, 
     let text = reader.join().unwrap_or_default();
     match ended {
         Ok(true) => Ok(text),
-        Ok(false) => Err(format!("{program} failed; it wrote:\n{text}")),
-        Err(reason) => Err(format!("{program} {reason}; it wrote:\n{text}")),
+        Ok(false) => Err(told(&format!("{program} failed"), &text)),
+        Err(reason) => Err(told(&format!("{program} {reason}"), &text)),
+    }
+}
+
+fn told(what: &str, output: &str) -> String {
+    match output.trim() {
+        "" => what.to_owned(),
+        output => format!("{what}; it wrote:\n{output}"),
     }
 }
 
