@@ -1,0 +1,55 @@
+//! PyPI `libsql-client` over HTTP, which speaks the protocol's first version.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests: what fails here fails the test")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use client_tests::{Door, Report, Site, Tenant, python_packages, run_bounded};
+use process_tests::skip;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+const CHECKS: &[&str] = &[
+    "create_insert_select",
+    "positional_arguments",
+    "named_arguments",
+    "nulls_and_numbers",
+    "unicode",
+    "blobs",
+    "affected_rows_and_last_insert_id",
+    "column_names",
+    "errors",
+    "a_batch_is_one_transaction",
+    "hundred_thousand_rows",
+    "ten_mebibytes",
+    "thousand_clients",
+    "refused_at_the_daily_limit",
+    "refused_when_the_database_is_full",
+];
+
+#[test]
+fn every_check_of_the_older_python_sdk_is_well() {
+    let installed = match python_packages("libsql_client") {
+        Ok(installed) => installed,
+        Err(reason) => return skip("every_check_of_the_older_python_sdk_is_well", &reason),
+    };
+    let site = Site::start();
+    // This SDK can neither set a header nor take another resolver.
+    let doors = [Tenant::Roomy, Tenant::Frugal, Tenant::Small].map(|tenant| site.door(tenant, site.owner(tenant)));
+    let mut client = Command::new(&installed.interpreter);
+    client.arg("-B").arg(installed.programs.join("libsql_client_checks.py"));
+    client.args(doors.iter().map(Door::url));
+    let output = run_bounded(&mut client, PATIENCE).unwrap_or_else(|reason| panic!("{reason}"));
+    Report::read(&output).assert_all_ok(CHECKS);
+    let called: BTreeSet<String> = doors.iter().flat_map(Door::calls).collect();
+    assert_eq!(
+        called,
+        BTreeSet::from(["POST /v1/execute", "POST /v1/batch"].map(str::to_owned))
+    );
+    assert!(
+        doors[0].tokens().contains("Bearer token-of-libsql-client"),
+        "{:?}",
+        doors[0].tokens()
+    );
+}
