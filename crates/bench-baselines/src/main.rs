@@ -7,6 +7,7 @@
 use clap::{Parser, Subcommand};
 
 mod bare_hyper;
+mod layers;
 mod sqlite;
 
 /// Baselines for the benchmark of the data plane.
@@ -21,6 +22,8 @@ struct Arguments {
 enum Baseline {
     /// A server that reads each request and gives the same answer to all.
     BareHyper(bare_hyper::Arguments),
+    /// The node's connections and layers around a handler that gives the same answer to all.
+    Layers(layers::Arguments),
     /// SQLite in this process: threads that run statements, no network.
     Sqlite(sqlite::Arguments),
 }
@@ -28,6 +31,7 @@ enum Baseline {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().baseline {
         Baseline::BareHyper(arguments) => bare_hyper::run(&arguments),
+        Baseline::Layers(arguments) => layers::run(&arguments),
         Baseline::Sqlite(arguments) => sqlite::run(&arguments),
     }
 }

@@ -131,6 +131,14 @@ impl Process {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
+        self.printed()
+    }
+
+    /// What it has printed so far.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub(crate) fn printed(&self) -> Result<String> {
         std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 

@@ -164,7 +164,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "bench-baselines",
         purpose: "baselines measure nothing and speak to no control plane",
-        may_use: MayUse::Only(&[]),
+        may_use: MayUse::Only(&["tenant-node", "tenantry-types"]),
         must_not_use: &["raft", "sled", "tonic", "prost"],
     },
     Layer {

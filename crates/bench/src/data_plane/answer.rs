@@ -88,8 +88,11 @@ fn chunks_end(body: &[u8]) -> Result<Option<usize>, Unreadable> {
     }
 }
 
-/// Where `needle` begins.
+/// Where `needle` begins; an empty one is everywhere.
 pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    if needle.is_empty() {
+        return Some(0);
+    }
     bytes.windows(needle.len()).position(|window| window == needle)
 }
 

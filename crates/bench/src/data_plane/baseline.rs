@@ -10,18 +10,49 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::client::Connection;
-use super::node::fill;
-use super::requests::{AnswerKind, Target};
+use super::node::fill_each;
+use super::requests::{AnswerKind, Target, create_namespace};
 use crate::process::{Process, free_ports, value_of};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// libsql-server takes no namespace from this host unless it is told to.
-const SQLD_HOST: &str = "default.localhost";
+
+/// What stands around the empty handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    /// The connections' code alone.
+    Connections,
+    /// All layers, nobody is asked for a token.
+    Layers,
+    /// All layers, each request with a token.
+    LayersWithTokens,
+}
+
+impl Around {
+    pub(super) const ALL: [Self; 3] = [Self::LayersWithTokens, Self::Layers, Self::Connections];
+
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Layers => "layers",
+            Self::LayersWithTokens => "layers-with-tokens",
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections alone",
+            Self::Layers => "all layers, open",
+            Self::LayersWithTokens => "all layers, with tokens",
+        }
+    }
+}
 
 /// A running baseline; it ends with the value.
 pub(super) struct Server {
     process: Process,
     address: SocketAddr,
+    /// Where it may listen besides.
+    second: SocketAddr,
     /// What it is asked for.
     target: Target,
     // Last, so that the folder goes after the process.
@@ -39,27 +70,62 @@ impl Server {
             headers: String::new(),
             answer: AnswerKind::Fixed,
         };
-        Self::start(program, folder, target, |address, _| {
+        Self::start(program, folder, target, |[address, _], _| {
             ["bare-hyper".into(), "--listen".into(), address.to_string().into()].into()
         })
         .await
     }
 
-    /// libsql-server with one database and the tables of a tenant in it.
+    /// The node's own code around a handler that gives the fixed answer.
     ///
     /// # Errors
-    /// When it does not listen in time, or refuses the tables.
-    pub(super) async fn libsql(program: &Path, folder: &Path) -> Result<Self> {
+    /// When it does not listen in time.
+    pub(super) async fn layers(program: &Path, folder: &Path, around: Around) -> Result<Self> {
         let target = Target {
-            hosts: vec![SQLD_HOST.to_owned()],
+            hosts: vec!["t-0.localhost".to_owned()],
+            headers: String::new(),
+            answer: AnswerKind::Fixed,
+        };
+        let mut server = Self::start(program, folder, target, |[address, _], folder| {
+            let arguments: [OsString; 7] = [
+                "layers".into(),
+                "--listen".into(),
+                address.to_string().into(),
+                "--folder".into(),
+                folder.into(),
+                "--around".into(),
+                around.option().into(),
+            ];
+            arguments.into()
+        })
+        .await?;
+        if around == Around::LayersWithTokens {
+            let printed = server.process.printed()?;
+            let token = printed.lines().next().context("the baseline printed no token")?;
+            server.target.headers = format!("authorization: Bearer {token}\r\n");
+        }
+        Ok(server)
+    }
+
+    /// libsql-server with a namespace for each of these hosts, named by its first label, and the tables of a tenant in each.
+    /// Durability is what it is by default, which is less than ours: writes are not synced before they are acknowledged.
+    ///
+    /// # Errors
+    /// When it does not listen in time, or refuses a namespace or the tables.
+    pub(super) async fn libsql(program: &Path, folder: &Path, hosts: &[String]) -> Result<Self> {
+        let target = Target {
+            hosts: hosts.to_vec(),
             headers: String::new(),
             answer: AnswerKind::Real,
         };
-        let server = Self::start(program, folder, target, |address, folder| {
+        let server = Self::start(program, folder, target, |[address, admin], folder| {
             let data = folder.join("data");
-            let arguments: [OsString; 5] = [
+            let arguments: [OsString; 8] = [
                 "--http-listen-addr".into(),
                 address.to_string().into(),
+                "--admin-listen-addr".into(),
+                admin.to_string().into(),
+                "--enable-namespaces".into(),
                 "--db-path".into(),
                 data.into(),
                 "--no-welcome".into(),
@@ -67,7 +133,13 @@ impl Server {
             arguments.into()
         })
         .await?;
-        fill(server.address, SQLD_HOST.to_owned()).await?;
+        let mut administrator = Connection::open(server.second).await?;
+        for host in hosts {
+            let namespace = host.split('.').next().unwrap_or_default();
+            let created = administrator.send(&create_namespace(namespace)).await;
+            created.with_context(|| format!("cannot create the namespace {namespace}"))?;
+        }
+        fill_each(server.address, &server.target).await?;
         Ok(server)
     }
 
@@ -75,14 +147,16 @@ impl Server {
         program: &Path,
         folder: &Path,
         target: Target,
-        arguments: impl FnOnce(SocketAddr, &Path) -> Vec<OsString>,
+        arguments: impl FnOnce([SocketAddr; 2], &Path) -> Vec<OsString>,
     ) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("baseline-")
             .tempdir_in(folder)
             .with_context(|| format!("cannot make a folder in {}", folder.display()))?;
-        let address = free_ports(1)?.first().copied().context("one port was asked for")?;
-        let arguments = arguments(address, folder.path());
+        let ports = free_ports(2)?;
+        let ports: [SocketAddr; 2] = ports.try_into().ok().context("two ports were asked for")?;
+        let [address, second] = ports;
+        let arguments = arguments(ports, folder.path());
         let mut process = Process::new(program, arguments, folder.path().join("server.log"));
         process.start()?;
         let listening = value_of("a baseline to listen", PATIENCE, || async {
@@ -94,6 +168,7 @@ impl Server {
         Ok(Self {
             process,
             address,
+            second,
             target,
             _folder: folder,
         })

@@ -1,5 +1,6 @@
 //! The tenant-node against bare hyper, SQLite in process and libsql-server: what is measured, in which order, and how long.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ mod client;
 mod contest;
 mod first_request;
 mod in_process;
+mod layers;
 mod memory;
 mod node;
 mod requests;
@@ -30,6 +32,9 @@ pub struct Arguments {
     /// How often each load is measured on the node and on every baseline, in turn [default: 3, with --quick 1].
     #[arg(long)]
     rounds: Option<usize>,
+    /// Connections of the SELECTs and INSERTs on one tenant; may be given more than once [default: 1, 16 and 64].
+    #[arg(long)]
+    connections: Vec<NonZeroUsize>,
     /// Everything small: about two minutes, and figures that only show that it works.
     #[arg(long)]
     quick: bool,
@@ -72,6 +77,8 @@ enum Measurement {
     FirstRequest,
     /// Memory and descriptors per registered and per open tenant.
     Memory,
+    /// The node's connections and layers around an empty handler.
+    Layers,
 }
 
 /// What every measurement needs.
@@ -80,6 +87,8 @@ struct Bench {
     plan: Plan,
     folder: PathBuf,
     programs: Programs,
+    /// For the measurements of one tenant.
+    connections: Vec<usize>,
 }
 
 /// What is started.
@@ -121,6 +130,7 @@ impl Bench {
             Measurement::Insert => Box::pin(statements::run(self, Work::Insert)).await,
             Measurement::Tenants => Box::pin(tenants::run(self)).await,
             Measurement::FirstRequest => Box::pin(first_request::run(self)).await,
+            Measurement::Layers => Box::pin(layers::run(self)).await,
             Measurement::Memory => Box::pin(memory::run(self)).await,
         }
     }
@@ -148,6 +158,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         plan: arguments.plan(),
         folder,
         programs,
+        connections: match arguments.connections.as_slice() {
+            [] => vec![1, 16, 64],
+            given => given.iter().map(|count| count.get()).collect(),
+        },
     };
     let mut failed = 0;
     let asked_for = |measurement: &&Measurement| arguments.only.is_empty() || arguments.only.contains(measurement);

@@ -167,6 +167,15 @@ pub(super) fn setup(host: &str, headers: &str) -> Request {
     }
 }
 
+/// Asks libsql-server's administration for a namespace.
+pub(super) fn create_namespace(name: &str) -> Request {
+    let head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    Request {
+        bytes: format!("POST /v1/namespaces/{name}/create HTTP/1.1\r\n{head}").into_bytes(),
+        expected: Vec::new(),
+    }
+}
+
 fn select(key: u64) -> (String, String) {
     let argument = format!("{{\"type\":\"integer\",\"value\":\"{key}\"}}");
     (execute(SELECT, &argument), format!("\"item-{key:08}\""))

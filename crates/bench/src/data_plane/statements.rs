@@ -1,4 +1,4 @@
-//! One tenant: point SELECTs and durable INSERTs of one row, at 1, 16 and 64 connections.
+//! One tenant: point SELECTs and durable INSERTs of one row, at 1, 16 and 64 connections unless others are asked for.
 
 use anyhow::Result;
 
@@ -10,8 +10,6 @@ use super::node::{Node, NodeOptions};
 use super::requests::{Requests, Work};
 use crate::report::progress;
 
-const CONNECTIONS: [usize; 3] = [1, 16, 64];
-
 /// The same programs in all rounds; the INSERTs' table grows meanwhile, which a b-tree hardly shows.
 pub(super) async fn run(bench: &mut Bench, work: Work) -> Result<()> {
     let (programs, folder) = (&bench.programs, &bench.folder);
@@ -22,10 +20,10 @@ pub(super) async fn run(bench: &mut Bench, work: Work) -> Result<()> {
         servers.push(("bare hyper", Server::bare_hyper(program, folder, &target.hosts).await?));
     }
     if let Some(program) = &programs.libsql {
-        servers.push(("libsql-server", Server::libsql(program, folder).await?));
+        servers.push(("libsql-server", Server::libsql(program, folder, &target.hosts).await?));
     }
     let mut contests = Vec::new();
-    for clients in CONNECTIONS {
+    for &clients in &bench.connections {
         let http = |pid, address, target| Way::Http {
             pid,
             address,

@@ -18,10 +18,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let (programs, folder) = (&bench.programs, &bench.folder);
     let mut node = Node::start(programs, folder, NodeOptions::default()).await?;
     let target = node.create_filled_tenants(TENANTS, "many").await?;
-    let bare_hyper = match &programs.baselines {
-        Some(program) => Some(Server::bare_hyper(program, folder, &target.hosts).await?),
-        None => None,
-    };
+    let mut servers = Vec::new();
+    if let Some(program) = &programs.baselines {
+        servers.push(("bare hyper", Server::bare_hyper(program, folder, &target.hosts).await?));
+    }
+    if let Some(program) = &programs.libsql {
+        servers.push(("libsql-server", Server::libsql(program, folder, &target.hosts).await?));
+    }
     let mut contests = Vec::new();
     for work in [Work::Mixed, Work::Insert] {
         let http = |pid, address, target| Way::Http {
@@ -31,9 +34,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
         };
         let ours = http(node.pid()?, node.address(), &target);
         let mut contestants = vec![Contestant::new("tenant-node", ours)];
-        if let Some(server) = &bare_hyper {
+        for (name, server) in &servers {
             let way = http(server.pid()?, server.address(), server.target());
-            contestants.push(Contestant::new("bare hyper", way));
+            contestants.push(Contestant::new(name, way));
         }
         if let Some(program) = &programs.baselines {
             let in_process = |load| Way::InProcess(InProcess::new(program, folder, load));
