@@ -8,7 +8,7 @@ use crate::workspace::{cargo, root};
 
 /// Builds the programs for release, then measures them; `arguments` go on to the benchmark.
 pub(crate) fn run(suite: &str, arguments: &[String]) -> Result<()> {
-    // Together, so that both are built with the same features of what they share.
+    // Together, so that all are built with the same features of what they share.
     let status = cargo(&[
         "build",
         "--release",
@@ -16,7 +16,11 @@ pub(crate) fn run(suite: &str, arguments: &[String]) -> Result<()> {
         "--package",
         "control-plane",
         "--package",
+        "tenant-node",
+        "--package",
         "bench",
+        "--package",
+        "bench-baselines",
     ])
     .status()
     .context("cannot run cargo")?;

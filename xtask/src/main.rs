@@ -81,12 +81,15 @@ struct DataFolder {
 enum BenchSuite {
     /// The control plane against etcd.
     ControlPlane,
+    /// The tenant-node against bare hyper, SQLite in process and libsql-server.
+    DataPlane,
 }
 
 impl BenchSuite {
     const fn name(self) -> &'static str {
         match self {
             Self::ControlPlane => "control-plane",
+            Self::DataPlane => "data-plane",
         }
     }
 }

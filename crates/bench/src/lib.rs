@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod control_plane;
+pub mod data_plane;
 mod latency;
 mod load;
 mod machine;
+mod measured;
 mod operation;
 mod process;
 mod report;

@@ -1,6 +1,7 @@
 //! A closed loop: so many clients, each with one unary call under way, over a few connections.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -141,22 +142,27 @@ pub(crate) async fn run(operation: Operation, channels: &[Channel], keys: &Keys,
     })
 }
 
-/// Makes calls for the keys below `count`, with `clients` at once, as fast as it goes. Busy answers are
+/// Makes calls for these keys, with `clients` at once, as fast as it goes. Busy answers are
 /// waited out. Gives back how long it took.
 ///
 /// # Errors
 /// When a call fails for another reason than a busy server, or too often.
-pub(crate) async fn fill(operation: Operation, channels: &[Channel], count: u64, clients: usize) -> Result<Duration> {
+pub(crate) async fn fill(
+    operation: Operation,
+    channels: &[Channel],
+    keys: Range<u64>,
+    clients: usize,
+) -> Result<Duration> {
     const ATTEMPTS: usize = 200;
     let start = Instant::now();
-    let next = Arc::new(AtomicU64::new(0));
+    let next = Arc::new(AtomicU64::new(keys.start));
     let mut tasks = JoinSet::new();
     for channel in channels.iter().cycle().take(clients) {
         let (channel, next) = (channel.clone(), Arc::clone(&next));
         tasks.spawn(async move {
             loop {
                 let key = next.fetch_add(1, Ordering::Relaxed);
-                if key >= count {
+                if key >= keys.end {
                     return Ok(());
                 }
                 let id = Operation::new_request_id();
@@ -226,7 +232,8 @@ async fn client(operation: Operation, channel: Channel, keys: Keys, begin: Insta
     }
 }
 
-fn per_second(count: usize, length: Duration) -> f64 {
+/// So many in `length`.
+pub(crate) fn per_second(count: usize, length: Duration) -> f64 {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     f64::from(count) / length.as_secs_f64()
 }

@@ -37,6 +37,16 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// File descriptors that a process has open.
+///
+/// # Errors
+/// When it does not run.
+pub(crate) fn open_descriptors(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?;
+    Ok(u64::try_from(entries.count())?)
+}
+
 /// Processor time that a process has used so far, its own and the system's on its behalf.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Runs benchmarks. `cargo xtask bench` builds everything first and starts this.
 
 use anyhow::{Context as _, bail};
-use bench::control_plane;
+use bench::{control_plane, data_plane};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,17 +17,26 @@ struct Arguments {
 enum Suite {
     /// The control plane against etcd.
     ControlPlane(control_plane::Arguments),
+    /// The tenant-node against bare hyper, SQLite in process and libsql-server.
+    DataPlane(data_plane::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Suite::ControlPlane(arguments) = Arguments::parse().suite;
+    let suite = Arguments::parse().suite;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     // Dropping the run ends every process that it started.
     tokio::select! {
-        outcome = control_plane::run(arguments) => outcome,
+        outcome = run(suite) => outcome,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
+    }
+}
+
+async fn run(suite: Suite) -> anyhow::Result<()> {
+    match suite {
+        Suite::ControlPlane(arguments) => control_plane::run(arguments).await,
+        Suite::DataPlane(arguments) => data_plane::run(arguments).await,
     }
 }

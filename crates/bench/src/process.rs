@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a condition is looked at.
@@ -112,6 +112,36 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until it has ended by itself, and gives back what it printed.
+    ///
+    /// # Errors
+    /// When it fails, or runs on for longer than `patience`; it is killed then.
+    pub(crate) async fn finish(&mut self, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        while let Some(child) = &mut self.child {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                if !status.success() {
+                    bail!("{} failed: {status}\n{}", self.program.display(), self.log_tail());
+                }
+            } else if Instant::now() >= deadline {
+                self.kill();
+                bail!("{} did not end in time", self.program.display());
+            } else {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        }
+        self.printed()
+    }
+
+    /// What it has printed so far.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub(crate) fn printed(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
+    }
+
     fn log_tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -145,6 +175,17 @@ where
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// The program of this name in the folder of this process's own.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().context("a process knows its program")?;
+    let path = this.parent().unwrap_or(Path::new("")).join(name);
+    ensure!(path.is_file(), "{} is missing: build it first", path.display());
+    Ok(path)
 }
 
 /// `count` addresses of loopback on which nobody listens at this moment. Below the range of outgoing connections, so that

@@ -168,6 +168,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "rusqlite"],
     },
     Layer {
+        name: "bench-baselines",
+        purpose: "baselines measure nothing and speak to no control plane",
+        may_use: MayUse::Only(&["tenant-node", "tenantry-types"]),
+        must_not_use: &["raft", "sled", "tonic", "prost"],
+    },
+    Layer {
         name: "xtask",
         purpose: "tasks have to run while the crates do not compile, and to build fast",
         may_use: MayUse::Only(&[]),

@@ -1,13 +1,11 @@
 //! Samples of both sides, taken in turn, and what they come to: medians over the rounds, and the median of the rounds'
 //! ratios.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
-use crate::latency::{median, millis};
-use crate::load::{self, Keys, Sample, Shape};
+use crate::load::{self, Keys, Shape};
 use crate::machine::processor_time;
+use crate::measured::{Measured, cells, failures, ratios};
 use crate::operation::Operation;
 use crate::subject::Group;
 
@@ -35,15 +33,6 @@ pub(super) struct Comparison {
     name: String,
     ours: Vec<Measured>,
     baseline: Vec<Measured>,
-}
-
-#[derive(Debug)]
-struct Measured {
-    sample: Sample,
-    /// Processor time of all members, for all calls.
-    members: Duration,
-    /// Processor time of this process meanwhile.
-    client: Duration,
 }
 
 /// Where the connections lead.
@@ -107,7 +96,7 @@ impl Comparison {
         let sample = load::run(operation, &channels, keys, shape).await?;
         let measured = Measured {
             sample,
-            members: group.processor_time()?.saturating_sub(members),
+            servers: group.processor_time()?.saturating_sub(members),
             client: processor_time(std::process::id())?.saturating_sub(client),
         };
         self.add(side, measured);
@@ -124,99 +113,30 @@ impl Comparison {
     /// A row under [`Comparison::HEADER`].
     pub(super) fn row(&self) -> Vec<String> {
         let mut row = vec![self.name.clone()];
-        for samples in [&self.ours, &self.baseline] {
-            if samples.is_empty() {
-                row.extend(["–", "–", "–", "–"].map(str::to_owned));
-                continue;
-            }
-            let of = |value: &dyn Fn(&Measured) -> f64| median(&samples.iter().map(value).collect::<Vec<_>>());
-            row.push(format!("{:.0}", of(&|measured| measured.sample.per_second)));
-            row.push(format!(
-                "{:.1}",
-                of(&|measured| millis(measured.sample.latencies.p50()))
-            ));
-            row.push(format!(
-                "{:.1}",
-                of(&|measured| millis(measured.sample.latencies.p99()))
-            ));
-            row.push(format!(
-                "{:.0} + {:.0}",
-                of(&|measured| measured.micros_a_call(measured.members)),
-                of(&|measured| measured.micros_a_call(measured.client))
-            ));
-        }
-        row.push(self.ratios());
-        let failures: u64 = self
-            .ours
-            .iter()
-            .chain(&self.baseline)
-            .map(|measured| measured.sample.failures)
-            .sum();
-        row.push(failures.to_string());
+        row.extend(cells(&self.ours));
+        row.extend(cells(&self.baseline));
+        row.push(ratios(&self.ours, &self.baseline));
+        row.push((failures(&self.ours) + failures(&self.baseline)).to_string());
         row
     }
-
-    /// The median, and each round's in brackets.
-    fn ratios(&self) -> String {
-        let pairs = self.ours.iter().zip(&self.baseline);
-        let ratios: Vec<f64> = pairs
-            .map(|(ours, baseline)| ours.sample.per_second / baseline.sample.per_second)
-            .collect();
-        if ratios.is_empty() {
-            return "–".to_owned();
-        }
-        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-        format!("**{:.2}** ({})", median(&ratios), each.join(" "))
-    }
-}
-
-impl Measured {
-    /// Far less noisy than the rates on a busy machine.
-    fn micros_a_call(&self, processor: Duration) -> f64 {
-        let calls = u32::try_from(self.sample.calls).unwrap_or(u32::MAX);
-        processor.as_secs_f64() * 1e6 / f64::from(calls.max(1))
-    }
-}
-
-/// `12.3 ms`.
-pub(super) fn in_millis(duration: Duration) -> String {
-    format!("{:.1} ms", millis(duration))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::latency::Latencies;
-
-    fn measured(per_second: f64) -> Measured {
-        Measured {
-            sample: Sample {
-                latencies: Latencies::of(vec![Duration::from_millis(3)]),
-                per_second,
-                calls: 500,
-                failures: 1,
-            },
-            members: Duration::from_millis(100),
-            client: Duration::from_millis(50),
-        }
-    }
+    use crate::measured::tests::measured;
 
     #[test]
-    fn the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() {
+    fn a_row_has_a_cell_for_each_column_with_and_without_a_baseline() {
         let mut comparison = Comparison::new("64 clients".to_owned());
-        for (ours, baseline) in [(100.0, 100.0), (900.0, 300.0), (400.0, 50.0)] {
-            comparison.add(Side::Ours, measured(ours));
-            comparison.add(Side::Baseline, measured(baseline));
-        }
-        let (rates, ratio) = (["3.0", "3.0", "200 + 100"], "**3.00** (1.00 3.00 8.00)");
-        let expected = [&["64 clients", "400"][..], &rates, &["100"], &rates, &[ratio, "6"]].concat();
-        assert_eq!(comparison.row(), expected);
-    }
-
-    #[test]
-    fn without_a_baseline_there_is_no_ratio() {
-        let mut comparison = Comparison::new("x".to_owned());
-        comparison.add(Side::Ours, measured(10.0));
-        assert_eq!(comparison.row().get(5..10).unwrap(), ["–", "–", "–", "–", "–"]);
+        comparison.add(Side::Ours, measured(100.0));
+        let cell = |comparison: &Comparison, column: usize| comparison.row().get(column).cloned();
+        assert_eq!(comparison.row().len(), Comparison::HEADER.len());
+        assert_eq!(cell(&comparison, 9).unwrap(), "–");
+        comparison.add(Side::Baseline, measured(50.0));
+        assert_eq!(comparison.row().len(), Comparison::HEADER.len());
+        assert_eq!(cell(&comparison, 5).unwrap(), "50");
+        assert_eq!(cell(&comparison, 9).unwrap(), "**2.00** (2.00)");
+        assert_eq!(cell(&comparison, 10).unwrap(), "2");
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::Bench;
-use super::comparison::in_millis;
 use super::writer::Writer;
 use crate::latency::Latencies;
 use crate::load::Keys;
+use crate::measured::in_millis;
 use crate::operation::Operation;
 use crate::report::progress;
 use crate::subject::{Group, Product, Timing};

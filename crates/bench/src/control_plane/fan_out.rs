@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Bench;
-use super::comparison::in_millis;
 use super::writer::Writer;
 use crate::latency::Latencies;
 use crate::load::{self, Keys, connect_one};
+use crate::measured::in_millis;
 use crate::operation::{Operation, key_of};
 use crate::report::progress;
 use crate::subject::Group;
@@ -59,7 +59,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     ));
     let leader = group.leader_endpoint().await?;
     let channels = load::connect(&[leader]).await?;
-    load::fill(Operation::CreateBareTenant, &channels, plan.watched_tenants, 64).await?;
+    load::fill(Operation::CreateBareTenant, &channels, 0..plan.watched_tenants, 64).await?;
     let keys = Keys::fresh_from(plan.watched_tenants);
     let mut endpoints = vec![leader];
     endpoints.extend(group.endpoints().iter().filter(|endpoint| **endpoint != leader));

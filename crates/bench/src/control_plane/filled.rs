@@ -37,7 +37,7 @@ impl Filled {
         let mut group = Group::start(product, folder).await?;
         let empty = resident(&mut group)?;
         let channels = load::connect(&[group.leader_endpoint().await?]).await?;
-        let took = load::fill(Operation::CreateBareTenant, &channels, tenants, CLIENTS).await?;
+        let took = load::fill(Operation::CreateBareTenant, &channels, 0..tenants, CLIENTS).await?;
         tokio::time::sleep(SETTLE).await;
         let full = resident(&mut group)?;
         Ok(Self {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Bench;
-use super::comparison::in_millis;
 use crate::latency::Latencies;
 use crate::machine::resident_bytes;
+use crate::measured::in_millis;
 use crate::report::progress;
 use crate::subject::MEMBERS;
 

@@ -1,12 +1,13 @@
 //! The control plane against etcd: what is measured, in which order, and with how much patience.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::machine;
+use crate::process::beside_this_program;
 use crate::report::Report;
 use crate::subject::{Found, Product, Timing, find};
 use filled::Filled;
@@ -221,11 +222,4 @@ impl Arguments {
             ..plan
         }
     }
-}
-
-fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let this = std::env::current_exe().context("a process knows its program")?;
-    let path = this.parent().unwrap_or(Path::new("")).join(name);
-    ensure!(path.is_file(), "{} is missing: build it first", path.display());
-    Ok(path)
 }

@@ -17,12 +17,12 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     progress("reads");
     let mut ours = Group::start(&bench.ours, &bench.folder).await?;
     let channels = load::connect(ours.endpoints()).await?;
-    load::fill(Operation::CreateTenant, &channels, KEYS, CLIENTS).await?;
+    load::fill(Operation::CreateTenant, &channels, 0..KEYS, CLIENTS).await?;
     let mut baseline = match bench.baseline(Timing::LikeOurs) {
         Some(product) => {
             let group = Group::start(&product, &bench.folder).await?;
             let channels = load::connect(group.endpoints()).await?;
-            load::fill(Operation::EtcdPut, &channels, KEYS, CLIENTS).await?;
+            load::fill(Operation::EtcdPut, &channels, 0..KEYS, CLIENTS).await?;
             Some(group)
         }
         None => None,

@@ -9,10 +9,10 @@ use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tokio::task::JoinSet;
 
 use super::Bench;
-use super::comparison::in_millis;
 use super::writer::Writer;
 use crate::latency::{median, millis};
 use crate::load::{Keys, connect_one};
+use crate::measured::in_millis;
 use crate::operation::Operation;
 use crate::report::progress;
 use crate::subject::Group;

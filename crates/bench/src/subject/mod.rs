@@ -18,6 +18,7 @@ mod tenantry;
 
 pub(crate) use etcd::Timing;
 pub(crate) use etcd_program::{Found, find};
+pub(crate) use tenantry::is_ready;
 
 /// Members of a group.
 pub(crate) const MEMBERS: usize = 3;
@@ -171,7 +172,7 @@ impl Group {
     /// When it does not in time, or has ended.
     pub(crate) async fn wait_until_ready(&mut self, index: usize) -> Result<()> {
         let probe = *self.probes.get(index).context("there is no such member")?;
-        let ready = value_of("a member to be ready", PATIENCE, || tenantry::is_ready(probe)).await;
+        let ready = value_of("a member to be ready", PATIENCE, || is_ready(probe)).await;
         self.member(index)?.check_running()?;
         ready
     }

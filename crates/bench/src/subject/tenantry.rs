@@ -47,7 +47,7 @@ pub(super) async fn leader(channel: Channel) -> Option<Known> {
 }
 
 /// Whether `/readyz` answers 200.
-pub(super) async fn is_ready(probe: SocketAddr) -> Option<()> {
+pub(crate) async fn is_ready(probe: SocketAddr) -> Option<()> {
     let ask = async {
         let mut stream = TcpStream::connect(probe).await.ok()?;
         let request = format!("GET /readyz HTTP/1.1\r\nhost: {probe}\r\nconnection: close\r\n\r\n");

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use tenantry_types::NodeId;
 use tokio::sync::mpsc;
 use tower::util::BoxCloneService;
-use tower::{ServiceBuilder, ServiceExt as _};
+use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use super::body::Body;
 use super::browsers::cross_origin;
@@ -42,13 +42,23 @@ pub type Stack = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 /// Builds it. Both listeners share it: what a request is believed depends on its ingress.
 #[must_use]
 pub fn stack(parts: StackParts) -> Stack {
+    let service = TenantService::new(parts.hrana.clone(), parts.reader.clone());
+    layers(parts, service)
+}
+
+/// All layers around `inner`, which takes the place of the database protocol: what they cost can be measured without it.
+pub fn layers<S>(parts: StackParts, inner: S) -> Stack
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
     let StackParts {
         node,
         host_suffix,
         authentication,
         reader,
         crossings,
-        hrana,
+        hrana: _,
     } = parts;
     let table = reader.table.clone();
     let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
@@ -71,6 +81,6 @@ pub fn stack(parts: StackParts) -> Stack {
         .layer(ObserveLayer::new(meters))
         // Within the quotas? 429. Before a database is opened and a body is read.
         .layer(AdmitLayer::new(quotas, clock, crossings))
-        .service(TenantService::new(hrana, reader))
+        .service(inner)
         .boxed_clone()
 }
