@@ -9,6 +9,8 @@ mod ingress;
 mod observe;
 mod peer_headers;
 mod route;
+mod token;
+mod token_cache;
 
 pub use admit::{Admit, AdmitFuture, AdmitLayer, AdmittedBody, QuotaEvent};
 pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
