@@ -56,9 +56,6 @@ impl State {
         ensure(self.cluster.is_some() || empty, || {
             "there are tenants, nodes or keys in a cluster without an identity".to_owned()
         })?;
-        ensure(self.cluster.is_none() || !self.keys.is_empty(), || {
-            "there is no key to sign tokens with".to_owned()
-        })?;
         ensure(self.keys.len() <= MAX_KEYS, || {
             "there are too many signing keys".to_owned()
         })
