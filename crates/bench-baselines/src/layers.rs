@@ -27,7 +27,7 @@ use tenant_node::quota::QuotaRegistry;
 use tenant_node::usage::UsageReader;
 use tenantry_types::{
     Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
-    TierDefinition, TokenKey,
+    TierDefinition, TokenGeneration, TokenKey,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -140,6 +140,7 @@ fn table(tenants: u32) -> Result<RoutingTable> {
             tier: largest.tier,
             quota: unlimited(largest.quota),
             durability: Durability::Local,
+            token_generation: TokenGeneration::default(),
         });
     }
     table.set_tiers(definitions.to_vec());

@@ -53,6 +53,10 @@ calls! {
         mutation undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         repeatable get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
         repeatable create_tenant_token(CreateTenantTokenRequest) -> CreateTenantTokenResponse;
+        mutation revoke_tenant_tokens(RevokeTenantTokensRequest) -> RevokeTenantTokensResponse;
+        repeatable list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;
+        mutation rotate_token_key(RotateTokenKeyRequest) -> RotateTokenKeyResponse;
+        mutation retire_token_key(RetireTokenKeyRequest) -> RetireTokenKeyResponse;
         repeatable list_tiers(ListTiersRequest) -> ListTiersResponse;
         mutation update_tier(UpdateTierRequest) -> UpdateTierResponse;
     }

@@ -1,4 +1,5 @@
-//! What only the leader does, without being asked: gives a new cluster its identity, and places tenants that found no node.
+//! What only the leader does, without being asked: gives a new cluster its identity, places tenants that found no node, and
+//! retires signing keys whose tokens have all expired.
 //!
 //! Every member runs this task; a follower's sleeps. Decisions go through the log like any other, with preconditions, so
 //! two members that both believe to lead cannot do harm.
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_state::{Command, Tiers};
-use tenantry_types::{ClusterUid, Epoch, Revision};
+use tenantry_types::{ClusterUid, Epoch, Revision, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
 use crate::raft::Role;
@@ -47,27 +48,48 @@ pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
                         .is_some_and(|placement| placement.node == *node)
                 });
             });
+            retire_spent_key(&control_plane).await;
         }
         place_waiting(&control_plane, &mut placed_for).await;
     }
 }
 
 async fn initialize(control_plane: &ControlPlane) {
-    let mut seed = [0; 32];
-    if let Err(error) = getrandom::fill(&mut seed) {
-        tracing::error!(%error, "the system gives no random numbers; the cluster cannot be initialized");
-        return;
-    }
+    let signing_key = match new_signing_key(UnixMillis::default()) {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::error!(%error, "the system gives no random numbers; the cluster cannot be initialized");
+            return;
+        }
+    };
     let uid = ClusterUid::from_u128(uuid::Uuid::new_v4().as_u128());
-    let key_id = uuid::Uuid::new_v4().simple().to_string();
     let command = Command::InitializeCluster {
         uid,
         tiers: Box::new(Tiers::default()),
-        signing_key: new_signing_key(key_id, seed),
+        signing_key,
     };
     match control_plane.propose(None, command).await {
         Ok(_) => tracing::info!(%uid, "the cluster has its identity"),
         Err(status) => tracing::debug!(%status, "the cluster could not be initialized yet"),
+    }
+}
+
+/// Takes a signing key out that no living token was signed with: one a round, as it happens once in a long while.
+async fn retire_spent_key(control_plane: &ControlPlane) {
+    let published = control_plane.published.current();
+    let Some(key) = published.state.spent_signing_key(ControlPlane::now()) else {
+        return;
+    };
+    let key_id = key.key_id.clone();
+    match control_plane
+        .propose(None, Command::RetireSigningKey { key_id: key_id.clone() })
+        .await
+    {
+        Ok(_) => tracing::info!(
+            key_id,
+            "a signing key was retired: all tokens that it signed have expired"
+        ),
+        Err(status) => tracing::warn!(key_id, %status, "a spent signing key could not be retired yet"),
     }
 }
 

@@ -22,6 +22,15 @@ pub const NODES: usize = 2;
 const STARTS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether the nodes ask their callers for tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Callers {
+    /// Everybody is let in.
+    Trusted,
+    /// Each request needs a token of its tenant.
+    WithTokens,
+}
+
 /// A cluster in a folder of its own. Ends with the value.
 #[derive(Debug)]
 pub struct Cluster {
@@ -51,9 +60,23 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[must_use]
     pub fn start_in(folder: TempDir) -> Self {
+        Self::start_for(Callers::Trusted, folder)
+    }
+
+    /// As [`Cluster::start`], with nodes that serve nobody without a token.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_with_tokens() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        Self::start_for(Callers::WithTokens, folder)
+    }
+
+    fn start_for(callers: Callers, folder: TempDir) -> Self {
         let mut folder = folder;
         for _ in 1..STARTS {
-            let mut cluster = Self::with_ports(folder);
+            let mut cluster = Self::with_ports(callers, folder);
             cluster.start_processes();
             match cluster.lost_a_port() {
                 false => {
@@ -63,7 +86,7 @@ impl Cluster {
                 true => folder = cluster.give_up(),
             }
         }
-        let mut cluster = Self::with_ports(folder);
+        let mut cluster = Self::with_ports(callers, folder);
         cluster.start_processes();
         cluster.wait_until_ready();
         cluster
@@ -75,7 +98,7 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[must_use]
     pub fn start_members_in(folder: TempDir) -> Self {
-        let mut cluster = Self::with_ports(folder);
+        let mut cluster = Self::with_ports(Callers::Trusted, folder);
         cluster.nodes.clear();
         cluster.data.clear();
         cluster.start_processes();
@@ -83,7 +106,7 @@ impl Cluster {
             if !cluster.lost_a_port() {
                 break;
             }
-            cluster = Self::with_ports(cluster.give_up());
+            cluster = Self::with_ports(Callers::Trusted, cluster.give_up());
             cluster.nodes.clear();
             cluster.data.clear();
             cluster.start_processes();
@@ -92,7 +115,7 @@ impl Cluster {
         cluster
     }
 
-    fn with_ports(folder: TempDir) -> Self {
+    fn with_ports(callers: Callers, folder: TempDir) -> Self {
         let ports = free_ports(2 * MEMBERS + 3 * NODES);
         let (member_ports, node_ports) = ports.split_at(2 * MEMBERS);
         let (grpc, member_ops) = member_ports.split_at(MEMBERS);
@@ -132,7 +155,11 @@ impl Cluster {
                 ("sample-interval-ms", "300".to_owned()),
                 ("growth-interval-ms", "1000".to_owned()),
             ];
-            Daemon::new(name, "tenant-node", flags(&arguments), address(2), folder.path())
+            let flags = match callers {
+                Callers::Trusted => flags(&arguments),
+                Callers::WithTokens => flags_alone(&arguments),
+            };
+            Daemon::new(name, "tenant-node", flags, address(2), folder.path())
         });
         let nodes = nodes.collect();
         Self {
@@ -386,10 +413,13 @@ impl Cluster {
 /// Flags as the daemons take them.
 pub(crate) fn flags(arguments: &[(&str, String)]) -> Vec<String> {
     let mut flags = vec!["--insecure-dev".to_owned()];
-    for (name, value) in arguments {
-        flags.extend([format!("--{name}"), value.clone()]);
-    }
+    flags.extend(flags_alone(arguments));
     flags
+}
+
+fn flags_alone(arguments: &[(&str, String)]) -> Vec<String> {
+    let pair = |(name, value): &(&str, String)| [format!("--{name}"), value.clone()];
+    arguments.iter().flat_map(pair).collect()
 }
 
 /// An `execute` request.

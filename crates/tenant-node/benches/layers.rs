@@ -32,7 +32,7 @@ use tenant_node::placement::{RoutingTable, SharedRoutingTable};
 use tenant_node::quota::QuotaRegistry;
 use tenantry_types::{
     Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
-    TierDefinition, TokenKey,
+    TierDefinition, TokenGeneration, TokenKey,
 };
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
@@ -90,7 +90,7 @@ impl Node {
     }
 
     fn authenticate(&self, authentication: Authentication) -> AuthenticateLayer {
-        AuthenticateLayer::new(authentication, self.table.clone())
+        AuthenticateLayer::new(authentication, self.table.clone(), Arc::clone(&self.clock))
     }
 
     fn route(&self) -> RouteLayer {
@@ -229,6 +229,7 @@ fn table() -> RoutingTable {
             tier: definitions[4].tier,
             quota: unlimited(quota),
             durability: Durability::Local,
+            token_generation: TokenGeneration::default(),
         });
     }
     table.set_token_keys(vec![TokenKey {

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use control_client::Endpoint;
 use jiff::{Span, SpanRelativeTo};
 
-use crate::commands::{cluster, events, node, placement, tenant, tier};
+use crate::commands::{cluster, events, node, placement, tenant, tier, token};
 
 /// Operates Tenantry: tenants, nodes, the control plane and its events.
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Customers' databases
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Tenants' bearer tokens, and the keys that sign them
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Resource classes and their limits
     #[command(subcommand)]
     Tier(tier::TierCommand),

@@ -17,6 +17,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 struct Fake {
     updates: Mutex<Vec<UpdateTenantRequest>>,
     deletes: Mutex<Vec<DeleteTenantRequest>>,
+    revocations: Mutex<Vec<RevokeTenantTokensRequest>>,
     /// Answers that are not the leader's before the first create is answered.
     refusals_left: Mutex<u32>,
 }
@@ -47,6 +48,7 @@ service! { AdminService {
         get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
         list_tiers(ListTiersRequest) -> ListTiersResponse;
         update_tier(UpdateTierRequest) -> UpdateTierResponse;
+        list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;
     }
     async fn create_tenant(&self, request: Request<CreateTenantRequest>) -> Result<Response<CreateTenantResponse>, Status> {
         let request = request.into_inner();
@@ -105,6 +107,24 @@ service! { AdminService {
             token: format!("{}/{:?}/{}", request.name, request.scope(), request.ttl_seconds),
             expire_time: None,
         }))
+    }
+
+    async fn revoke_tenant_tokens(&self, request: Request<RevokeTenantTokensRequest>) -> Result<Response<RevokeTenantTokensResponse>, Status> {
+        let request = request.into_inner();
+        let status = TenantStatus { token_generation: 3, ..TenantStatus::default() };
+        let tenant = Tenant { name: request.name.clone(), status: Some(status), ..Tenant::default() };
+        self.0.revocations.lock().unwrap().push(request);
+        Ok(Response::new(RevokeTenantTokensResponse { tenant: Some(tenant) }))
+    }
+
+    async fn rotate_token_key(&self, request: Request<RotateTokenKeyRequest>) -> Result<Response<RotateTokenKeyResponse>, Status> {
+        let key_id = format!("after-{}", request.into_inner().activation_delay_seconds);
+        let key = TokenKeyInfo { key_id, phase: TokenKeyPhase::Waiting.into(), ..TokenKeyInfo::default() };
+        Ok(Response::new(RotateTokenKeyResponse { key: Some(key) }))
+    }
+
+    async fn retire_token_key(&self, request: Request<RetireTokenKeyRequest>) -> Result<Response<RetireTokenKeyResponse>, Status> {
+        Ok(Response::new(RetireTokenKeyResponse { key_id: request.into_inner().key_id }))
     }
 }
 
@@ -284,8 +304,27 @@ async fn a_script_deletes_without_being_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_printed_bare() {
     let (_fake, address) = fake().await;
-    let (_, stdout, _) = run(&address, "tenant token acme --scope ro --ttl 7d", &[]).await;
+    let (_, stdout, _) = run(&address, "token create acme --scope ro --ttl 7d", &[]).await;
     assert_eq!(stdout, "tenants/acme/ReadOnly/604800\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_revokes_rotates_and_retires_without_being_asked() {
+    let (fake, address) = fake().await;
+    let (code, stdout, stderr) = run(&address, "token revoke-all acme", &[]).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, "all tokens of acme before generation 3 are revoked\n");
+    let revocation = fake.revocations.lock().unwrap()[0].clone();
+    assert_eq!(revocation.name, "tenants/acme");
+    assert!(!revocation.request_id.is_empty());
+    let (_, stdout, _) = run(&address, "token key rotate --after 3s -o json", &[]).await;
+    let keys: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (&keys[0]["key_id"], &keys[0]["phase"]),
+        (&"after-3".into(), &"waiting".into())
+    );
+    let (_, stdout, _) = run(&address, "token key retire k1", &[]).await;
+    assert_eq!(stdout, "retired k1\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -125,6 +125,22 @@ pub enum Command {
         /// Tier changes that rest on these events.
         tier_changes: Vec<TierDecision>,
     },
+    /// Revokes all tokens that a tenant has so far.
+    RevokeTokens {
+        /// Whose; deleted or not.
+        uid: TenantUid,
+    },
+    /// Adds a key that signs tenants' tokens from a time on; until then nodes get to know it. The keys before it go on being
+    /// verified with.
+    AddSigningKey {
+        /// Its id must be new.
+        key: SigningKey,
+    },
+    /// Forgets a key that no longer signs, or not yet: what it signed is refused from now on.
+    RetireSigningKey {
+        /// Which.
+        key_id: String,
+    },
 }
 
 /// A key pair that signs tenants' tokens.
@@ -136,6 +152,8 @@ pub struct SigningKey {
     pub public: [u8; 32],
     /// The Ed25519 secret key.
     pub secret: SecretKey,
+    /// From when on it signs new tokens, until the next key does. Zero for a cluster's first key.
+    pub signs_from: UnixMillis,
 }
 
 /// 32 secret bytes that no log line shows.
@@ -172,6 +190,7 @@ mod tests {
             key_id: "k1".to_owned(),
             public: [1; 32],
             secret: SecretKey::new([0xAB; 32]),
+            signs_from: UnixMillis::default(),
         };
         let shown = format!("{key:?}");
         assert!(shown.contains("hidden") && !shown.contains("171"), "{shown}");

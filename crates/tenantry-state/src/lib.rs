@@ -19,7 +19,8 @@ pub use apply::apply;
 pub use command::{Command, Envelope, Fingerprint, Request, SecretKey, SigningKey};
 pub use outcome::{Answer, Applied, Change, Outcome, Rejection};
 pub use state::{
-    ClusterInfo, DeletedTenants, MAX_EVENTS, MAX_REQUESTS, NewEpochError, NodeTenants, REQUEST_LIFETIME, Record,
-    ReportCursor, RestoreError, Restorer, State, StoredRequest, TenantFilter, TenantKey, TenantLife, TenantPage, Tiers,
+    ClusterInfo, DeletedTenants, KeyPhase, LONGEST_TOKEN_TTL, MAX_EVENTS, MAX_KEYS, MAX_REQUESTS, NewEpochError,
+    NodeTenants, REQUEST_LIFETIME, Record, ReportCursor, RestoreError, Restorer, State, StoredRequest, TenantFilter,
+    TenantKey, TenantLife, TenantPage, Tiers,
 };
 pub use tier_policy::TierDecision;

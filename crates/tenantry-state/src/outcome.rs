@@ -45,6 +45,13 @@ pub enum Answer {
         /// How many were about a tenant that does not exist, and were left out.
         unknown_tenants: u64,
     },
+    /// The signing key that was added or retired. Without its secret: answers are kept longer than retired keys.
+    SigningKey {
+        /// Which.
+        key_id: String,
+        /// From when on it signs, or was to sign.
+        signs_from: UnixMillis,
+    },
 }
 
 /// Why a command changed nothing.
@@ -162,6 +169,30 @@ pub enum Rejection {
     RequestIdReused {
         /// The id.
         id: RequestId,
+    },
+    /// A key id is never given twice.
+    #[error("a signing key with the id `{key_id}` exists")]
+    KeyIdTaken {
+        /// The id.
+        key_id: String,
+    },
+    /// No key has this id.
+    #[error("there is no signing key with the id `{key_id}`")]
+    KeyNotFound {
+        /// The id.
+        key_id: String,
+    },
+    /// New tokens are being signed with the key.
+    #[error("the key `{key_id}` signs new tokens: rotate, and retire it once another one signs")]
+    KeySigns {
+        /// The id.
+        key_id: String,
+    },
+    /// Every node looks through all keys.
+    #[error("there are {limit} signing keys: retire one first")]
+    TooManyKeys {
+        /// How many there may be.
+        limit: u64,
     },
     /// The log was replayed from too early a point; the state is left as it is.
     #[error("revision {applied} is applied already")]

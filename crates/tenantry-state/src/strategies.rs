@@ -6,7 +6,7 @@ use tenantry_types::{
     Burst, ByteSize, ClusterUid, DomainName, Durability, Epoch, EventDetail, HotspotScore, Incarnation, Labels,
     MemberId, NodeCapacity, NodeEndpoints, NodeId, NodeSpec, QuotaKind, QuotaOverrides, ReportSequence, ReportedEvent,
     RequestId, Revision, Scheduling, ScoreTerms, Tenant, TenantName, TenantSpec, TenantState, TenantUid, Tier,
-    TierDefinition, TierPolicy, UnixMillis,
+    TierDefinition, TierPolicy, TokenGeneration, UnixMillis,
 };
 
 use crate::{Command, Envelope, Fingerprint, Request, SecretKey, SigningKey, State, TierDecision, Tiers, apply};
@@ -28,6 +28,7 @@ pub fn tenant_of(tier: Tier, tier_policy: TierPolicy) -> Tenant {
         state: TenantState::Active,
         placement: None,
         observed_class: None,
+        token_generation: TokenGeneration::ZERO,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
         revision: Revision(1),
@@ -50,12 +51,34 @@ pub fn initialize(uid: u128) -> Command {
     Command::InitializeCluster {
         uid: ClusterUid::from_u128(uid),
         tiers: Box::new(Tiers::default()),
-        signing_key: SigningKey {
-            key_id: "k1".to_owned(),
-            public: [7; 32],
-            secret: SecretKey::new([9; 32]),
-        },
+        signing_key: signing_key("k1", 0),
     }
+}
+
+/// A signing key that begins to sign at `signs_from`, in milliseconds.
+#[must_use]
+pub fn signing_key(key_id: &str, signs_from: u64) -> SigningKey {
+    SigningKey {
+        key_id: key_id.to_owned(),
+        public: [7; 32],
+        secret: SecretKey::new([9; 32]),
+        signs_from: UnixMillis(signs_from),
+    }
+}
+
+/// A command of member 1 without a request id.
+#[must_use]
+pub fn at(now: u64, command: Command) -> Envelope {
+    Envelope {
+        now: UnixMillis(now),
+        proposed_by: member_id(1),
+        request: None,
+        command,
+    }
+}
+
+fn key_ids() -> impl Strategy<Value = String> {
+    proptest::sample::select(vec!["k1", "k2", "k3"]).prop_map(str::to_owned)
 }
 
 fn tiers() -> impl Strategy<Value = Tier> {
@@ -208,6 +231,14 @@ pub fn event_details() -> impl Strategy<Value = EventDetail> {
             incarnation: Incarnation(incarnation),
         }),
         any::<u64>().prop_map(|count| EventDetail::EventsDropped { count }),
+        any::<u64>().prop_map(|generation| EventDetail::TokensRevoked {
+            generation: TokenGeneration(generation),
+        }),
+        (key_ids(), any::<u64>()).prop_map(|(key_id, signs_from)| EventDetail::TokenKeyAdded {
+            key_id,
+            signs_from: UnixMillis(signs_from),
+        }),
+        key_ids().prop_map(|key_id| EventDetail::TokenKeyRetired { key_id }),
     ]
 }
 
@@ -267,6 +298,11 @@ pub fn commands() -> impl Strategy<Value = Command> {
             scheduling: if open { Scheduling::Open } else { Scheduling::Cordoned },
         }),
         4 => record,
+        2 => uids().prop_map(|uid| Command::RevokeTokens { uid }),
+        2 => (key_ids(), 0..2_000_u64).prop_map(|(key_id, signs_from)| Command::AddSigningKey {
+            key: signing_key(&key_id, signs_from),
+        }),
+        2 => key_ids().prop_map(|key_id| Command::RetireSigningKey { key_id }),
     ]
 }
 
@@ -408,6 +444,16 @@ pub fn every_command_once() -> Vec<Envelope> {
             purge_at: UnixMillis(1_000_000),
         },
         Command::UndeleteTenant { uid },
+        Command::RevokeTokens { uid },
+        Command::AddSigningKey {
+            key: signing_key("k2", 1_000),
+        },
+        Command::AddSigningKey {
+            key: signing_key("k3", 2_000),
+        },
+        Command::RetireSigningKey {
+            key_id: "k3".to_owned(),
+        },
     ];
     for command in &commands {
         match command {
@@ -420,7 +466,10 @@ pub fn every_command_once() -> Vec<Envelope> {
             | Command::UpdateTier { .. }
             | Command::RegisterNode { .. }
             | Command::SetNodeScheduling { .. }
-            | Command::RecordEvents { .. } => {}
+            | Command::RecordEvents { .. }
+            | Command::RevokeTokens { .. }
+            | Command::AddSigningKey { .. }
+            | Command::RetireSigningKey { .. } => {}
         }
     }
     (1_u64..)

@@ -1,6 +1,9 @@
 //! Facts that nodes and the control plane report.
 
-use crate::{EventSequence, Incarnation, MemberId, NodeId, ReportSequence, TenantName, TenantUid, Tier, UnixMillis};
+use crate::{
+    EventSequence, Incarnation, MemberId, NodeId, ReportSequence, TenantName, TenantUid, Tier, TokenGeneration,
+    UnixMillis,
+};
 
 /// A number from 0 (idle) to 1 (at every limit).
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
@@ -98,11 +101,28 @@ pub enum EventDetail {
         /// How many.
         count: u64,
     },
+    /// All of a tenant's tokens so far were revoked.
+    TokensRevoked {
+        /// Tokens of earlier generations are refused from now on.
+        generation: TokenGeneration,
+    },
+    /// A token key was added: nodes verify with it at once.
+    TokenKeyAdded {
+        /// Which.
+        key_id: String,
+        /// From when on it signs new tokens.
+        signs_from: UnixMillis,
+    },
+    /// A token key was taken out: what it signed is refused from now on.
+    TokenKeyRetired {
+        /// Which.
+        key_id: String,
+    },
 }
 
 impl EventDetail {
     /// The names of all kinds, as [`kind`](Self::kind) gives them.
-    pub const KINDS: [&'static str; 7] = [
+    pub const KINDS: [&'static str; 10] = [
         "hotspot-raised",
         "hotspot-cleared",
         "class-changed",
@@ -110,6 +130,9 @@ impl EventDetail {
         "quota-crossed",
         "node-registered",
         "events-dropped",
+        "tokens-revoked",
+        "token-key-added",
+        "token-key-retired",
     ];
 
     /// The name of the kind in kebab case, as in filters and on the command line.
@@ -123,6 +146,9 @@ impl EventDetail {
             Self::QuotaCrossed { .. } => "quota-crossed",
             Self::NodeRegistered { .. } => "node-registered",
             Self::EventsDropped { .. } => "events-dropped",
+            Self::TokensRevoked { .. } => "tokens-revoked",
+            Self::TokenKeyAdded { .. } => "token-key-added",
+            Self::TokenKeyRetired { .. } => "token-key-retired",
         }
     }
 
@@ -222,6 +248,16 @@ mod tests {
                 incarnation: Incarnation(1),
             },
             EventDetail::EventsDropped { count: 1 },
+            EventDetail::TokensRevoked {
+                generation: TokenGeneration(1),
+            },
+            EventDetail::TokenKeyAdded {
+                key_id: "k2".to_owned(),
+                signs_from: UnixMillis(1),
+            },
+            EventDetail::TokenKeyRetired {
+                key_id: "k1".to_owned(),
+            },
         ];
         assert_eq!(all.map(|detail| detail.kind()), EventDetail::KINDS);
     }

@@ -69,8 +69,22 @@ impl ClusterEpoch {
     pub const fn placement_floor(self) -> Epoch {
         Epoch(self.0.saturating_sub(1).saturating_mul(Self::PLACEMENT_EPOCHS))
     }
+
+    /// Token generations that are set aside for one life of a cluster.
+    pub const TOKEN_GENERATIONS: u64 = 1 << 20;
+
+    /// The token generation that lies before all those that a revocation of this life gives, and not before any of an
+    /// earlier life: so that it also reaches tokens of generations that the restored snapshot did not know.
+    #[must_use]
+    pub const fn token_generation_floor(self) -> TokenGeneration {
+        TokenGeneration(self.0.saturating_sub(1).saturating_mul(Self::TOKEN_GENERATIONS))
+    }
 }
 
+counter! {
+    /// Which tokens of a tenant are good: those of this generation and later ones. Grows when all its tokens are revoked.
+    TokenGeneration
+}
 counter! {
     /// The Raft index of an applied change.
     Revision

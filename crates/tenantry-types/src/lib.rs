@@ -20,7 +20,7 @@ pub use byte_size::{ByteSize, InvalidByteSize};
 pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
 pub use ids::{
     ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
-    Revision, TenantUid,
+    Revision, TenantUid, TokenGeneration,
 };
 pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName};
 pub use node::{Availability, Node, NodeCapacity, NodeEndpoints, NodeLoad, NodeSpec, Scheduling};

@@ -2,7 +2,7 @@
 
 use crate::{
     DomainName, Durability, EffectiveQuota, Node, NodeId, Placement, Tenant, TenantName, TenantUid, Tier,
-    TierDefinition,
+    TierDefinition, TokenGeneration,
 };
 
 /// One tenant in the routing table.
@@ -22,6 +22,8 @@ pub struct TenantRoute {
     pub quota: EffectiveQuota,
     /// When a write is acknowledged.
     pub durability: Durability,
+    /// Its tokens of earlier generations are revoked.
+    pub token_generation: TokenGeneration,
 }
 
 impl TenantRoute {
@@ -36,6 +38,7 @@ impl TenantRoute {
             tier: tenant.spec.tier,
             quota: tenant.effective_quota(tier),
             durability: tenant.spec.durability,
+            token_generation: tenant.token_generation,
         }
     }
 }

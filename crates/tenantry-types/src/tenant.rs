@@ -2,7 +2,7 @@
 
 use crate::{
     DomainName, EffectiveQuota, Epoch, Labels, NodeId, QuotaOverrides, Revision, TenantName, TenantUid, Tier,
-    TierDefinition, TierPolicy, UnixMillis,
+    TierDefinition, TierPolicy, TokenGeneration, UnixMillis,
 };
 
 /// When a write is acknowledged.
@@ -70,6 +70,8 @@ pub struct Tenant {
     pub placement: Option<Placement>,
     /// The class that its size and traffic would put it in, as last reported.
     pub observed_class: Option<Tier>,
+    /// Its tokens of earlier generations are revoked.
+    pub token_generation: TokenGeneration,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it last changed.

@@ -180,6 +180,10 @@ service! { AdminService {
         undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
         create_tenant_token(CreateTenantTokenRequest) -> CreateTenantTokenResponse;
+        revoke_tenant_tokens(RevokeTenantTokensRequest) -> RevokeTenantTokensResponse;
+        list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;
+        rotate_token_key(RotateTokenKeyRequest) -> RotateTokenKeyResponse;
+        retire_token_key(RetireTokenKeyRequest) -> RetireTokenKeyResponse;
         list_tiers(ListTiersRequest) -> ListTiersResponse;
         update_tier(UpdateTierRequest) -> UpdateTierResponse;
     }

@@ -81,6 +81,7 @@ pub(super) fn key_to_wire(key: &SigningKey) -> wire::SigningKey {
         key_id: key.key_id.clone(),
         public_key: Bytes::copy_from_slice(&key.public),
         secret_key: Bytes::copy_from_slice(key.secret.reveal()),
+        signs_from_ms: key.signs_from.0,
     }
 }
 
@@ -89,6 +90,7 @@ pub(super) fn key_from_wire(key: wire::SigningKey) -> Result<SigningKey, Invalid
         key_id: key_id("key_id", key.key_id)?,
         public: key_bytes("public_key", &key.public_key)?,
         secret: SecretKey::new(key_bytes("secret_key", &key.secret_key)?),
+        signs_from: UnixMillis(key.signs_from_ms),
     })
 }
 
@@ -171,6 +173,15 @@ fn command_to_wire(command: &Command) -> Wire {
             events: events.iter().map(Into::into).collect(),
             tier_changes: tier_changes.iter().map(decision_to_wire).collect(),
         }),
+        Command::RevokeTokens { uid } => Wire::RevokeTokens(wire::RevokeTokens {
+            tenant_uid: uid.to_string(),
+        }),
+        Command::AddSigningKey { key } => Wire::AddSigningKey(wire::AddSigningKey {
+            key: Some(key_to_wire(key)),
+        }),
+        Command::RetireSigningKey { key_id } => {
+            Wire::RetireSigningKey(wire::RetireSigningKey { key_id: key_id.clone() })
+        }
     }
 }
 
@@ -205,6 +216,19 @@ fn command_from_wire(command: Wire) -> Result<Command, InvalidField> {
             scheduling: scheduling_from_wire("set_node_scheduling.scheduling", command.scheduling)?,
         }),
         Wire::RecordEvents(command) => record_from_wire(command).within("record_events"),
+        Wire::RevokeTokens(command) => Ok(Command::RevokeTokens {
+            uid: read("revoke_tokens.tenant_uid", command.tenant_uid.parse())?,
+        }),
+        Wire::AddSigningKey(command) => {
+            let key = command
+                .key
+                .ok_or_else(|| InvalidField::missing("add_signing_key.key"))?;
+            let key = key_from_wire(key).within("add_signing_key.key")?;
+            Ok(Command::AddSigningKey { key })
+        }
+        Wire::RetireSigningKey(command) => Ok(Command::RetireSigningKey {
+            key_id: key_id("retire_signing_key.key_id", command.key_id)?,
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenantry_proto::convert::{InvalidField, Within, node_to_proto, stored_to_proto};
+use tenantry_proto::convert::{InvalidField, Within, key_id, node_to_proto, stored_to_proto};
 use tenantry_proto::internal::v1 as wire;
 use tenantry_proto::internal::v1::RejectionReason as Reason;
 use tenantry_proto::internal::v1::stored_answer::Answer as WireAnswer;
@@ -80,6 +80,10 @@ fn answer_to_wire(answer: &Answer) -> WireAnswer {
             duplicates: *duplicates,
             unknown_tenants: *unknown_tenants,
         }),
+        Answer::SigningKey { key_id, signs_from } => WireAnswer::SigningKey(wire::SigningKeyChanged {
+            key_id: key_id.clone(),
+            signs_from_ms: signs_from.0,
+        }),
     }
 }
 
@@ -94,6 +98,10 @@ fn answer_from_wire(answer: WireAnswer) -> Result<Answer, InvalidField> {
             appended: events.appended,
             duplicates: events.duplicates,
             unknown_tenants: events.unknown_tenants,
+        },
+        WireAnswer::SigningKey(key) => Answer::SigningKey {
+            key_id: key_id("signing_key.key_id", key.key_id)?,
+            signs_from: UnixMillis(key.signs_from_ms),
         },
     })
 }
@@ -121,6 +129,10 @@ fn rejection_to_wire(rejection: &Rejection) -> wire::StoredRejection {
         name: node.to_string(),
         ..differs(reason, given.get(), known.get())
     };
+    let named = |reason, name: &dyn ToString| wire::StoredRejection {
+        name: name.to_string(),
+        ..of(reason)
+    };
     match rejection {
         Rejection::AlreadyInitialized { uid } => about(Reason::AlreadyInitialized, uid),
         Rejection::NotInitialized => of(Reason::NotInitialized),
@@ -137,14 +149,15 @@ fn rejection_to_wire(rejection: &Rejection) -> wire::StoredRejection {
             ..about(Reason::PurgeTimePassed, uid)
         },
         Rejection::EpochMismatch { expected, actual } => differs(Reason::EpochMismatch, expected.get(), actual.get()),
-        Rejection::NodeUnknown { node } => wire::StoredRejection {
-            name: node.to_string(),
-            ..of(Reason::NodeUnknown)
-        },
+        Rejection::NodeUnknown { node } => named(Reason::NodeUnknown, node),
         Rejection::StaleIncarnation { node, given, known } => start(Reason::StaleIncarnation, node, given, known),
         Rejection::IncarnationUnknown { node, given, known } => start(Reason::IncarnationUnknown, node, given, known),
         Rejection::RequestIdReused { id } => about(Reason::RequestIdReused, id),
         Rejection::RevisionNotNew { applied } => differs(Reason::RevisionNotNew, 0, applied.get()),
+        Rejection::KeyIdTaken { key_id } => named(Reason::KeyIdTaken, key_id),
+        Rejection::KeyNotFound { key_id } => named(Reason::KeyNotFound, key_id),
+        Rejection::KeySigns { key_id } => named(Reason::KeySigns, key_id),
+        Rejection::TooManyKeys { limit } => differs(Reason::TooManyKeys, 0, *limit),
     }
 }
 
@@ -155,6 +168,7 @@ fn rejection_from_wire(stored: &wire::StoredRejection) -> Result<Rejection, Inva
     let by = || read("holder_uid", stored.holder_uid.parse::<TenantUid>());
     let name = || read("name", TenantName::new(&stored.name));
     let node = || read("name", NodeId::new(&stored.name));
+    let key = || key_id("name", stored.name.clone());
     let (expected, actual) = (stored.expected, stored.actual);
     Ok(match reason {
         Reason::Unspecified => return Err(InvalidField::missing("reason")),
@@ -207,6 +221,10 @@ fn rejection_from_wire(stored: &wire::StoredRejection) -> Result<Rejection, Inva
         Reason::RevisionNotNew => Rejection::RevisionNotNew {
             applied: Revision(actual),
         },
+        Reason::KeyIdTaken => Rejection::KeyIdTaken { key_id: key()? },
+        Reason::KeyNotFound => Rejection::KeyNotFound { key_id: key()? },
+        Reason::KeySigns => Rejection::KeySigns { key_id: key()? },
+        Reason::TooManyKeys => Rejection::TooManyKeys { limit: actual },
     })
 }
 
@@ -262,6 +280,16 @@ mod tests {
                 id: RequestId::from_u128(10),
             },
             RevisionNotNew { applied: Revision(11) },
+            KeyIdTaken {
+                key_id: "k1".to_owned(),
+            },
+            KeyNotFound {
+                key_id: "k2".to_owned(),
+            },
+            KeySigns {
+                key_id: "k3".to_owned(),
+            },
+            TooManyKeys { limit: 12 },
         ];
         for rejection in &all {
             match rejection {
@@ -281,7 +309,11 @@ mod tests {
                 | StaleIncarnation { .. }
                 | IncarnationUnknown { .. }
                 | RequestIdReused { .. }
-                | RevisionNotNew { .. } => {}
+                | RevisionNotNew { .. }
+                | KeyIdTaken { .. }
+                | KeyNotFound { .. }
+                | KeySigns { .. }
+                | TooManyKeys { .. } => {}
             }
         }
         all
@@ -290,7 +322,7 @@ mod tests {
     #[test]
     fn every_rejection_reads_back() {
         let all = every_rejection();
-        assert_eq!(all.len(), 17);
+        assert_eq!(all.len(), 21);
         for rejection in all {
             assert_eq!(rejection_from_wire(&rejection_to_wire(&rejection)), Ok(rejection));
         }

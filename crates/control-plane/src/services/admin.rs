@@ -54,6 +54,19 @@ impl Admin {
         }
     }
 
+    /// Proposes a change of the signing keys; gives back the id of the key.
+    async fn key(
+        &self,
+        deadline: Deadline,
+        request: Option<tenantry_state::Request>,
+        command: Command,
+    ) -> Result<String, Status> {
+        match self.control_plane.propose_by(deadline.at(), request, command).await? {
+            Answer::SigningKey { key_id, .. } => Ok(key_id),
+            other => Err(status::internal(format!("a signing key was expected, not {other:?}"))),
+        }
+    }
+
     /// The revised spec goes in only if the tenant is still what the revision rests on.
     async fn update(
         &self,
@@ -326,15 +339,81 @@ impl AdminService for Admin {
         let name = names::parse_tenant_ref("name", &request.name).map_err(status::invalid)?;
         let published = self.control_plane.read(deadline).await?;
         let tenant = find(&published.state, &name)?;
-        let key = published.state.signing_key().ok_or_else(status::no_leader)?;
-        tokens::sign(
-            key,
-            tenant.uid,
-            request.scope(),
-            request.ttl_seconds,
-            ControlPlane::now(),
-        )
-        .map(Response::new)
+        let now = ControlPlane::now();
+        let key = published.state.signing_key(now).ok_or_else(status::no_leader)?;
+        tokens::sign(key, tenant, request.scope(), request.ttl_seconds, now).map(Response::new)
+    }
+
+    async fn revoke_tenant_tokens(
+        &self,
+        request: Request<v1::RevokeTenantTokensRequest>,
+    ) -> Result<Response<v1::RevokeTenantTokensResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("RevokeTenantTokens", &id, &message)?;
+        let published = self.control_plane.read(deadline).await?;
+        let tenant = match ControlPlane::answered(&published, request.as_ref()) {
+            Some(answer) => self.tenant(answer)?,
+            None => {
+                let name = names::parse_tenant_ref("name", &message.name).map_err(status::invalid)?;
+                let uid = find(&published.state, &name)?.uid;
+                self.run(deadline, false, request, Command::RevokeTokens { uid })
+                    .await?
+            }
+        };
+        Ok(Response::new(v1::RevokeTenantTokensResponse { tenant: Some(tenant) }))
+    }
+
+    async fn list_token_keys(
+        &self,
+        request: Request<v1::ListTokenKeysRequest>,
+    ) -> Result<Response<v1::ListTokenKeysResponse>, Status> {
+        let published = self.control_plane.read(Deadline::of(&request)).await?;
+        let keys = published.state.signing_keys(ControlPlane::now());
+        let keys = keys.map(|(key, phase)| tokens::info(key, phase)).collect();
+        Ok(Response::new(v1::ListTokenKeysResponse { keys }))
+    }
+
+    async fn rotate_token_key(
+        &self,
+        request: Request<v1::RotateTokenKeyRequest>,
+    ) -> Result<Response<v1::RotateTokenKeyResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("RotateTokenKey", &id, &message)?;
+        let signs_from = tokens::activation(ControlPlane::now(), message.activation_delay_seconds)?;
+        let key = tokens::new_key(signs_from).map_err(|error| status::internal(error.to_string()))?;
+        let key_id = self.key(deadline, request, Command::AddSigningKey { key }).await?;
+        let published = self.control_plane.published.current();
+        let mut keys = published.state.signing_keys(ControlPlane::now());
+        // Absent when a retry is answered after the key was retired.
+        let key = keys.find(|(key, _)| key.key_id == key_id);
+        Ok(Response::new(v1::RotateTokenKeyResponse {
+            key: Some(key.map_or_else(
+                || v1::TokenKeyInfo {
+                    key_id: key_id.clone(),
+                    ..v1::TokenKeyInfo::default()
+                },
+                |(key, phase)| tokens::info(key, phase),
+            )),
+        }))
+    }
+
+    async fn retire_token_key(
+        &self,
+        request: Request<v1::RetireTokenKeyRequest>,
+    ) -> Result<Response<v1::RetireTokenKeyResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.request_id);
+        let request = ControlPlane::request("RetireTokenKey", &id, &message)?;
+        let key_id = convert::key_id("key_id", message.key_id).map_err(status::invalid)?;
+        let key_id = self
+            .key(deadline, request, Command::RetireSigningKey { key_id })
+            .await?;
+        Ok(Response::new(v1::RetireTokenKeyResponse { key_id }))
     }
 
     async fn list_tiers(

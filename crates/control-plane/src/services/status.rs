@@ -143,6 +143,10 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
         Rejection::NotInitialized => (Code::Unavailable, "NOT_INITIALIZED"),
         Rejection::UidTaken { .. } => (Code::Aborted, "UID_TAKEN"),
         Rejection::AlreadyInitialized { .. } => (Code::FailedPrecondition, "ALREADY_INITIALIZED"),
+        Rejection::KeyIdTaken { .. } => (Code::Aborted, "KEY_ID_TAKEN"),
+        Rejection::KeyNotFound { .. } => (Code::NotFound, "KEY_NOT_FOUND"),
+        Rejection::KeySigns { .. } => (Code::FailedPrecondition, "KEY_SIGNS"),
+        Rejection::TooManyKeys { .. } => (Code::FailedPrecondition, "TOO_MANY_KEYS"),
         Rejection::RevisionNotNew { .. } => return internal(rejection.to_string()),
     };
     with_reason(code, rejection.to_string(), reason, [])

@@ -73,7 +73,11 @@ where
         // Whose request is it? 400.
         .layer(IdentifyLayer::new(&host_suffix))
         // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.
-        .layer(AuthenticateLayer::new(authentication, table.clone()))
+        .layer(AuthenticateLayer::new(
+            authentication,
+            table.clone(),
+            Arc::clone(&clock),
+        ))
         // Here, elsewhere, or nowhere? 404, 503. What is forwarded is measured and charged by the owner alone.
         .layer(RouteLayer::new(node, table, Forwarder::default()))
         .map_response(|response: Response<_>| response.map(super::body::boxed))

@@ -13,6 +13,8 @@ mod peer_headers;
 pub(crate) mod peer_protocol;
 mod peers;
 mod route;
+mod token;
+mod token_cache;
 mod upload;
 
 pub use admit::{Admit, AdmitFuture, AdmitLayer, AdmittedBody, QuotaEvent};

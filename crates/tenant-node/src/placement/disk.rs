@@ -254,7 +254,7 @@ fn encode(table: &RoutingTable) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tenantry_types::{TenantName, TenantUid};
+    use tenantry_types::{TenantName, TenantRoute, TenantUid, TokenGeneration, TokenKey};
 
     use super::*;
     use crate::placement::table_tests::route;
@@ -273,11 +273,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = RoutingFile::in_data_dir(folder.path());
         assert!(file.read().unwrap().is_none());
-        file.writer().write(&table()).unwrap();
+        let mut table = table();
+        let keys = ["k1", "k2"].map(|id| TokenKey {
+            id: id.to_owned(),
+            public_key: [7; 32],
+        });
+        table.set_token_keys(keys.to_vec());
+        table.put_tenant(TenantRoute {
+            token_generation: TokenGeneration(3),
+            ..route(2, "revoked", "node-1")
+        });
+        file.writer().write(&table).unwrap();
         let read = file.read().unwrap().unwrap();
+        assert_eq!(read.token_keys(), keys);
+        let revoked = read.tenant(TenantUid::from_u128(2)).unwrap();
+        assert_eq!(revoked.token_generation, TokenGeneration(3));
         assert_eq!(read.revision, Revision(7));
         assert_eq!(read.cluster_epoch, ClusterEpoch(2));
-        assert_eq!(read.digest(), table().digest());
+        assert_eq!(read.digest(), table.digest());
         let acme = read.by_name(&TenantName::new("acme").unwrap()).unwrap();
         assert_eq!(acme.uid, TenantUid::from_u128(1));
     }

@@ -80,12 +80,6 @@ impl RoutingTable {
         self.nodes.get(id)
     }
 
-    /// The key that a token's `kid` header names.
-    #[must_use]
-    pub fn token_key(&self, id: &str) -> Option<&TokenKey> {
-        self.token_keys.iter().find(|key| key.id == id)
-    }
-
     /// All tiers' definitions.
     #[must_use]
     pub fn tiers(&self) -> &[TierDefinition] {
@@ -246,7 +240,7 @@ impl SharedRoutingTable {
 #[cfg(test)]
 pub(crate) mod tests {
     //! Also the fixtures of the layers' tests.
-    use tenantry_types::{Durability, Epoch, Placement, Tier};
+    use tenantry_types::{Durability, Epoch, Placement, Tier, TokenGeneration};
 
     use super::*;
 
@@ -262,6 +256,7 @@ pub(crate) mod tests {
             tier: Tier::Small,
             quota: TierDefinition::defaults()[1].quota,
             durability: Durability::Local,
+            token_generation: TokenGeneration::ZERO,
         }
     }
 

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
+use tenant_node::clock::SystemClock;
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, BoxError, full};
 use tenant_node::http::server::{ServerOptions, serve};
@@ -25,7 +26,7 @@ use tenant_node::layers::{
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
 use tenantry_types::{
     DomainName, Durability, Epoch, NodeId, NodeRoute, Placement, Revision, TenantName, TenantRoute, TenantUid, Tier,
-    TierDefinition,
+    TierDefinition, TokenGeneration,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -88,7 +89,11 @@ impl Node {
         });
         let stack = ServiceBuilder::new()
             .layer(IdentifyLayer::new("localhost"))
-            .layer(AuthenticateLayer::new(Authentication::Open, table.clone()))
+            .layer(AuthenticateLayer::new(
+                Authentication::Open,
+                table.clone(),
+                Arc::new(SystemClock::start()),
+            ))
             .layer(RouteLayer::new(
                 NodeId::new(id).unwrap(),
                 table.clone(),
@@ -194,6 +199,7 @@ impl Placements {
             tier: Tier::Small,
             quota: TierDefinition::defaults()[1].quota,
             durability: Durability::Local,
+            token_generation: TokenGeneration::default(),
         });
         self
     }

@@ -16,7 +16,7 @@ use tenant_node::metrics::{AnswerClass, MeterRegistry};
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
 use tenant_node::quota::QuotaRegistry;
 use tenant_node::usage::UsageReader;
-use tenantry_types::{Durability, Epoch, NodeId, Placement, TenantName, TenantRoute, Tier};
+use tenantry_types::{Durability, Epoch, NodeId, Placement, TenantName, TenantRoute, Tier, TokenGeneration};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
@@ -51,6 +51,7 @@ impl Node {
             tier: Tier::Small,
             quota,
             durability: Durability::Local,
+            token_generation: TokenGeneration::default(),
         });
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let meters = MeterRegistry::new(Arc::clone(&clock), Duration::from_secs(300), 24);

@@ -13,7 +13,7 @@ use crate::output::{Printer, json, table};
 use crate::resource_name;
 
 /// The kinds that there are, as [`tenantry_types::EventDetail::kind`] names them.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 10] = [
     "hotspot-raised",
     "hotspot-cleared",
     "class-changed",
@@ -21,6 +21,9 @@ const KINDS: [&str; 7] = [
     "quota-crossed",
     "node-registered",
     "events-dropped",
+    "tokens-revoked",
+    "token-key-added",
+    "token-key-retired",
 ];
 
 #[derive(Debug, Subcommand)]

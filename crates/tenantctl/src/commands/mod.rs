@@ -1,6 +1,7 @@
 //! One file a subject: its flags, the requests that they make, and what is printed.
 
 pub(crate) mod cluster;
+mod confirm;
 pub(crate) mod events;
 mod member;
 pub(crate) mod node;
@@ -10,6 +11,7 @@ pub(crate) mod snapshot;
 pub(crate) mod tenant;
 pub(crate) mod tenant_spec;
 pub(crate) mod tier;
+pub(crate) mod token;
 
 use control_client::{ClientOptions, ControlClient};
 
@@ -32,6 +34,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let printer = Printer::new(output);
     match arguments.command {
         Command::Tenant(command) => tenant::run(command, &client, &printer).await,
+        Command::Token(command) => token::run(command, &client, &printer).await,
         Command::Tier(command) => tier::run(command, &client, &printer).await,
         Command::Node(command) => node::run(command, &client, &printer).await,
         Command::Cluster(command) => cluster::run(command, &client, &printer).await,

@@ -1,16 +1,13 @@
 //! `tenantctl tenant`.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::time::Duration;
-
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use control_client::ControlClient;
 use tenantry_proto::v1;
 use tenantry_types::{NodeId, TenantName, TenantUid, Tier};
 
 use super::advance_page;
+use super::confirm::confirm;
 use super::tenant_spec::{SpecArguments, UpdateArguments};
-use crate::arguments::duration;
 use crate::failure::Failure;
 use crate::output::protocol_names::tier_message;
 use crate::output::{Printer, json, table};
@@ -55,16 +52,6 @@ pub(crate) enum TenantCommand {
     },
     /// Show what a tenant was measured to use
     Usage { name: TenantName },
-    /// Sign a bearer token for a tenant's HTTP endpoint
-    Token {
-        name: TenantName,
-        /// Read only, or everything that a tenant may do
-        #[arg(long, value_enum)]
-        scope: Scope,
-        /// How long it is good for, such as 24h or 7d
-        #[arg(long, default_value = "24h", value_parser = duration)]
-        ttl: Duration,
-    },
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -102,13 +89,6 @@ impl Freshness {
     }
 }
 
-/// What a token allows.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Scope {
-    Ro,
-    Full,
-}
-
 pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer: &Printer) -> Result<(), Failure> {
     let admin = client.admin();
     match command {
@@ -131,7 +111,10 @@ pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer:
         TenantCommand::Update(arguments) => print(printer, admin.update_tenant(arguments.request()?).await?.tenant),
         TenantCommand::Delete { name, yes, etag } => {
             if !yes {
-                confirm(&name)?;
+                confirm(
+                    &format!("Stop serving tenant {name}? Type its name to confirm: "),
+                    name.as_str(),
+                )?;
             }
             let request = v1::DeleteTenantRequest {
                 name: resource_name::tenant(&name),
@@ -151,20 +134,6 @@ pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer:
             let name = resource_name::tenant(&name);
             let answer = admin.get_tenant_usage(v1::GetTenantUsageRequest { name }).await?;
             printer.print(&json::Usage::from(&answer), || table::usage(&answer))
-        }
-        TenantCommand::Token { name, scope, ttl } => {
-            let scope = match scope {
-                Scope::Ro => v1::TokenScope::ReadOnly,
-                Scope::Full => v1::TokenScope::Full,
-            };
-            let request = v1::CreateTenantTokenRequest {
-                name: resource_name::tenant(&name),
-                scope: scope.into(),
-                ttl_seconds: ttl.as_secs().max(1),
-            };
-            let answer = admin.create_tenant_token(request).await?;
-            // The bare token, so that a shell can take it: TOKEN=$(tenantctl tenant token …).
-            printer.print(&json::Token::from(&answer), || answer.token.clone())
         }
     }
 }
@@ -202,23 +171,6 @@ async fn list(arguments: &ListArguments, client: &ControlClient) -> Result<Vec<v
         if !advance_page(&mut request.page_token, page.next_page_token)? {
             return Ok(tenants);
         }
-    }
-}
-
-/// Asks on a terminal. A script that does not say `--yes` meant what it says, too.
-fn confirm(name: &TenantName) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    let mut stderr = std::io::stderr().lock();
-    write!(stderr, "Stop serving tenant {name}? Type its name to confirm: ")?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == name.as_str() {
-        Ok(())
-    } else {
-        Err(Failure::Declined)
     }
 }
 

@@ -68,6 +68,7 @@ fn acme() -> v1::Tenant {
             }),
             observed_class: v1::Tier::Micro.into(),
             effective_quota: Some(quota()),
+            token_generation: 4,
         }),
         etag: "42".into(),
         create_time: at(1_700_000_000),
@@ -231,14 +232,35 @@ fn events() -> Vec<v1::Event> {
             "events-dropped",
             Kind::EventsDropped(v1::EventsDropped { count: 1_234 }),
         ),
+        (
+            "tokens-revoked",
+            Kind::TokensRevoked(v1::TokensRevoked { generation: 3 }),
+        ),
+        (
+            "token-key-added",
+            Kind::TokenKeyAdded(v1::TokenKeyAdded {
+                key_id: "k2".into(),
+                sign_time: at(1_700_000_060),
+            }),
+        ),
+        (
+            "token-key-retired",
+            Kind::TokenKeyRetired(v1::TokenKeyRetired { key_id: "k1".into() }),
+        ),
     ];
-    let about_node = |kind: &str| matches!(kind, "node-registered" | "events-dropped");
+    let of_control_plane = |kind: &str| kind == "tier-changed" || kind.starts_with("token");
+    let about_no_tenant = |kind: &str| {
+        matches!(
+            kind,
+            "node-registered" | "events-dropped" | "token-key-added" | "token-key-retired"
+        )
+    };
     let event = |(index, (kind, detail)): (u64, (&str, Kind))| v1::Event {
         sequence: index + 1,
         occur_time: at(1_700_000_000),
         severity: v1::EventSeverity::Warning.into(),
         origin: Some(v1::EventOrigin {
-            origin: Some(if kind == "tier-changed" {
+            origin: Some(if of_control_plane(kind) {
                 Origin::ControlPlane(v1::ControlPlaneOrigin { member_id: 2 })
             } else {
                 Origin::Node(v1::NodeOrigin {
@@ -248,7 +270,7 @@ fn events() -> Vec<v1::Event> {
                 })
             }),
         }),
-        tenant: if about_node(kind) {
+        tenant: if about_no_tenant(kind) {
             String::new()
         } else {
             "tenants/acme".into()
@@ -266,6 +288,27 @@ fn tenants_print_as_agreed() {
     check("tenants.txt", &table::tenants(&[acme(), odd()], true));
     let rows = [json::Tenant::from(&acme()), json::Tenant::from(&odd())];
     check_json("tenants.json", &rows);
+}
+
+#[test]
+fn token_keys_and_a_revocation_print_as_agreed() {
+    let key = |key_id: &str, phase: v1::TokenKeyPhase, sign_time, retire_time| v1::TokenKeyInfo {
+        key_id: key_id.into(),
+        phase: phase.into(),
+        sign_time,
+        retire_time,
+    };
+    let keys = [
+        key("k1", v1::TokenKeyPhase::Superseded, None, at(1_731_700_000)),
+        key("k2", v1::TokenKeyPhase::Signing, at(1_700_000_000), None),
+        key("k3", v1::TokenKeyPhase::Waiting, at(1_700_000_060), None),
+    ];
+    check("token_keys.txt", &table::token_keys(&keys));
+    check_json("token_keys.json", &keys.each_ref().map(json::TokenKey::from));
+    assert_eq!(
+        table::revoked(&acme()),
+        "all tokens of acme before generation 4 are revoked"
+    );
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Tenant {
     durability: Word,
     node: Option<String>,
     epoch: Option<u64>,
+    /// Tokens of earlier generations are revoked.
+    token_generation: u64,
     labels: BTreeMap<String, String>,
     domains: Vec<String>,
     /// The limits in force.
@@ -59,6 +61,7 @@ impl From<&v1::Tenant> for Tenant {
             durability: word::durability(spec.durability),
             node: status.placement.as_ref().and_then(|placement| given(&placement.node)),
             epoch: status.placement.as_ref().map(|placement| placement.epoch),
+            token_generation: status.token_generation,
             labels: spec.labels,
             domains: spec.domains,
             quota: status.effective_quota.as_ref().map(Quota::from),
@@ -240,6 +243,31 @@ impl From<&v1::CreateTenantTokenResponse> for Token {
             expire_time: units::time(answer.expire_time.as_ref()),
         }
     }
+}
+
+/// `sign_time` is `null` for a cluster's first key, `retire_time` for one that is not superseded.
+#[derive(Debug, Serialize)]
+pub(crate) struct TokenKey {
+    key_id: String,
+    phase: Word,
+    sign_time: Option<String>,
+    retire_time: Option<String>,
+}
+
+impl From<&v1::TokenKeyInfo> for TokenKey {
+    fn from(key: &v1::TokenKeyInfo) -> Self {
+        Self {
+            key_id: key.key_id.clone(),
+            phase: word::token_key_phase(key.phase),
+            sign_time: units::time(key.sign_time.as_ref()),
+            retire_time: units::time(key.retire_time.as_ref()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RetiredKey {
+    pub(crate) key_id: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -533,6 +561,16 @@ enum EventDetail {
     Dropped {
         count: u64,
     },
+    Revoked {
+        generation: u64,
+    },
+    KeyAdded {
+        key_id: String,
+        sign_time: Option<String>,
+    },
+    KeyRetired {
+        key_id: String,
+    },
 }
 
 impl From<&v1::Event> for Event {
@@ -600,6 +638,16 @@ impl From<&Kind> for EventDetail {
                 incarnation: node.incarnation,
             },
             Kind::EventsDropped(dropped) => Self::Dropped { count: dropped.count },
+            Kind::TokensRevoked(revoked) => Self::Revoked {
+                generation: revoked.generation,
+            },
+            Kind::TokenKeyAdded(added) => Self::KeyAdded {
+                key_id: added.key_id.clone(),
+                sign_time: units::time(added.sign_time.as_ref()),
+            },
+            Kind::TokenKeyRetired(retired) => Self::KeyRetired {
+                key_id: retired.key_id.clone(),
+            },
         }
     }
 }

@@ -44,6 +44,7 @@ words! {
         Leader => "leader", Follower => "follower", Candidate => "candidate", Learner => "learner",
     }
     member_kind: MemberKind { Voter => "voter", Learner => "learner" }
+    token_key_phase: TokenKeyPhase { Waiting => "waiting", Signing => "signing", Superseded => "superseded" }
     severity: EventSeverity { Info => "info", Warning => "warning" }
     quota_kind: QuotaKind { RequestsPerDay => "requests-per-day", Database => "database" }
 }

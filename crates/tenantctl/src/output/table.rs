@@ -147,6 +147,27 @@ pub(crate) fn tenant(tenant: &v1::Tenant) -> String {
     ])
 }
 
+/// What became of all tokens of a tenant.
+pub(crate) fn revoked(tenant: &v1::Tenant) -> String {
+    let generation = tenant.status.as_ref().map_or(0, |status| status.token_generation);
+    format!(
+        "all tokens of {} before generation {generation} are revoked",
+        short(&tenant.name).replace(char::is_control, " ")
+    )
+}
+
+pub(crate) fn token_keys(keys: &[v1::TokenKeyInfo]) -> String {
+    let row = |key: &v1::TokenKeyInfo| {
+        vec![
+            key.key_id.clone(),
+            or_none(word::token_key_phase(key.phase)),
+            or_none(units::time(key.sign_time.as_ref())),
+            or_none(units::time(key.retire_time.as_ref())),
+        ]
+    };
+    render(&["KEY", "PHASE", "SIGNS FROM", "RETIRED AT"], keys.iter().map(row))
+}
+
 pub(crate) fn usage(answer: &v1::GetTenantUsageResponse) -> String {
     let Some(usage) = &answer.usage else {
         return match answer.node.as_str() {
@@ -400,7 +421,7 @@ pub(crate) fn explanation(answer: &v1::ExplainPlacementResponse) -> String {
 /// A line of `events watch`, in columns of fixed width since the next ones are not known yet.
 pub(crate) fn event_line(event: &v1::Event) -> String {
     let line = format!(
-        "{:<24}  {:>6}  {:<7}  {:<15}  {:<20}  {}",
+        "{:<24}  {:>6}  {:<7}  {:<17}  {:<20}  {}",
         or_none(units::time(event.occur_time.as_ref())),
         event.sequence,
         or_none(word::severity(event.severity)),
@@ -449,5 +470,11 @@ fn detail(kind: &Kind) -> String {
         }
         Kind::NodeRegistered(node) => format!("incarnation {}", node.incarnation),
         Kind::EventsDropped(dropped) => format!("{} events", count(dropped.count)),
+        Kind::TokensRevoked(revoked) => format!("tokens before generation {}", revoked.generation),
+        Kind::TokenKeyAdded(added) => {
+            let signs_from = or_none(units::time(added.sign_time.as_ref()));
+            format!("{} signs from {signs_from}", added.key_id)
+        }
+        Kind::TokenKeyRetired(retired) => retired.key_id.clone(),
     }
 }

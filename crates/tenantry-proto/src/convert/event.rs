@@ -2,11 +2,12 @@
 
 use tenantry_types::{
     Event, EventDetail, EventOrigin, EventSequence, HotspotScore, Incarnation, MemberId, QuotaKind, ReportSequence,
-    ScoreTerms, Severity,
+    ScoreTerms, Severity, TokenGeneration,
 };
 
 use super::field::{InvalidField, Within, read};
 use super::names::{self, bare_uid};
+use super::placement_service::key_id;
 use super::tier::{required_tier, to_wire};
 use super::time::{required, timestamp};
 use super::usage::share;
@@ -111,6 +112,16 @@ impl From<&EventDetail> for v1::EventDetail {
                 incarnation: incarnation.get(),
             }),
             EventDetail::EventsDropped { count } => Kind::EventsDropped(v1::EventsDropped { count: *count }),
+            EventDetail::TokensRevoked { generation } => Kind::TokensRevoked(v1::TokensRevoked {
+                generation: generation.get(),
+            }),
+            EventDetail::TokenKeyAdded { key_id, signs_from } => Kind::TokenKeyAdded(v1::TokenKeyAdded {
+                key_id: key_id.clone(),
+                sign_time: Some(timestamp(*signs_from)),
+            }),
+            EventDetail::TokenKeyRetired { key_id } => {
+                Kind::TokenKeyRetired(v1::TokenKeyRetired { key_id: key_id.clone() })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -149,6 +160,16 @@ impl TryFrom<v1::EventDetail> for EventDetail {
                 incarnation: Incarnation(registered.incarnation),
             }),
             Kind::EventsDropped(dropped) => Ok(Self::EventsDropped { count: dropped.count }),
+            Kind::TokensRevoked(revoked) => Ok(Self::TokensRevoked {
+                generation: TokenGeneration(revoked.generation),
+            }),
+            Kind::TokenKeyAdded(added) => Ok(Self::TokenKeyAdded {
+                key_id: key_id("token_key_added.key_id", added.key_id)?,
+                signs_from: required("token_key_added.sign_time", added.sign_time.as_ref())?,
+            }),
+            Kind::TokenKeyRetired(retired) => Ok(Self::TokenKeyRetired {
+                key_id: key_id("token_key_retired.key_id", retired.key_id)?,
+            }),
         }
     }
 }

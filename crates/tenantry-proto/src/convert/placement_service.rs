@@ -1,7 +1,7 @@
 //! The routing table in `placement_service.proto`.
 
 use bytes::Bytes;
-use tenantry_types::{NodeRoute, Placement, TenantName, TenantRoute, TokenKey};
+use tenantry_types::{NodeRoute, Placement, TenantName, TenantRoute, TokenGeneration, TokenKey};
 
 use super::field::{InvalidField, Within, read};
 use super::names::{bare_node, bare_uid};
@@ -25,6 +25,7 @@ impl From<&TenantRoute> for v1::TenantRoute {
             tier: to_wire(route.tier),
             quota: Some((&route.quota).into()),
             durability: durability_to_wire(route.durability),
+            token_generation: route.token_generation.get(),
         }
     }
 }
@@ -49,6 +50,7 @@ impl TryFrom<v1::TenantRoute> for TenantRoute {
             tier: required_tier("tier", route.tier)?,
             quota: quota.try_into().within("quota")?,
             durability: durability_from_wire("durability", route.durability)?,
+            token_generation: TokenGeneration(route.token_generation),
         })
     }
 }

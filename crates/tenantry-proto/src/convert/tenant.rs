@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tenantry_types::{
     DomainName, Durability, Epoch, Labels, Placement, Tenant, TenantSpec, TenantState, Tier, TierDefinition,
-    TierPolicy, UnixMillis,
+    TierPolicy, TokenGeneration, UnixMillis,
 };
 
 use super::field::{InvalidField, Within, read};
@@ -156,6 +156,7 @@ pub fn stored_to_proto(tenant: &Tenant) -> v1::Tenant {
             placement: tenant.placement.as_ref().map(Into::into),
             observed_class: tenant.observed_class.map_or(0, to_wire),
             effective_quota: None,
+            token_generation: tenant.token_generation.get(),
         }),
         etag: etag(tenant.revision),
         create_time: Some(timestamp(tenant.created_at)),
@@ -188,6 +189,7 @@ impl TryFrom<v1::Tenant> for Tenant {
                 .transpose()
                 .within("status.placement")?,
             observed_class: tier_from_wire("status.observed_class", status.observed_class)?,
+            token_generation: TokenGeneration(status.token_generation),
             created_at: required("create_time", tenant.create_time.as_ref())?,
             updated_at: required("update_time", tenant.update_time.as_ref())?,
             revision: parse_etag("etag", &tenant.etag)?,

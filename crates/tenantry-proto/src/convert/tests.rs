@@ -40,6 +40,7 @@ fn tenant_message() -> v1::Tenant {
             placement: Some((&placement()).into()),
             observed_class: v1::Tier::Large.into(),
             effective_quota: None,
+            token_generation: 6,
         }),
         etag: "12".to_owned(),
         create_time: Some(super::timestamp(UnixMillis(1))),
@@ -103,6 +104,7 @@ fn routes_and_keys_read_back() {
         tier: Tier::Large,
         quota: quota(),
         durability: tenantry_types::Durability::Replicated,
+        token_generation: tenantry_types::TokenGeneration(7),
     };
     let unplaced = TenantRoute {
         placement: None,

@@ -3,6 +3,7 @@
 mod events;
 mod nodes;
 mod tenants;
+mod tokens;
 
 #[cfg(test)]
 mod properties;
@@ -131,5 +132,8 @@ fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec
             },
             changes,
         ),
+        Command::RevokeTokens { uid } => tokens::revoke(state, context, uid, changes),
+        Command::AddSigningKey { key } => tokens::add_key(state, context, key, changes),
+        Command::RetireSigningKey { key_id } => tokens::retire_key(state, context, key_id, changes),
     }
 }

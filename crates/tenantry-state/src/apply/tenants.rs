@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantry_types::{
     DomainName, Epoch, NodeId, Placement, Revision, Tenant, TenantName, TenantSpec, TenantState, TenantUid,
-    TierDefinition, UnixMillis,
+    TierDefinition, TokenGeneration, UnixMillis,
 };
 
 use super::Context;
@@ -35,6 +35,7 @@ pub(super) fn create(state: &mut State, context: &Context, new: New, changes: &m
         state: TenantState::Active,
         placement,
         observed_class: None,
+        token_generation: TokenGeneration::ZERO,
         created_at: context.now,
         updated_at: context.now,
         revision: context.revision,

@@ -8,11 +8,17 @@ const KEY: u8 = 6;
 
 impl Feed for SigningKey {
     fn feed(&self, hasher: &mut Hasher) {
-        let Self { key_id, public, secret } = self;
+        let Self {
+            key_id,
+            public,
+            secret,
+            signs_from,
+        } = self;
         hasher.byte(KEY);
         hasher.text(key_id);
         hasher.bytes(public);
         hasher.bytes(secret.reveal());
+        hasher.later_word(signs_from.0);
     }
 }
 
@@ -71,6 +77,11 @@ impl Feed for Answer {
                 for count in [acknowledged.get(), *appended, *duplicates, *unknown_tenants] {
                     hasher.word(count);
                 }
+            }
+            Self::SigningKey { key_id, signs_from } => {
+                hasher.byte(6);
+                hasher.text(key_id);
+                hasher.word(signs_from.0);
             }
         }
     }
@@ -153,6 +164,22 @@ impl Feed for Rejection {
             Self::RevisionNotNew { applied } => {
                 hasher.byte(17);
                 hasher.word(applied.get());
+            }
+            Self::KeyIdTaken { key_id } => {
+                hasher.byte(18);
+                hasher.text(key_id);
+            }
+            Self::KeyNotFound { key_id } => {
+                hasher.byte(19);
+                hasher.text(key_id);
+            }
+            Self::KeySigns { key_id } => {
+                hasher.byte(20);
+                hasher.text(key_id);
+            }
+            Self::TooManyKeys { limit } => {
+                hasher.byte(21);
+                hasher.word(*limit);
             }
         }
     }

@@ -65,6 +65,13 @@ impl Hasher {
         word.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
     }
 
+    /// The last field of a row, which rows of earlier versions lack: zero is hashed as nothing, as they were.
+    pub(crate) fn later_word(&mut self, word: u64) {
+        if word != 0 {
+            self.word(word);
+        }
+    }
+
     pub(crate) fn wide(&mut self, wide: u128) {
         wide.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
     }

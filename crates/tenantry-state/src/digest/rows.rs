@@ -161,6 +161,7 @@ impl Feed for Tenant {
             state,
             placement,
             observed_class,
+            token_generation,
             created_at,
             updated_at,
             revision,
@@ -185,6 +186,7 @@ impl Feed for Tenant {
         hasher.word(created_at.0);
         hasher.word(updated_at.0);
         hasher.word(revision.get());
+        hasher.later_word(token_generation.get());
     }
 }
 
@@ -325,6 +327,12 @@ impl Feed for EventDetail {
             }
             Self::NodeRegistered { incarnation } => hasher.word(incarnation.get()),
             Self::EventsDropped { count } => hasher.word(*count),
+            Self::TokensRevoked { generation } => hasher.word(generation.get()),
+            Self::TokenKeyAdded { key_id, signs_from } => {
+                hasher.text(key_id);
+                hasher.word(signs_from.0);
+            }
+            Self::TokenKeyRetired { key_id } => hasher.text(key_id),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_types::{Epoch, EventSequence, Tier};
 
-use super::{MAX_EVENTS, MAX_REQUESTS, NodeTenants, State, TenantKey, TenantLife};
+use super::{MAX_EVENTS, MAX_KEYS, MAX_REQUESTS, NodeTenants, State, TenantKey, TenantLife};
 use crate::digest::ContentDigest;
 
 impl State {
@@ -55,6 +55,9 @@ impl State {
         let empty = self.tenants.is_empty() && self.nodes.is_empty() && self.keys.is_empty();
         ensure(self.cluster.is_some() || empty, || {
             "there are tenants, nodes or keys in a cluster without an identity".to_owned()
+        })?;
+        ensure(self.keys.len() <= MAX_KEYS, || {
+            "there are too many signing keys".to_owned()
         })
     }
 

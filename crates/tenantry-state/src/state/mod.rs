@@ -5,6 +5,7 @@
 //! `apply`.
 
 mod check;
+mod keys;
 mod new_epoch;
 mod read;
 mod records;
@@ -24,6 +25,7 @@ use tenantry_types::{
 use crate::SigningKey;
 use crate::digest::ContentDigest;
 
+pub use keys::{KeyPhase, LONGEST_TOKEN_TTL, MAX_KEYS};
 pub use new_epoch::NewEpochError;
 pub use read::{DeletedTenants, TenantFilter, TenantPage};
 pub use records::{Record, RestoreError, Restorer};
@@ -328,5 +330,12 @@ impl State {
             self.content.toggle(&*before);
         }
         self.content.toggle(&*key);
+    }
+
+    /// Forgets a signing key, its secret included.
+    pub(crate) fn remove_key(&mut self, key_id: &str) {
+        if let Some(key) = self.keys.remove(key_id) {
+            self.content.toggle(&*key);
+        }
     }
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use tenantry_types::{
     DomainName, EffectiveQuota, Event, EventSequence, Node, NodeId, NodeRoute, Revision, Tenant, TenantName,
-    TenantRoute, TenantUid, Tier, TokenKey, UnixMillis,
+    TenantRoute, TenantUid, Tier, UnixMillis,
 };
 
 use super::{ClusterInfo, NodeTenants, ReportCursor, State, TenantKey, TenantLife, Tiers};
-use crate::SigningKey;
 
 /// Which tenants a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -249,19 +248,5 @@ impl State {
     #[must_use]
     pub fn report_cursor(&self, node: &NodeId) -> Option<ReportCursor> {
         self.cursors.get(node).copied()
-    }
-
-    /// The key that signs new tokens; `None` before the cluster has an identity.
-    #[must_use]
-    pub fn signing_key(&self) -> Option<&SigningKey> {
-        self.keys.values().next_back().map(Arc::as_ref)
-    }
-
-    /// The public keys that tokens are verified with, in the order of their ids.
-    pub fn token_keys(&self) -> impl Iterator<Item = TokenKey> {
-        self.keys.values().map(|key| TokenKey {
-            id: key.key_id.clone(),
-            public_key: key.public,
-        })
     }
 }

@@ -5,7 +5,7 @@ use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{ProposalId, StateMachine};
 use rand::Rng as _;
 use tenantry_state::{Command, Envelope, Outcome, Request, SecretKey, SigningKey, Tiers};
-use tenantry_types::{ClusterUid, MemberId, Revision};
+use tenantry_types::{ClusterUid, MemberId, Revision, UnixMillis};
 
 use super::{Answered, Patience};
 use crate::control_plane::Breach;
@@ -57,6 +57,7 @@ where
             key_id: "k1".to_owned(),
             public: self.rng.random(),
             secret,
+            signs_from: UnixMillis::default(),
         };
         let tiers = Box::new(Tiers::default());
         Command::InitializeCluster {
