@@ -49,7 +49,12 @@ impl<T: Copy + Default, const N: usize> SlotRing<T, N> {
 
     /// Slots with their numbers, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, T)> + '_ {
-        let oldest = (self.newest + 1).saturating_sub(N as u64);
+        self.iter_from(0)
+    }
+
+    /// The same, without those before `number`.
+    pub(crate) fn iter_from(&self, number: u64) -> impl Iterator<Item = (u64, T)> + '_ {
+        let oldest = (self.newest + 1).saturating_sub(N as u64).max(number);
         (oldest..=self.newest).map(|number| (number, self.slots[self.index(number)]))
     }
 

@@ -15,6 +15,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tower::Service;
@@ -69,9 +70,10 @@ impl FirstRequest {
 }
 
 /// Hands a connection's requests to the stack.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Inbound<S> {
-    pub(super) stack: S,
+    /// Locked for the moment of a call: cheaper than a clone of all layers for each request.
+    pub(super) stack: Mutex<S>,
     pub(super) ingress: Ingress,
     pub(super) notice: StopNotice,
     pub(super) first: FirstRequest,
@@ -79,7 +81,7 @@ pub(super) struct Inbound<S> {
 
 impl<S> hyper::service::Service<Request<Incoming>> for Inbound<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -93,9 +95,9 @@ where
         } else {
             let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
             request.extensions_mut().insert(self.ingress);
-            // The layers of the stack are always ready; the clone is what `call` may consume.
+            // The layers of the stack are always ready.
             Serving::Stack {
-                future: self.stack.clone().call(request),
+                future: self.stack.lock().call(request),
             }
         };
         InboundFuture {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -75,7 +76,7 @@ where
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let inbound = Inbound {
-            stack: stack.clone(),
+            stack: Mutex::new(stack.clone()),
             ingress,
             notice: notice.clone(),
             first: FirstRequest::default(),

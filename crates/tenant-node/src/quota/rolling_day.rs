@@ -20,6 +20,8 @@ const BUCKETS: usize = 288 + 1;
 pub(crate) struct RollingDay {
     ring: SlotRing<u64, BUCKETS>,
     used: u64,
+    /// No bucket before this one holds requests: where a search for the oldest begins, once a request.
+    first: u64,
     /// The youngest time seen, in milliseconds.
     seen_millis: u64,
 }
@@ -47,6 +49,7 @@ impl RollingDay {
         Self {
             ring,
             used,
+            first: 0,
             seen_millis: at_millis,
         }
     }
@@ -55,8 +58,13 @@ impl RollingDay {
     pub(crate) fn advance(&mut self, at_millis: u64) {
         self.seen_millis = self.seen_millis.max(at_millis);
         let used = &mut self.used;
+        let before = self.ring.newest();
         self.ring
             .advance(self.seen_millis, |gone| *used = used.saturating_sub(gone));
+        if self.ring.newest() != before {
+            let oldest = self.ring.iter_from(self.first).find(|(_, count)| *count > 0);
+            self.first = oldest.map_or(self.ring.newest(), |(number, _)| number);
+        }
     }
 
     /// Requests in the window, as of the last `advance`.
@@ -90,7 +98,7 @@ impl RollingDay {
 
     fn wait_until_gone(&self, requests: u64) -> Option<Duration> {
         let mut gone = 0_u64;
-        for (number, count) in self.ring.iter() {
+        for (number, count) in self.ring.iter_from(self.first) {
             gone = gone.saturating_add(count);
             if gone >= requests {
                 let leaves_at = number.saturating_add(BUCKETS as u64).saturating_mul(BUCKET_MILLIS);
