@@ -57,6 +57,7 @@ where
             key_id: "k1".to_owned(),
             public: self.rng.random(),
             secret,
+            signs_from: tenantry_types::UnixMillis::default(),
         };
         let tiers = Box::new(Tiers::default());
         Command::InitializeCluster {
