@@ -54,7 +54,7 @@ async fn begun(harness: &Harness, tenant: &Tenant) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_in_the_middle_frees_its_thread() {
-    let harness = Harness::with(|config| config.threads = 1, &HranaConfig::default());
+    let harness = Harness::with(|config| config.running_jobs = 1, &HranaConfig::default());
     let tenant = roomy();
     harness.sql(&tenant, "create table t (x)").await;
     let mut socket = begun(&harness, &tenant).await;
@@ -72,7 +72,7 @@ async fn a_client_that_stops_reading_loses_its_answer_and_can_tell() {
         answer_stall: Duration::from_millis(50),
         ..HranaConfig::default()
     };
-    let harness = Harness::with(|config| config.threads = 1, &hrana);
+    let harness = Harness::with(|config| config.running_jobs = 1, &hrana);
     let tenant = roomy();
     harness.sql(&tenant, "create table t (x)").await;
     let mut socket = begun(&harness, &tenant).await;
