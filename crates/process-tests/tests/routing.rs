@@ -97,10 +97,30 @@ fn a_transaction_that_a_stop_ends_is_rolled_back_and_its_client_is_told() {
     let refused = cluster.pipeline(1 - owner, "acme", &body).unwrap();
     assert_eq!(refused.status, 400, "{refused:?}");
     assert!(
-        refused.problem()["type"].as_str().unwrap().ends_with("/invalid-baton"),
+        refused.problem()["type"].as_str().unwrap().ends_with("/spent-baton"),
         "{refused:?}"
     );
     assert_eq!(cluster.query(owner, "acme", "select count(*) from t"), "0");
+}
+
+#[test]
+fn an_idle_stream_goes_on_after_its_node_was_killed_and_started_again() {
+    let mut cluster = Cluster::start();
+    let owner = cluster.create_tenant("acme", &[]);
+    cluster.run(0, "acme", &["create table t (x)"]);
+    let idle = cluster
+        .sql(1 - owner, "acme", &["insert into t values (1), (2)"])
+        .unwrap();
+    let baton = idle.json()["baton"].as_str().unwrap().to_owned();
+    cluster.nodes[owner].kill();
+    cluster.nodes[owner].start();
+    cluster.nodes[owner].wait_until_ready();
+    (0..NODES).for_each(|node| cluster.wait_until_served(node, "acme"));
+    let body = json!({"baton": baton, "requests": [execute("select last_insert_rowid()")]}).to_string();
+    for node in 0..NODES {
+        let answer = cluster.pipeline(node, "acme", &body).unwrap();
+        assert_eq!(process_tests::scalar(&answer).as_deref(), Some("2"), "{answer:?}");
+    }
 }
 
 /// Waits until a host leads to the tenant with that mark through both nodes.

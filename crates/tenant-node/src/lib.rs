@@ -5,6 +5,7 @@
 //! arithmetic, `sampler` runs it, `placement` follows the control plane, `events` and `heartbeat` report to it. The data
 //! path never waits for the control plane.
 
+pub mod baton_key;
 pub mod clock;
 pub mod config;
 pub mod database;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::baton_key;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::database::{Databases, DatabasesConfig};
@@ -83,6 +84,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let (path, node, now) = (config.data_dir.clone(), config.node.clone(), clock.now().wall);
         tokio::task::spawn_blocking(move || Identity::begin(&path, &node, now)).await??
     };
+    let baton_key = {
+        let path = config.data_dir.clone();
+        tokio::task::spawn_blocking(move || baton_key::read_or_make(&path)).await??
+    };
     let node_metrics = install_recorder();
     let exposition = Arc::new(
         Exposition::new(config.metrics_tenant_limit, config.sample_interval * 3).context("cannot set up metrics")?,
@@ -113,7 +118,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         jobs_per_tenant: config.queries_per_tenant,
         ..DatabasesConfig::new(data_dir.path())
     })?;
-    let hrana = HranaService::new(databases.clone(), &HranaConfig::default());
+    let hrana = HranaConfig {
+        baton_key,
+        ..HranaConfig::default()
+    };
+    let hrana = HranaService::new(databases.clone(), &hrana);
     let meters = MeterRegistry::new(Arc::clone(&clock), config.growth_interval, GROWTH_POINTS);
     let quotas = QuotaRegistry::new(data_dir.path(), Arc::clone(&clock));
     let outbox = Arc::new(Outbox::open(

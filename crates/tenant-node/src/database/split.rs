@@ -16,20 +16,55 @@ enum State {
 /// these. A guess from the first word; what it really is, SQLite says.
 #[must_use]
 pub fn is_single_write(sql: &str) -> bool {
+    first_word(sql).is_some_and(|(word, _)| is_one_of(word, &["with"]) || is_one_of(word, &WRITES))
+}
+
+/// Whether a text is a statement that reads and does nothing else: SELECT, VALUES, EXPLAIN, or WITH where no word of the text could
+/// make a write of it. A guess that errs on one side: what is said to read only, does.
+#[must_use]
+pub fn is_single_read(sql: &str) -> bool {
+    match first_word(sql) {
+        Some((word, rest)) if is_one_of(word, &["with"]) => !words(rest).any(|word| is_one_of(word, &WRITES)),
+        Some((word, _)) => is_one_of(word, &["select", "values", "explain"]),
+        None => false,
+    }
+}
+
+const WRITES: [&str; 4] = ["insert", "update", "delete", "replace"];
+
+fn is_one_of(word: &[u8], keywords: &[&str]) -> bool {
+    keywords
+        .iter()
+        .any(|keyword| word.eq_ignore_ascii_case(keyword.as_bytes()))
+}
+
+/// The word that a text begins with, after spaces and comments, and what follows it.
+fn first_word(sql: &str) -> Option<(&[u8], &[u8])> {
     let mut rest = sql.as_bytes();
     while !rest.is_empty() {
         let (token, length) = next_token(rest);
+        rest = rest.get(length..).unwrap_or_default();
         match token {
-            Token::Space => rest = rest.get(length..).unwrap_or_default(),
-            Token::Word(word) => {
-                return [b"insert".as_slice(), b"update", b"delete", b"replace", b"with"]
-                    .iter()
-                    .any(|write| word.eq_ignore_ascii_case(write));
-            }
-            Token::Semicolon | Token::Other => return false,
+            Token::Space => {}
+            Token::Word(word) => return Some((word, rest)),
+            Token::Semicolon | Token::Other => return None,
         }
     }
-    false
+    None
+}
+
+/// The words of a text that stand outside of quotes and comments.
+fn words(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (token, length) = next_token(rest);
+            rest = rest.get(length..).unwrap_or_default();
+            if let Token::Word(word) = token {
+                return Some(word);
+            }
+        }
+        None
+    })
 }
 
 enum Token<'a> {
@@ -153,6 +188,31 @@ mod tests {
         ];
         for (sql, expected) in cases {
             assert_eq!(is_single_write(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_single_read_is_known_by_its_words() {
+        let cases = [
+            ("select 1", true),
+            (" /* c */ VALUES (1)", true),
+            ("explain insert into t values (1)", true),
+            (
+                "with c as (select 'insert' as \"delete\") -- update\n select * from c",
+                true,
+            ),
+            ("with c as (select 1) insert into t select * from c", false),
+            ("with c as (select 1) update t set x = 1", false),
+            ("with c as (select 1) DELETE from t", false),
+            ("insert into t values (1) returning x", false),
+            ("pragma user_version", false),
+            ("begin", false),
+            ("(select 1)", false),
+            ("selects", false),
+            ("", false),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(is_single_read(sql), expected, "{sql}");
         }
     }
 

@@ -13,12 +13,12 @@ use super::cursor::{self, CursorRun};
 use super::encoding::{Encoding, ErrorText};
 use super::incoming::{Caller, Resumed, database_problem, log_database_error};
 use super::json::{Json, v1};
-use super::pipeline::PipelineRun;
+use super::pipeline::{self, PipelineRun};
 use super::problems;
-use super::request::{Malformed, StreamRequest};
+use super::request::{Leaves, Malformed, StreamRequest};
 use super::run::{CancelOnDrop, Stop, drive};
 use super::service::HranaService;
-use super::streams::StreamSlot;
+use super::slot::StreamSlot;
 use crate::database::{DatabaseError, Session};
 use crate::http::body::{Body, boxed, full};
 use crate::http::problem::Problem;
@@ -26,8 +26,9 @@ use crate::http::problem::Problem;
 impl HranaService {
     pub(super) async fn pipeline<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
         let (caller, pipeline) = self.read(request, E::read_pipeline).await?;
-        let closes = pipeline.requests.contains(&StreamRequest::Close);
-        let resumed = self.stream(caller, pipeline.baton.as_deref(), closes).await?;
+        let resumed = self
+            .stream(caller, pipeline.baton.as_deref(), pipeline.leaves())
+            .await?;
         let Resumed { slot, session, sqls } = resumed;
         let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
         // The client may leave at any await below: what runs on the thread is then stopped.
@@ -37,18 +38,18 @@ impl HranaService {
         if stop == Stop::Large {
             return Ok(self.send_pipeline(caller, slot, session, run));
         }
-        let finished = run.finish();
-        let baton = slot
-            .filter(|_| !finished.closed)
-            .and_then(|slot| self.park(slot, session, finished.sqls));
-        let mut out = finished.out;
+        let mut finished = run.finish();
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
+            let baton = self.refuse(slot, session, finished.sqls, pipeline.baton);
+            let mut out = finished.out;
             E::end_pipeline(&mut out, None);
+            let baton = baton.filter(|_| !finished.closed);
             return Err(problems::of_statement(&failure, baton, E::pipeline_in_problem(&out)));
         }
-        E::end_pipeline(&mut out, baton.as_deref());
-        Ok(response(E::PIPELINE_TYPE, full(out)))
+        let baton = self.leave(slot, session, &mut finished);
+        E::end_pipeline(&mut finished.out, baton.as_deref());
+        Ok(response(E::PIPELINE_TYPE, full(finished.out)))
     }
 
     /// One statement or one batch, without a stream.
@@ -58,7 +59,7 @@ impl HranaService {
         parse: fn(&[u8]) -> Result<StreamRequest, Malformed>,
     ) -> Result<Response<Body>, Problem> {
         let (caller, stream_request) = self.read(request, parse).await?;
-        let Resumed { session, sqls, .. } = self.stream(caller, None, true).await?;
+        let Resumed { session, sqls, .. } = self.stream(caller, None, Leaves::Nothing).await?;
         let run = PipelineRun::<Json>::new(vec![stream_request], sqls, caller.limits.quota.result_bytes);
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
@@ -82,11 +83,20 @@ impl HranaService {
         })
     }
 
+    /// Leaves the stream for its next request, unless the client has closed it. The baton for it.
+    fn leave(&self, slot: StreamSlot, session: Session, finished: &mut pipeline::Finished) -> Option<String> {
+        if finished.closed {
+            slot.close();
+            return None;
+        }
+        self.park(slot, session, std::mem::take(&mut finished.sqls))
+    }
+
     /// Goes on with a pipeline whose answer has become large, and sends it meanwhile.
     fn send_pipeline<E: Encoding>(
         self,
         caller: Caller,
-        slot: Option<StreamSlot>,
+        slot: StreamSlot,
         session: Session,
         mut run: PipelineRun<E>,
     ) -> Response<Body> {
@@ -108,9 +118,7 @@ impl HranaService {
                 // The baton comes last, so the client has none to go on with.
                 return break_off(caller.tenant, broken, end);
             }
-            let baton = slot
-                .filter(|_| !finished.closed)
-                .and_then(|slot| self.park(slot, session, finished.sqls));
+            let baton = self.leave(slot, session, &mut finished);
             E::end_pipeline(&mut finished.out, baton.as_deref());
             end.complete(finished.out);
         });
@@ -119,14 +127,20 @@ impl HranaService {
 
     pub(super) async fn cursor<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
         let (caller, cursor) = self.read(request, E::read_cursor).await?;
-        let resumed = self.stream(caller, cursor.baton.as_deref(), false).await?;
+        let resumed = self.stream(caller, cursor.baton.as_deref(), cursor.leaves()).await?;
         let Resumed {
             mut slot,
             session,
             sqls,
         } = resumed;
         let mut head = Vec::new();
-        E::cursor_head(&mut head, slot.as_mut().map(StreamSlot::give_out_baton).as_deref());
+        let stays_stateless = cursor.only_reads() && !session.holds_connection() && sqls.is_empty();
+        let next_baton = if stays_stateless {
+            slot.give_out_stateless(session.last_insert_rowid())
+        } else {
+            slot.give_out_baton()
+        };
+        E::cursor_head(&mut head, Some(&next_baton));
         let cancellation = CancelOnDrop::default();
         let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
         let run = CursorRun::<E>::new(cursor.steps, sqls, head, sender, caller.limits.quota.result_bytes);
@@ -149,12 +163,13 @@ impl HranaService {
             self.end_cursor::<E>(caller, slot, Ok((session, finished)), end);
             return Ok(response(E::CURSOR_TYPE, boxed(reader)));
         }
-        let baton = slot.and_then(|slot| self.park(slot, session, finished.sqls));
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
+            let baton = self.refuse(slot, session, finished.sqls, cursor.baton);
             let entries = E::cursor_in_problem(&finished.out);
             return Err(problems::of_statement(&failure, baton, entries));
         }
+        self.park(slot, session, finished.sqls);
         Ok(response(E::CURSOR_TYPE, full(finished.out)))
     }
 
@@ -162,7 +177,7 @@ impl HranaService {
     fn end_cursor<E: Encoding>(
         &self,
         caller: Caller,
-        slot: Option<StreamSlot>,
+        slot: StreamSlot,
         driven: Result<(Session, cursor::Finished), DatabaseError>,
         end: ChunkEnd,
     ) {
@@ -171,9 +186,7 @@ impl HranaService {
                 break_off(caller.tenant, Broken::Stalled, end);
             }
             Ok((session, finished)) => {
-                if let Some(slot) = slot {
-                    self.park(slot, session, finished.sqls);
-                }
+                self.park(slot, session, finished.sqls);
                 match finished.broken {
                     Some(broken) => break_off(caller.tenant, broken, end),
                     None => end.complete(finished.out),

@@ -1,4 +1,6 @@
-//! Batons: unforgeable names of streams. Signed with a key that lives as long as the process, as streams do.
+//! Batons: unforgeable texts that lead a request to its stream, or hold all that there is of one.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,42 +10,56 @@ use tenantry_types::TenantUid;
 
 /// What a baton says once its signature was found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Baton {
-    pub(super) stream: u64,
-    /// Counts the requests of the stream: a baton is good for one.
-    pub(super) sequence: u64,
+pub(super) enum Baton {
+    /// The node keeps something of the stream, under this number. Good for one request.
+    Kept(u64),
+    /// There is no more of the stream than this. Good for ever, and for any number of requests: each has a stream of its own.
+    Stateless { last_insert_rowid: i64 },
 }
 
-const NUMBER_BYTES: usize = 8;
-const SIGNED_BYTES: usize = 2 * NUMBER_BYTES;
+const KEPT: u8 = 1;
+const STATELESS: u8 = 2;
+/// The kind, and a number.
+const SIGNED_BYTES: usize = 1 + 8;
 
 /// Signs and checks batons.
-pub(super) struct BatonKey([u8; 32]);
+#[derive(Clone)]
+pub struct BatonKey([u8; 32]);
 
 impl BatonKey {
-    pub(super) const fn new(key: [u8; 32]) -> Self {
+    /// The key of these bytes, which nobody else may know.
+    #[must_use]
+    pub const fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
 
     pub(super) fn sign(&self, tenant: TenantUid, baton: Baton) -> String {
+        let (kind, number) = match baton {
+            Baton::Kept(stream) => (KEPT, stream.to_be_bytes()),
+            Baton::Stateless { last_insert_rowid } => (STATELESS, last_insert_rowid.to_be_bytes()),
+        };
         let mut bytes = Vec::with_capacity(SIGNED_BYTES + 32);
-        bytes.extend_from_slice(&baton.stream.to_be_bytes());
-        bytes.extend_from_slice(&baton.sequence.to_be_bytes());
+        bytes.push(kind);
+        bytes.extend_from_slice(&number);
         let signature = self.mac(tenant, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&signature);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The baton, if this process made it for this tenant. Takes the same time for every wrong signature.
+    /// The baton, if it was made with this key for this tenant. Takes the same time for every wrong signature.
     pub(super) fn check(&self, tenant: TenantUid, text: &str) -> Option<Baton> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (signed, signature) = bytes.split_at_checked(SIGNED_BYTES)?;
         self.mac(tenant, signed).verify_slice(signature).ok()?;
-        let (stream, sequence) = signed.split_at_checked(NUMBER_BYTES)?;
-        Some(Baton {
-            stream: u64::from_be_bytes(stream.try_into().ok()?),
-            sequence: u64::from_be_bytes(sequence.try_into().ok()?),
-        })
+        let (kind, number) = signed.split_first()?;
+        let number = number.try_into().ok()?;
+        match *kind {
+            KEPT => Some(Baton::Kept(u64::from_be_bytes(number))),
+            STATELESS => Some(Baton::Stateless {
+                last_insert_rowid: i64::from_be_bytes(number),
+            }),
+            _ => None,
+        }
     }
 
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -55,6 +71,12 @@ impl BatonKey {
     }
 }
 
+impl fmt::Debug for BatonKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BatonKey")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -63,11 +85,17 @@ mod tests {
 
     const TENANT: TenantUid = TenantUid::from_u128(1);
 
+    fn batons() -> impl Strategy<Value = Baton> {
+        prop_oneof![
+            any::<u64>().prop_map(Baton::Kept),
+            any::<i64>().prop_map(|last_insert_rowid| Baton::Stateless { last_insert_rowid }),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn a_baton_reads_back_for_its_own_tenant_and_key_only(stream: u64, sequence: u64) {
+        fn a_baton_reads_back_for_its_own_tenant_and_key_only(baton in batons()) {
             let key = BatonKey::new([7; 32]);
-            let baton = Baton { stream, sequence };
             let text = key.sign(TENANT, baton);
             prop_assert_eq!(key.check(TENANT, &text), Some(baton));
             prop_assert_eq!(key.check(TenantUid::from_u128(2), &text), None);
@@ -75,10 +103,9 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_baton_is_refused(position in 0usize..64, change in 1u8..=255) {
+        fn a_changed_baton_is_refused(baton in batons(), position in 0usize..64, change in 1u8..=255) {
             let key = BatonKey::new([7; 32]);
-            let text = key.sign(TENANT, Baton { stream: 1, sequence: 2 });
-            let mut bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+            let mut bytes = URL_SAFE_NO_PAD.decode(key.sign(TENANT, baton)).unwrap();
             let position = position % bytes.len();
             bytes[position] ^= change;
             prop_assert_eq!(key.check(TENANT, &URL_SAFE_NO_PAD.encode(bytes)), None);
@@ -88,5 +115,10 @@ mod tests {
         fn any_text_is_survived(text in ".{0,100}") {
             prop_assert_eq!(BatonKey::new([7; 32]).check(TENANT, &text), None);
         }
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        assert_eq!(format!("{:?}", BatonKey::new([7; 32])), "BatonKey");
     }
 }

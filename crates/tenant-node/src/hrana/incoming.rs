@@ -4,10 +4,11 @@ use bytes::Bytes;
 use http::Request;
 use tenantry_types::TenantUid;
 
-use super::request::Malformed;
+use super::request::{Leaves, Malformed};
 use super::service::HranaService;
+use super::slot::{OldBaton, StreamSlot};
 use super::stored_sql::StoredSql;
-use super::streams::{Parked, StreamSlot};
+use super::streams::Parked;
 use super::{problems, request_body};
 use crate::database::{DatabaseError, Session, StatementLimits};
 use crate::http::body::Body;
@@ -28,8 +29,7 @@ pub(super) struct Caller {
 
 /// A stream as a request finds it.
 pub(super) struct Resumed {
-    /// Absent where the request ends the stream that it begins.
-    pub(super) slot: Option<StreamSlot>,
+    pub(super) slot: StreamSlot,
     pub(super) session: Session,
     pub(super) sqls: StoredSql,
 }
@@ -75,47 +75,56 @@ impl HranaService {
         parsed.map_err(|malformed| problems::of_body(&malformed))
     }
 
-    /// The stream that a request goes on with, or a new one. A new one that the request closes needs no slot.
-    pub(super) async fn stream(&self, caller: Caller, baton: Option<&str>, closes: bool) -> Result<Resumed, Problem> {
+    /// The stream that a request goes on with, or a new one.
+    pub(super) async fn stream(&self, caller: Caller, baton: Option<&str>, leaves: Leaves) -> Result<Resumed, Problem> {
         let Caller { tenant, weight, .. } = caller;
-        let (slot, parked) = match baton {
+        let resumed = match baton {
             Some(baton) => {
                 let now = || self.databases.now();
-                let resumed = self
-                    .streams
-                    .resume_when_free(tenant, baton, now, self.patience.stall)
-                    .await;
-                let (slot, parked) = resumed.map_err(problems::of_stream)?;
-                (Some(slot), Some(parked))
+                self.streams
+                    .resume_when_free(tenant, baton, leaves, now, self.patience.stall)
+                    .await
             }
-            None if closes => (None, None),
-            None => (Some(self.streams.open(tenant).map_err(problems::of_stream)?), None),
+            None => self.streams.open(tenant, leaves).map(|slot| (slot, Parked::default())),
         };
-        let (session, last_insert_rowid, sqls) = match parked {
-            Some(parked) => (parked.session, parked.last_insert_rowid, parked.sqls),
-            None => Default::default(),
-        };
-        let session = match session {
-            Some(session) => session,
-            None => {
-                let lease = self.databases.lease(tenant, weight).await;
-                Session::resumed(
-                    lease.map_err(|error| database_problem(tenant, &error))?,
-                    last_insert_rowid,
-                )
-            }
+        let (slot, parked) = resumed.map_err(problems::of_stream)?;
+        let (session, sqls) = match parked.session {
+            Some(session) => (session, parked.sqls),
+            None => match self.databases.lease(tenant, weight).await {
+                Ok(lease) => (Session::resumed(lease, parked.last_insert_rowid), parked.sqls),
+                Err(error) => {
+                    slot.refuse(parked, self.databases.now());
+                    return Err(database_problem(tenant, &error));
+                }
+            },
         };
         Ok(Resumed { slot, session, sqls })
     }
 
     /// Leaves the stream for its next request.
     pub(super) fn park(&self, slot: StreamSlot, session: Session, sqls: StoredSql) -> Option<String> {
-        let parked = Parked {
-            last_insert_rowid: session.last_insert_rowid(),
-            session: session.holds_connection().then_some(session),
-            sqls,
-        };
-        slot.park(parked, self.databases.now())
+        slot.park(parked(session, sqls), self.databases.now())
+    }
+
+    /// Leaves the stream as good as can be after a request that was refused, whose answer's baton clients do not see. The baton
+    /// that it came with, if that is still good.
+    pub(super) fn refuse(
+        &self,
+        slot: StreamSlot,
+        session: Session,
+        sqls: StoredSql,
+        baton: Option<String>,
+    ) -> Option<String> {
+        let old = slot.refuse(parked(session, sqls), self.databases.now());
+        baton.filter(|_| old == OldBaton::Good)
+    }
+}
+
+fn parked(session: Session, sqls: StoredSql) -> Parked {
+    Parked {
+        last_insert_rowid: session.last_insert_rowid(),
+        session: session.holds_connection().then_some(session),
+        sqls,
     }
 }
 

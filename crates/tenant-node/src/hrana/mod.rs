@@ -15,11 +15,14 @@ mod json;
 mod pipeline;
 mod problems;
 mod protobuf;
+mod remembered;
 mod request;
 mod request_body;
 mod run;
 mod service;
+mod slot;
 mod stored_sql;
 mod streams;
 
+pub use baton::BatonKey;
 pub use service::{HranaConfig, HranaService};

@@ -219,6 +219,7 @@ fn run<E: Encoding>(
         StreamRequest::GetAutocommit => E::autocommit(&mut answer.out, session.is_autocommit()),
         StreamRequest::Close => {
             *closed = true;
+            *sqls = StoredSql::default();
             match session.close() {
                 Ok(()) => E::done(&mut answer.out, Done::Close),
                 Err(error) => answer.error(&error.to_string(), "SQLITE_CANTOPEN"),

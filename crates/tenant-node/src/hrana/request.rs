@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::batch::Condition;
-use crate::database::Arguments;
+use crate::database::{Arguments, is_single_read, is_single_write};
 
 /// A body that is not a request of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,49 @@ pub(super) struct Step {
     pub(super) stmt: Stmt,
 }
 
+/// What a request can leave behind in its stream, by its looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Nothing beyond a row id.
+    Nothing,
+    /// A transaction, temporary objects, stored SQL.
+    State,
+}
+
+impl Leaves {
+    fn state_unless(is_harmless: bool) -> Self {
+        if is_harmless { Self::Nothing } else { Self::State }
+    }
+}
+
+impl Pipeline {
+    pub(super) fn leaves(&self) -> Leaves {
+        let is_harmless = |request: &StreamRequest| match request {
+            StreamRequest::Execute(stmt) => stmt.is_read() || stmt.is_write(),
+            StreamRequest::Batch(steps) => steps.iter().all(|step| step.stmt.is_read() || step.stmt.is_write()),
+            StreamRequest::Describe(_)
+            | StreamRequest::CloseSql { .. }
+            | StreamRequest::GetAutocommit
+            | StreamRequest::Close => true,
+            StreamRequest::Sequence(_) | StreamRequest::StoreSql { .. } => false,
+        };
+        let closes = self.requests.contains(&StreamRequest::Close);
+        Leaves::state_unless(closes || self.requests.iter().all(is_harmless))
+    }
+}
+
+impl Cursor {
+    /// Whether it reads and does nothing else.
+    pub(super) fn only_reads(&self) -> bool {
+        self.steps.iter().all(|step| step.stmt.is_read())
+    }
+
+    pub(super) fn leaves(&self) -> Leaves {
+        let is_harmless = |step: &Step| step.stmt.is_read() || step.stmt.is_write();
+        Leaves::state_unless(self.steps.iter().all(is_harmless))
+    }
+}
+
 impl Malformed {
     pub(super) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
@@ -111,6 +154,16 @@ impl Stmt {
                 Rows::Unwanted
             },
         }
+    }
+
+    /// Whether it only reads. Of a stored text nothing is known here.
+    fn is_read(&self) -> bool {
+        matches!(&self.sql, Sql::Text(sql) if is_single_read(sql))
+    }
+
+    /// Whether it only writes rows.
+    fn is_write(&self) -> bool {
+        matches!(&self.sql, Sql::Text(sql) if is_single_write(sql))
     }
 }
 

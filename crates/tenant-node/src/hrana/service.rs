@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -19,7 +18,8 @@ use super::chunks::Patience;
 use super::json::{Json, v1};
 use super::problems;
 use super::protobuf::Protobuf;
-use super::streams::Streams;
+use super::remembered::Room;
+use super::streams::{Bounds, Streams};
 use crate::database::Databases;
 use crate::http::body::{Body, full};
 use crate::http::problem::Problem;
@@ -27,12 +27,20 @@ use crate::http::problem::Problem;
 /// Settings of [`HranaService`].
 #[derive(Debug, Clone)]
 pub struct HranaConfig {
-    /// A stream without a request for this long ends; its transaction is rolled back.
+    /// Signs batons. With the key of the last run, those without state stay good.
+    pub baton_key: BatonKey,
+    /// A stream with state and without a request for this long ends; its transaction is rolled back.
     pub stream_idle: Duration,
-    /// Most open streams of one tenant. Those without state give way to new ones.
+    /// Most streams with state of one tenant that wait for a request.
     pub streams_per_tenant: usize,
-    /// Most open streams of the node.
+    /// Most streams with state of the node that wait for a request.
     pub streams_total: usize,
+    /// So long is a stream without state remembered whose baton had to be given out before it was known to have none.
+    pub remembering: Duration,
+    /// Most streams of one tenant that are remembered so. Older ones give way.
+    pub remembered_per_tenant: usize,
+    /// Most streams of the node that are remembered so.
+    pub remembered_total: usize,
     /// How often [`HranaService::maintain`] looks for what to end.
     pub maintenance_interval: Duration,
     /// A client that takes nothing of its answer for this long loses it, and its stream ends.
@@ -44,9 +52,13 @@ pub struct HranaConfig {
 impl Default for HranaConfig {
     fn default() -> Self {
         Self {
+            baton_key: BatonKey::new(rand::random()),
             stream_idle: Duration::from_secs(10),
             streams_per_tenant: 128,
             streams_total: 4_096,
+            remembering: Duration::from_secs(3_600),
+            remembered_per_tenant: 4_096,
+            remembered_total: 65_536,
             maintenance_interval: Duration::from_millis(500),
             answer_stall: Duration::from_secs(10),
             answer_wait: Duration::from_secs(600),
@@ -65,15 +77,20 @@ pub struct HranaService {
 }
 
 impl HranaService {
-    /// A service over these databases, with a fresh key for batons.
+    /// A service over these databases.
     #[must_use]
     pub fn new(databases: Databases, config: &HranaConfig) -> Self {
-        let streams = Streams::new(
-            BatonKey::new(rand::random()),
-            config.stream_idle,
-            config.streams_per_tenant,
-            config.streams_total,
-        );
+        let bounds = Bounds {
+            idle_expiry: config.stream_idle,
+            per_tenant: config.streams_per_tenant,
+            total: config.streams_total,
+            remembering: config.remembering,
+            remembered: Room {
+                per_tenant: config.remembered_per_tenant,
+                total: config.remembered_total,
+            },
+        };
+        let streams = Streams::new(config.baton_key.clone(), bounds, rand::random());
         Self {
             databases,
             streams: Arc::new(streams),
@@ -110,7 +127,7 @@ impl HranaService {
         self.streams.close_all();
     }
 
-    /// How many streams are open.
+    /// Of how many streams something is kept.
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.streams.len()
@@ -129,8 +146,8 @@ impl HranaService {
             ("/v3/cursor", &Method::POST) => self.cursor::<Json>(request).await,
             ("/v3-protobuf/pipeline", &Method::POST) => self.pipeline::<Protobuf>(request).await,
             ("/v3-protobuf/cursor", &Method::POST) => self.cursor::<Protobuf>(request).await,
-            ("/v1/execute", &Method::POST) => in_plain_json(self.v1(request, v1::read_execute).await),
-            ("/v1/batch", &Method::POST) => in_plain_json(self.v1(request, v1::read_batch).await),
+            ("/v1/execute", &Method::POST) => self.v1(request, v1::read_execute).await,
+            ("/v1/batch", &Method::POST) => self.v1(request, v1::read_batch).await,
             ("/v2" | "/v3", &Method::GET | &Method::HEAD) => Ok(probe("json")),
             ("/v3-protobuf", &Method::GET | &Method::HEAD) => Ok(probe("protobuf")),
             ("/v2" | "/v3" | "/v3-protobuf", _) => Err(problems::wrong_method("GET, HEAD")),
@@ -141,17 +158,6 @@ impl HranaService {
         };
         outcome.unwrap_or_else(Problem::into_response)
     }
-}
-
-/// The clients of version 1 read a refusal only where it is called plain JSON.
-fn in_plain_json(outcome: Result<Response<Body>, Problem>) -> Result<Response<Body>, Problem> {
-    outcome.or_else(|problem| {
-        let mut response = problem.into_response();
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(response)
-    })
 }
 
 fn probe(encoding: &str) -> Response<Body> {

@@ -31,6 +31,10 @@ impl StoreError {
 }
 
 impl StoredSql {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text that a request means.
     pub(super) fn text<'a>(&'a self, sql: &'a Sql) -> Result<&'a str, StatementError> {
         match sql {

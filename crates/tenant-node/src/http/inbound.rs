@@ -1,7 +1,7 @@
 //! One connection's way into the stack: what is the connection's business, so that no layer has to think of it.
 //!
-//! Must not know tenants. What it adds is HTTP's: no tunnels, no bodies in answers to HEAD, and, while a stop is announced,
-//! the wish that the client goes elsewhere.
+//! Must not know tenants. What it adds is HTTP's: no tunnels, no bodies in answers to HEAD, bodies that are read to their end
+//! also where nobody wants them, and, while a stop is announced, the wish that the client goes elsewhere.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 use tower::Service;
 
 use super::body::{Body, empty};
+use super::draining::{Begin, Draining};
+use super::owned_tasks::OwnedTasks;
 use super::problem::Problem;
 use crate::layers::Ingress;
 
@@ -77,6 +79,8 @@ pub(super) struct Inbound<S> {
     pub(super) ingress: Ingress,
     pub(super) notice: StopNotice,
     pub(super) first: FirstRequest,
+    /// Where bodies are read that nobody wants.
+    pub(super) tasks: Arc<OwnedTasks>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Inbound<S>
@@ -93,7 +97,11 @@ where
         let serving = if request.method() == Method::CONNECT {
             Serving::Refused
         } else {
-            let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let begin = match request.headers().contains_key(EXPECT) {
+                true => Begin::WhenAsked,
+                false => Begin::AtOnce,
+            };
+            let mut request = request.map(|body| Draining::new(body, &self.tasks, begin).boxed_unsync());
             request.extensions_mut().insert(self.ingress);
             // The layers of the stack are always ready.
             Serving::Stack {

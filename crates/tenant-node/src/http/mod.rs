@@ -3,9 +3,11 @@
 pub mod body;
 mod browsers;
 mod compression;
+mod draining;
 mod inbound;
 pub mod owned_tasks;
 pub mod problem;
+mod refusals;
 pub mod router;
 pub mod server;
 pub mod tenant_service;

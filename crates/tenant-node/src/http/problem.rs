@@ -9,6 +9,9 @@ use super::body::{Body, full};
 /// Where the stable `type` URIs of problems live; each is documented in `docs/problems.md`.
 const TYPE_PREFIX: &str = "https://tenantry.dev/problems/";
 
+/// The media type of problems.
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// A refusal: what the client reads. What the log keeps is a different text.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -78,7 +81,7 @@ impl Problem {
         let mut response = Response::new(full(Value::Object(object).to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         for (name, value) in self.headers {
             headers.insert(name, value);
         }

@@ -12,6 +12,7 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 use super::body::Body;
 use super::browsers::cross_origin;
 use super::compression::compression;
+use super::refusals::RefusalsLayer;
 use super::tenant_service::TenantService;
 use crate::clock::Clock;
 use crate::hrana::HranaService;
@@ -64,7 +65,9 @@ where
     let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
     let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);
     ServiceBuilder::new()
-        // Outermost: a browser asks without a token whether it may call, and must be able to read every refusal. What is
+        // Outermost, since refusals come from everywhere below, the owner of a forwarded request included.
+        .layer(RefusalsLayer)
+        // Above all that asks who it is: a browser asks without a token whether it may call, and must be able to read every refusal. What is
         // answered here is nobody's request yet, and neither measured nor charged.
         .layer(cross_origin())
         // Outside of the measuring: how long a client takes for its answer counts, in whatever form it goes. Of a forwarded

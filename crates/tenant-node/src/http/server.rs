@@ -64,6 +64,7 @@ where
 {
     let streams = OwnedTasks::default();
     let builder = Arc::new(builder(&options, streams.clone()));
+    let rests = Arc::new(streams.clone());
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let mut connections = JoinSet::new();
     let ServerOptions {
@@ -80,6 +81,7 @@ where
             ingress,
             notice: notice.clone(),
             first: FirstRequest::default(),
+            tasks: Arc::clone(&rests),
         };
         let (builder, stop) = (Arc::clone(&builder), stopping.clone());
         connections.spawn(async move {

@@ -7,6 +7,7 @@
     reason = "tests: what fails here fails the test"
 )]
 
+mod early_answers;
 mod failures;
 mod harness;
 mod hosts;

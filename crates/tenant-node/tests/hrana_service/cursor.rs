@@ -242,7 +242,9 @@ async fn a_baton_that_is_used_while_nobody_reads_is_refused_in_the_end() {
     };
     let harness = Harness::with(|_| {}, &hrana);
     let tenant = roomy(1);
-    let response = harness.cursor(&tenant, Value::Null, json!([step(ENDLESS)])).await;
+    let response = harness
+        .cursor(&tenant, Value::Null, json!([step("begin"), step(ENDLESS)]))
+        .await;
     let mut body = response.into_body();
     let baton = baton_of(&next(&mut body).await.unwrap());
     let answer = harness.pipeline(&tenant, baton, json!([execute("select 1")])).await;
@@ -287,5 +289,9 @@ async fn a_full_database_decides_the_status_of_a_cursor_that_has_sent_nothing() 
     let problem: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["entries"][2]["type"], "step_begin");
     assert_eq!(problem["entries"][3]["error"]["code"], "SQLITE_FULL", "{problem}");
-    assert!(problem["baton"].is_string());
+    assert!(
+        problem["baton"].is_null(),
+        "the stream that the request began has ended"
+    );
+    assert_eq!(harness.service.open_streams(), 0);
 }

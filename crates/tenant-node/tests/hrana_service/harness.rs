@@ -82,6 +82,11 @@ impl Harness {
         }
     }
 
+    /// The same node, started again with what it keeps of batons.
+    pub(crate) fn restarted(&self, hrana: &HranaConfig) -> HranaService {
+        HranaService::new(self.databases.clone(), hrana)
+    }
+
     /// Moves the clock and lets the maintenance do its work.
     pub(crate) fn advance(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap();

@@ -20,5 +20,6 @@ mod quotas;
 mod requests;
 mod sockets;
 mod stack;
+mod stateless;
 mod transactions;
 mod v1;

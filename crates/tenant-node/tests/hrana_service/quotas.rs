@@ -95,7 +95,36 @@ async fn a_changed_limit_counts_at_once_and_a_lowered_one_stops_growth_only() {
 }
 
 #[tokio::test]
-async fn a_transaction_at_the_limit_keeps_its_baton_and_can_be_rolled_back() {
+async fn a_transaction_at_the_limit_goes_on_with_the_baton_that_its_client_has() {
+    let harness = Harness::new();
+    let tenant = limited();
+    harness
+        .sql(&tenant, "create table t (id integer primary key, body blob)")
+        .await;
+    let begun = harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
+    let baton = begun.body["baton"].clone();
+    // SQLite undoes this statement alone. One that it has prepared no such thing for takes the transaction with it.
+    let too_large = "insert into t (id, body) select 77, zeroblob(2000000)";
+    let requests = json!([
+        execute("insert into t (body) values (zeroblob(100000))"),
+        execute(too_large),
+        execute("select count(*) from t")
+    ]);
+    for rows in ["1", "2"] {
+        let answer = harness.pipeline(&tenant, baton.clone(), requests.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.error(1).0), (507, "SQLITE_FULL"));
+        assert_eq!(answer.rows(2), [[json!(rows)]]);
+        assert_eq!(answer.body["baton"], baton);
+    }
+    let steps = json!([{"stmt": {"sql": too_large}}]);
+    assert_eq!(harness.cursor(&tenant, baton.clone(), steps).await.status(), 507);
+    let answer = harness.pipeline(&tenant, baton, json!([execute("rollback")])).await;
+    assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
+    assert_eq!(harness.sql(&tenant, "select count(*) from t").await, [[json!("0")]]);
+}
+
+#[tokio::test]
+async fn what_a_refused_request_has_begun_by_itself_is_rolled_back() {
     let harness = Harness::new();
     let tenant = limited();
     harness
@@ -104,17 +133,32 @@ async fn a_transaction_at_the_limit_keeps_its_baton_and_can_be_rolled_back() {
     let requests = json!([
         execute("begin"),
         execute("insert into t (body) values (zeroblob(100000))"),
-        execute("insert into t (body) values (zeroblob(2000000))"),
-        execute("select count(*) from t")
+        execute("insert into t (body) values (zeroblob(2000000))")
     ]);
-    let answer = harness.pipeline(&tenant, Value::Null, requests).await;
-    assert_eq!((answer.status.as_u16(), answer.error(2).0), (507, "SQLITE_FULL"));
-    assert_eq!(answer.body["results"].as_array().unwrap().len(), 4);
-    let answer = harness
-        .pipeline(&tenant, answer.body["baton"].clone(), json!([{"type": "close"}]))
+    let idle = harness
+        .pipeline(&tenant, Value::Null, json!([execute("select 1")]))
         .await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(harness.sql(&tenant, "select count(*) from t").await, [[json!("0")]]);
+    for (baton, next) in [
+        (Value::Null, Value::Null),
+        (idle.body["baton"].clone(), idle.body["baton"].clone()),
+    ] {
+        let answer = harness.pipeline(&tenant, baton, requests.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.error(2).0), (507, "SQLITE_FULL"));
+        assert_eq!(answer.body["results"].as_array().unwrap().len(), 3);
+        assert_eq!(answer.body["baton"], next);
+        let answer = harness
+            .pipeline(
+                &tenant,
+                next,
+                json!([{"type": "get_autocommit"}, execute("select count(*) from t")]),
+            )
+            .await;
+        assert_eq!(answer.body["results"][0]["response"]["is_autocommit"], true);
+        assert_eq!(answer.rows(1), [[json!("0")]]);
+    }
+    // Nobody holds the turn to write.
+    harness.sql(&tenant, "insert into t (id) values (1)").await;
+    assert_eq!(harness.service.open_streams(), 0);
 }
 
 #[tokio::test]

@@ -190,6 +190,40 @@ async fn a_page_can_read_every_refusal_and_what_is_left_of_its_quota() {
 }
 
 #[tokio::test]
+async fn refusals_of_every_layer_are_plain_json_for_sdks_and_problems_for_who_asks() {
+    let (closed, open) = (
+        Node::new(Authentication::Required, 100),
+        Node::new(Authentication::Open, 1),
+    );
+    open.send(
+        Method::POST,
+        "/v3/pipeline",
+        &[("host", "acme.localhost")],
+        pipeline("select 1"),
+    )
+    .await;
+    let (plain, problem) = ("application/json", "application/problem+json");
+    let cases = [
+        (&closed, "127.0.0.1", "/v3/pipeline", 400, plain),
+        (&closed, "acme.localhost", "/v1/execute", 401, plain),
+        (&open, "nobody.localhost", "/v3-protobuf/pipeline", 404, plain),
+        (&open, "acme.localhost", "/v2/pipeline", 429, plain),
+        (&closed, "acme.localhost", "/v1/usage", 401, problem),
+        (&closed, "acme.localhost", "/elsewhere", 401, problem),
+    ];
+    for (node, host, path, status, unasked) in cases {
+        for (accept, expected) in [("*/*", unasked), (problem, problem)] {
+            let headers = [("host", host), ("accept", accept)];
+            let response = node.send(Method::POST, path, &headers, pipeline("select 1")).await;
+            assert_eq!(response.status(), status, "{host} {path}");
+            assert_eq!(response.headers()["content-type"], expected, "{host} {path} {accept}");
+            let words = json_of(response).await;
+            assert!(words["message"].is_string() && words["code"].is_string(), "{words}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_for_nothing_gets_nothing_added() {
     let node = Node::new(Authentication::Open, 100);
     let response = node

@@ -194,32 +194,28 @@ async fn a_stream_keeps_its_own_state_between_requests() {
 }
 
 #[tokio::test]
-async fn open_streams_are_bounded_and_those_without_state_give_way() {
+async fn streams_with_state_are_bounded_and_those_without_are_not() {
     let hrana = HranaConfig {
         streams_per_tenant: 2,
         ..HranaConfig::default()
     };
     let harness = Harness::with(|_| {}, &hrana);
     let tenant = tenant(1);
-    for _ in 0..5 {
-        assert_eq!(
-            harness
-                .pipeline(&tenant, Value::Null, json!([execute("select 1")]))
-                .await
-                .status,
-            200
-        );
-    }
-    assert_eq!(harness.service.open_streams(), 2);
     for _ in 0..2 {
         harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
     }
-    let answer = harness
-        .pipeline(&tenant, Value::Null, json!([execute("select 1")]))
-        .await;
-    assert_eq!(answer.status, 429);
-    assert!(answer.headers.contains_key("retry-after"));
-    assert_eq!(harness.sql(&tenant, "select 1").await, [[json!("1")]]);
+    assert_eq!(harness.service.open_streams(), 2);
+    for more in ["begin", "create temp table mine (x)"] {
+        let answer = harness.pipeline(&tenant, Value::Null, json!([execute(more)])).await;
+        assert_eq!(answer.status, 429, "{more}");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    for sql in ["select 1", "with a as (select 1) select * from a", "values (1)"] {
+        let answer = harness.pipeline(&tenant, Value::Null, json!([execute(sql)])).await;
+        assert_eq!(answer.rows(0), [[json!("1")]], "{sql}");
+    }
+    assert_eq!(harness.sql(&tenant, "pragma user_version").await, [[json!("0")]]);
+    assert_eq!(harness.service.open_streams(), 2);
 }
 
 #[tokio::test]

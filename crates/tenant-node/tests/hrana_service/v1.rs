@@ -39,7 +39,6 @@ async fn one_statement_is_answered_with_its_result_or_its_error() {
         (malformed.status.as_u16(), &malformed.body["field"]),
         (400, &json!("stmt.sql"))
     );
-    assert_eq!(malformed.headers["content-type"], "application/json");
     assert_eq!(harness.service.open_streams(), 0);
 }
 
@@ -75,7 +74,6 @@ async fn a_full_database_is_told_in_a_form_that_old_clients_read() {
     let body = json!({"stmt": {"sql": "insert into t values (zeroblob(4000000))"}});
     let answer = post(&harness, &tenant, "/v1/execute", body).await;
     assert_eq!(answer.status, 507);
-    assert_eq!(answer.headers["content-type"], "application/json");
     assert_eq!(answer.body["code"], "STORAGE_QUOTA_EXCEEDED");
     assert!(answer.body["message"].is_string());
 }
