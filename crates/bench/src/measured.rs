@@ -17,7 +17,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// Far less noisy than the rates on a busy machine.
-    pub(crate) fn micros_a_call(&self, processor: Duration) -> f64 {
+    fn micros_a_call(&self, processor: Duration) -> f64 {
         let calls = u32::try_from(self.sample.calls).unwrap_or(u32::MAX);
         processor.as_secs_f64() * 1e6 / f64::from(calls.max(1))
     }
@@ -43,10 +43,23 @@ pub(crate) fn cells(rounds: &[Measured]) -> [String; 4] {
 
 /// Of the rates: the median of the rounds' ratios, and each round's in brackets.
 pub(crate) fn ratios(ours: &[Measured], baseline: &[Measured]) -> String {
+    over_rounds(ours, baseline, |ours, baseline| {
+        ours.sample.per_second / baseline.sample.per_second
+    })
+}
+
+/// The same of calls for a second of processor time, server and client together: what the ratio of the rates comes to when
+/// these two have the cores for themselves and keep them busy.
+pub(crate) fn processor_ratios(ours: &[Measured], baseline: &[Measured]) -> String {
+    over_rounds(ours, baseline, |ours, baseline| {
+        let micros = |measured: &Measured| measured.micros_a_call(measured.servers + measured.client);
+        micros(baseline) / micros(ours)
+    })
+}
+
+fn over_rounds(ours: &[Measured], baseline: &[Measured], ratio: impl Fn(&Measured, &Measured) -> f64) -> String {
     let pairs = ours.iter().zip(baseline);
-    let ratios: Vec<f64> = pairs
-        .map(|(ours, baseline)| ours.sample.per_second / baseline.sample.per_second)
-        .collect();
+    let ratios: Vec<f64> = pairs.map(|(ours, baseline)| ratio(ours, baseline)).collect();
     if ratios.is_empty() {
         return "–".to_owned();
     }
@@ -104,6 +117,13 @@ pub(crate) mod tests {
         assert_eq!(ratios(&ours, &baseline), "**3.00** (1.00 3.00 8.00)");
         assert_eq!(cells(&ours), ["400", "3.00", "3.00", "200 + 100"]);
         assert_eq!(failures(&ours), 3);
+    }
+
+    #[test]
+    fn the_ratio_of_processor_time_is_that_of_what_a_call_costs_whatever_the_rates() {
+        let (mut ours, baseline) = (measured(1.0), measured(100.0));
+        ours.servers = Duration::from_millis(550);
+        assert_eq!(processor_ratios(&[ours], &[baseline]), "**0.25** (0.25)");
     }
 
     #[test]

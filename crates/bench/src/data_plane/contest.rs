@@ -9,7 +9,7 @@ use super::in_process::InProcess;
 use super::requests::Requests;
 use crate::load::Shape;
 use crate::machine::processor_time;
-use crate::measured::{Measured, cells, failures, ratios};
+use crate::measured::{Measured, cells, failures, processor_ratios, ratios};
 
 /// Who is measured, under one load.
 pub(super) struct Contestant {
@@ -66,8 +66,9 @@ pub(super) struct Contest {
 }
 
 impl Contest {
-    /// "CPU µs": processor time for one call, of the server and of the client, in microseconds.
-    pub(super) const HEADER: [&str; 8] = [
+    /// "CPU µs": processor time for one call, of the server and of the client, in microseconds. "by CPU": the
+    /// ratio that these come to, which other work on the machine blurs least.
+    pub(super) const HEADER: [&str; 9] = [
         "load",
         "server",
         "/s",
@@ -75,6 +76,7 @@ impl Contest {
         "p99 ms",
         "CPU µs",
         "ours/this (rounds)",
+        "by CPU (rounds)",
         "failed",
     ];
 
@@ -107,10 +109,14 @@ impl Contest {
         let row = |(place, contestant): (usize, &Contestant)| {
             let mut row = vec![self.name.clone(), contestant.name.to_owned()];
             row.extend(cells(&contestant.rounds));
-            row.push(match place {
-                0 => String::new(),
-                _ => ratios(ours.unwrap_or_default(), &contestant.rounds),
-            });
+            let [rates, processor] = match (place, ours) {
+                (0, _) | (_, None) => [String::new(), String::new()],
+                (_, Some(ours)) => [
+                    ratios(ours, &contestant.rounds),
+                    processor_ratios(ours, &contestant.rounds),
+                ],
+            };
+            row.extend([rates, processor]);
             row.push(failures(&contestant.rounds).to_string());
             row
         };
