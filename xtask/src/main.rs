@@ -83,6 +83,8 @@ enum BenchSuite {
     ControlPlane,
     /// The tenant-node against bare hyper, SQLite in process and libsql-server.
     DataPlane,
+    /// What hostile tenants do to their neighbours on a tenant-node.
+    Isolation,
 }
 
 impl BenchSuite {
@@ -90,6 +92,7 @@ impl BenchSuite {
         match self {
             Self::ControlPlane => "control-plane",
             Self::DataPlane => "data-plane",
+            Self::Isolation => "isolation",
         }
     }
 }

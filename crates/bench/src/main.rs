@@ -1,7 +1,7 @@
 //! Runs benchmarks. `cargo xtask bench` builds everything first and starts this.
 
 use anyhow::{Context as _, bail};
-use bench::{control_plane, data_plane};
+use bench::{control_plane, data_plane, isolation};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,6 +19,8 @@ enum Suite {
     ControlPlane(control_plane::Arguments),
     /// The tenant-node against bare hyper, SQLite in process and libsql-server.
     DataPlane(data_plane::Arguments),
+    /// What hostile tenants do to their neighbours on a tenant-node.
+    Isolation(isolation::Arguments),
 }
 
 #[tokio::main]
@@ -38,5 +40,6 @@ async fn run(suite: Suite) -> anyhow::Result<()> {
     match suite {
         Suite::ControlPlane(arguments) => control_plane::run(arguments).await,
         Suite::DataPlane(arguments) => data_plane::run(arguments).await,
+        Suite::Isolation(arguments) => isolation::run(arguments).await,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// How far an answer has come in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     /// More bytes are needed.
     Partial,
     /// All of it: its status, and where its body lies. A body in chunks keeps the lengths between its parts.
@@ -15,7 +15,7 @@ pub(super) enum Arrival {
 }
 
 /// Reads what has come in so far, from the first byte of the answer on.
-pub(super) fn read(bytes: &[u8]) -> Arrival {
+pub(crate) fn read(bytes: &[u8]) -> Arrival {
     let Some(head_end) = find(bytes, b"\r\n\r\n") else {
         return Arrival::Partial;
     };
@@ -89,7 +89,7 @@ fn chunks_end(body: &[u8]) -> Result<Option<usize>, Unreadable> {
 }
 
 /// Where `needle` begins; an empty one is everywhere.
-pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return Some(0);
     }

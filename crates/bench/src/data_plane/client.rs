@@ -27,7 +27,7 @@ const SHOWN_BYTES: usize = 300;
 ///
 /// # Errors
 /// When more requests fail than succeed; what the last one was answered is in the error.
-pub(super) async fn run(server: SocketAddr, requests: &Requests, shape: Shape) -> Result<Sample> {
+pub(crate) async fn run(server: SocketAddr, requests: &Requests, shape: Shape) -> Result<Sample> {
     let (requests, (sender, receiver)) = (requests.clone(), oneshot::channel());
     // One thread for all connections: nothing wakes another thread for a request. The thread outlives an interrupt by
     // nothing, since the process ends then.
@@ -130,7 +130,7 @@ async fn call(connection: &mut Option<Connection>, server: SocketAddr, request: 
 }
 
 /// One connection with one request at a time.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
@@ -138,7 +138,7 @@ pub(super) struct Connection {
 impl Connection {
     /// # Errors
     /// When nobody listens.
-    pub(super) async fn open(server: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(server).await;
         let stream = stream.with_context(|| format!("cannot connect to {server}"))?;
         stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
@@ -152,7 +152,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks, or the answer is not a 200 that holds what the request expects.
-    pub(super) async fn send(&mut self, request: &Request) -> Result<()> {
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<()> {
         self.stream.write_all(&request.bytes).await?;
         self.answer.clear();
         loop {

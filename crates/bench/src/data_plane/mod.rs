@@ -13,16 +13,16 @@ use crate::process::beside_this_program;
 use crate::report::Report;
 use requests::Work;
 
-mod answer;
+pub(crate) mod answer;
 mod baseline;
-mod client;
+pub(crate) mod client;
 mod contest;
 mod first_request;
 mod in_process;
 mod layers;
 mod memory;
-mod node;
-mod requests;
+pub(crate) mod node;
+pub(crate) mod requests;
 mod statements;
 mod tenants;
 
@@ -92,13 +92,13 @@ struct Bench {
 }
 
 /// What is started.
-struct Programs {
-    tenant_node: PathBuf,
-    control_plane: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) tenant_node: PathBuf,
+    pub(crate) control_plane: PathBuf,
     /// `None`: there are no baselines.
-    baselines: Option<PathBuf>,
+    pub(crate) baselines: Option<PathBuf>,
     /// `None`: not at hand.
-    libsql: Option<PathBuf>,
+    pub(crate) libsql: Option<PathBuf>,
 }
 
 /// How much of everything.

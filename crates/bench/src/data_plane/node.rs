@@ -29,13 +29,13 @@ const PLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What differs from the node's defaults.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct NodeOptions {
+pub(crate) struct NodeOptions {
     /// Databases open at once.
-    pub(super) max_open_tenants: Option<usize>,
+    pub(crate) max_open_tenants: Option<usize>,
 }
 
 /// Three control-plane members and one node, which end with the value.
-pub(super) struct Node {
+pub(crate) struct Node {
     process: Process,
     program: PathBuf,
     ports: Ports,
@@ -57,7 +57,7 @@ impl Node {
     ///
     /// # Errors
     /// When one cannot be started or is not ready in time.
-    pub(super) async fn start(programs: &Programs, folder: &Path, options: NodeOptions) -> Result<Self> {
+    pub(crate) async fn start(programs: &Programs, folder: &Path, options: NodeOptions) -> Result<Self> {
         let product = Product::Tenantry {
             program: programs.control_plane.clone(),
         };
@@ -98,7 +98,7 @@ impl Node {
     ///
     /// # Errors
     /// When it does not stop or start in time.
-    pub(super) async fn restart(&mut self, options: NodeOptions) -> Result<()> {
+    pub(crate) async fn restart(&mut self, options: NodeOptions) -> Result<()> {
         self.process.stop(PATIENCE).await?;
         let arguments = arguments(&self.ports, self.control_plane.endpoints(), self.folder.path(), options);
         self.process = Process::new(&self.program, arguments, self.folder.path().join("node.log"));
@@ -109,23 +109,23 @@ impl Node {
     ///
     /// # Errors
     /// When it does not stop in time.
-    pub(super) async fn stop(&mut self) -> Result<()> {
+    pub(crate) async fn stop(&mut self) -> Result<()> {
         self.process.stop(PATIENCE).await
     }
 
     /// Where tenants are asked.
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.ports.data
     }
 
     /// # Errors
     /// When it does not run.
-    pub(super) fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.process.pid()
     }
 
     /// Where the tenants' folders are.
-    pub(super) fn tenants_folder(&self) -> PathBuf {
+    pub(crate) fn tenants_folder(&self) -> PathBuf {
         data_folder(self.folder.path()).join("tenants")
     }
 
@@ -133,16 +133,25 @@ impl Node {
     ///
     /// # Errors
     /// When one cannot be created, or is not served in time.
-    pub(super) async fn create_filled_tenants(&mut self, count: usize, prefix: &str) -> Result<Target> {
-        let names: Vec<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+    pub(crate) async fn create_filled_tenants(&mut self, count: usize, prefix: &str) -> Result<Target> {
+        let names = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+        self.create_filled(names, &unlimited()).await
+    }
+
+    /// Creates tenants with these names and their tables.
+    ///
+    /// # Errors
+    /// When one cannot be created, or is not served in time.
+    pub(crate) async fn create_filled(&mut self, names: Vec<String>, spec: &v1::TenantSpec) -> Result<Target> {
         let channels = connect(&[self.control_plane.leader_endpoint().await?]).await?;
         let channel = channels.first().context("connections were opened")?.clone();
         each(&names, |name| {
             let mut admin = AdminServiceClient::new(channel.clone());
+            let spec = spec.clone();
             async move {
                 let request = v1::CreateTenantRequest {
                     tenant_id: name,
-                    spec: Some(unlimited()),
+                    spec: Some(spec),
                     request_id: Operation::new_request_id(),
                     ..v1::CreateTenantRequest::default()
                 };
@@ -161,7 +170,7 @@ impl Node {
     ///
     /// # Errors
     /// When one cannot be created, or the node does not hear of it in time.
-    pub(super) async fn register_tenants(&mut self, numbers: Range<u64>) -> Result<()> {
+    pub(crate) async fn register_tenants(&mut self, numbers: Range<u64>) -> Result<()> {
         let channels = connect(&[self.control_plane.leader_endpoint().await?]).await?;
         let last = tenant_id(numbers.end.saturating_sub(1));
         load::fill(Operation::CreateBareTenant, &channels, numbers, 4 * AT_ONCE).await?;
@@ -199,12 +208,12 @@ fn arguments(ports: &Ports, members: &[SocketAddr], folder: &Path, options: Node
 }
 
 /// Makes the tables of all tenants of `target`, some at once.
-pub(super) async fn fill_each(server: SocketAddr, target: &Target) -> Result<()> {
+pub(crate) async fn fill_each(server: SocketAddr, target: &Target) -> Result<()> {
     each(&target.hosts, |host| fill(server, host)).await
 }
 
 /// Makes the tables of one tenant as soon as it is served.
-pub(super) async fn fill(server: SocketAddr, host: String) -> Result<()> {
+pub(crate) async fn fill(server: SocketAddr, host: String) -> Result<()> {
     let request = setup(&host, "");
     let last = Mutex::new(None);
     let filled = value_of(&format!("{host} to be served"), PLACEMENT_PATIENCE, || async {

@@ -4,20 +4,20 @@
 use std::sync::Arc;
 
 /// Rows that are read.
-pub(super) const ROWS: u64 = 10_000;
+pub(crate) const ROWS: u64 = 10_000;
 /// Makes the tables of a tenant and fills the one that is read.
-pub(super) const SETUP: [&str; 3] = [
+pub(crate) const SETUP: [&str; 3] = [
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
     "CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
      INSERT INTO items SELECT i, printf('item-%08d', i) FROM n",
 ];
 /// Takes a number from 1 to [`ROWS`].
-pub(super) const SELECT: &str = "SELECT name FROM items WHERE id = ?";
+pub(crate) const SELECT: &str = "SELECT name FROM items WHERE id = ?";
 /// Takes a text.
-pub(super) const INSERT: &str = "INSERT INTO events (body) VALUES (?)";
+pub(crate) const INSERT: &str = "INSERT INTO events (body) VALUES (?)";
 /// The text of each inserted row.
-pub(super) const TEXT: &str = "sixty-four bytes of an event's body, as long as a short log line";
+pub(crate) const TEXT: &str = "sixty-four bytes of an event's body, as long as a short log line";
 
 /// In the answer to any successful INSERT of one row.
 const ONE_ROW: &str = "\"affected_row_count\":1";
@@ -28,29 +28,29 @@ const MIXED_INSERT_EVERY: u64 = 5;
 
 /// One request and the proof of its answer.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) bytes: Vec<u8>,
     /// Stands in the body of every right answer.
-    pub(super) expected: Vec<u8>,
+    pub(crate) expected: Vec<u8>,
 }
 
 /// Requests that clients send in turn. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Requests(Arc<Vec<Request>>);
+pub(crate) struct Requests(Arc<Vec<Request>>);
 
 /// Whom requests are for, and how they are proved.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// `Host` of each tenant.
-    pub(super) hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// Further header lines, each with its line end.
-    pub(super) headers: String,
+    pub(crate) headers: String,
     /// The server gives the same answer to everything: only that is expected.
-    pub(super) answer: AnswerKind,
+    pub(crate) answer: AnswerKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnswerKind {
+pub(crate) enum AnswerKind {
     /// Of a database.
     Real,
     /// The fixed one: a row of `items`.
@@ -59,7 +59,7 @@ pub(super) enum AnswerKind {
 
 /// What clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// One row by its primary key.
     Select,
     /// One row, durable when acknowledged.
@@ -69,7 +69,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Select => "SELECT",
             Self::Insert => "INSERT",
@@ -80,7 +80,7 @@ impl Work {
 
 impl Target {
     /// Databases of these tenants.
-    pub(super) fn real(tenants: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn real(tenants: impl IntoIterator<Item = String>) -> Self {
         Self {
             hosts: tenants
                 .into_iter()
@@ -94,7 +94,7 @@ impl Target {
 
 impl Requests {
     /// Of this work, spread over all tenants of `target`.
-    pub(super) fn of(work: Work, target: &Target) -> Self {
+    pub(crate) fn of(work: Work, target: &Target) -> Self {
         let tenants = u64::try_from(target.hosts.len()).unwrap_or(u64::MAX).max(1);
         let count = VARIETY.max(tenants);
         let one = |number: u64| {
@@ -123,7 +123,7 @@ impl Requests {
     }
 
     /// One SELECT for each tenant, in their order.
-    pub(super) fn one_select_each(target: &Target) -> Self {
+    pub(crate) fn one_select_each(target: &Target) -> Self {
         let one = |host: &String| {
             let (statement, expected) = select(1);
             Request {
@@ -135,7 +135,7 @@ impl Requests {
     }
 
     /// The tenant's own figures, which are read without opening its database.
-    pub(super) fn usage(target: &Target) -> Self {
+    pub(crate) fn usage(target: &Target) -> Self {
         let one = |host: &String| Request {
             bytes: format!("GET /v1/usage HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
             expected: b"\"database_bytes\"".to_vec(),
@@ -143,23 +143,31 @@ impl Requests {
         Self(Arc::new(target.hosts.iter().map(one).collect()))
     }
 
+    /// This statement alone, without arguments; `expected` stands in each right answer.
+    pub(crate) fn statement(host: &str, sql: &str, expected: &str) -> Self {
+        Self(Arc::new(vec![Request {
+            bytes: pipeline(host, "", &execute(sql, "")),
+            expected: expected.as_bytes().to_vec(),
+        }]))
+    }
+
     /// Each once.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Request> {
         self.0.iter()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The request at this place, counted round and round.
-    pub(super) fn at(&self, place: usize) -> Option<&Request> {
+    pub(crate) fn at(&self, place: usize) -> Option<&Request> {
         self.0.get(place % self.0.len().max(1))
     }
 }
 
 /// One request that makes the tables of the tenant at `host`.
-pub(super) fn setup(host: &str, headers: &str) -> Request {
+pub(crate) fn setup(host: &str, headers: &str) -> Request {
     let statements: Vec<String> = SETUP.iter().map(|sql| execute(sql, "")).collect();
     Request {
         bytes: pipeline(host, headers, &statements.join(",")),
@@ -168,7 +176,7 @@ pub(super) fn setup(host: &str, headers: &str) -> Request {
 }
 
 /// Asks libsql-server's administration for a namespace.
-pub(super) fn create_namespace(name: &str) -> Request {
+pub(crate) fn create_namespace(name: &str) -> Request {
     let head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
     Request {
         bytes: format!("POST /v1/namespaces/{name}/create HTTP/1.1\r\n{head}").into_bytes(),
@@ -187,11 +195,12 @@ fn insert() -> (String, String) {
 }
 
 /// The statements hold no character that JSON escapes.
-fn execute(sql: &str, argument: &str) -> String {
+pub(crate) fn execute(sql: &str, argument: &str) -> String {
     format!("{{\"type\":\"execute\",\"stmt\":{{\"sql\":\"{sql}\",\"args\":[{argument}],\"want_rows\":true}}}}")
 }
 
-fn pipeline(host: &str, headers: &str, requests: &str) -> Vec<u8> {
+/// A complete request with these parts of a pipeline, which ends its stream.
+pub(crate) fn pipeline(host: &str, headers: &str, requests: &str) -> Vec<u8> {
     let body = format!("{{\"baton\":null,\"requests\":[{requests},{{\"type\":\"close\"}}]}}");
     let head = format!(
         "POST /v2/pipeline HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
