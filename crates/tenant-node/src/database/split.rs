@@ -30,6 +30,13 @@ pub fn is_single_read(sql: &str) -> bool {
     }
 }
 
+/// Whether a text ends a transaction by undoing it: ROLLBACK, and not one to a savepoint.
+#[must_use]
+pub fn is_rollback(sql: &str) -> bool {
+    first_word(sql)
+        .is_some_and(|(word, rest)| is_one_of(word, &["rollback"]) && !words(rest).any(|word| is_one_of(word, &["to"])))
+}
+
 const WRITES: [&str; 4] = ["insert", "update", "delete", "replace"];
 
 fn is_one_of(word: &[u8], keywords: &[&str]) -> bool {
@@ -188,6 +195,20 @@ mod tests {
         ];
         for (sql, expected) in cases {
             assert_eq!(is_single_write(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_is_told_from_one_to_a_savepoint() {
+        for (sql, expected) in [
+            ("rollback", true),
+            (" /* c */ ROLLBACK transaction; -- to", true),
+            ("rollback to a", false),
+            ("rollback transaction to savepoint a", false),
+            ("commit", false),
+            ("", false),
+        ] {
+            assert_eq!(is_rollback(sql), expected, "{sql}");
         }
     }
 

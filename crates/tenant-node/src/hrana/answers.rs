@@ -13,13 +13,14 @@ use super::cursor::{self, CursorRun};
 use super::encoding::{Encoding, ErrorText};
 use super::incoming::{Caller, Resumed, database_problem, log_database_error};
 use super::json::{Json, v1};
-use super::pipeline::{self, PipelineRun};
+use super::pipeline::{self, NoRows, PipelineRun};
 use super::problems;
 use super::request::{Leaves, Malformed, StreamRequest};
 use super::run::{CancelOnDrop, Stop, drive};
 use super::service::HranaService;
 use super::slot::StreamSlot;
-use crate::database::{DatabaseError, Session};
+use super::streams::Transaction;
+use crate::database::{ActiveSession, Arguments, DatabaseError, Session, WriteTurn};
 use crate::http::body::{Body, boxed, full};
 use crate::http::problem::Problem;
 
@@ -29,7 +30,16 @@ impl HranaService {
         let resumed = self
             .stream(caller, pipeline.baton.as_deref(), pipeline.leaves())
             .await?;
-        let Resumed { slot, session, sqls } = resumed;
+        let Resumed {
+            slot,
+            mut session,
+            sqls,
+            mut transaction,
+        } = resumed;
+        if transaction == Transaction::GoneUnseen && pipeline.begins_with_rollback() {
+            session = begun(caller, session).await?;
+            transaction = Transaction::AsKnown;
+        }
         let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
         // The client may leave at any await below: what runs on the thread is then stopped.
         let cancellation = CancelOnDrop::default();
@@ -41,7 +51,10 @@ impl HranaService {
         let mut finished = run.finish();
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
-            let baton = self.refuse(slot, session, finished.sqls, pipeline.baton);
+            if finished.transaction == Transaction::GoneUnseen {
+                transaction = Transaction::GoneUnseen;
+            }
+            let baton = self.refuse(slot, session, finished.sqls, transaction, pipeline.baton);
             let mut out = finished.out;
             E::end_pipeline(&mut out, None);
             let baton = baton.filter(|_| !finished.closed);
@@ -132,6 +145,7 @@ impl HranaService {
             mut slot,
             session,
             sqls,
+            ..
         } = resumed;
         let mut head = Vec::new();
         let stays_stateless = cursor.only_reads() && !session.holds_connection() && sqls.is_empty();
@@ -165,7 +179,7 @@ impl HranaService {
         }
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
-            let baton = self.refuse(slot, session, finished.sqls, cursor.baton);
+            let baton = self.refuse(slot, session, finished.sqls, finished.transaction, cursor.baton);
             let entries = E::cursor_in_problem(&finished.out);
             return Err(problems::of_statement(&failure, baton, entries));
         }
@@ -204,6 +218,15 @@ impl HranaService {
             }
         }
     }
+}
+
+/// The session in a transaction, for a ROLLBACK to end: the one that it means is rolled back already.
+async fn begun(caller: Caller, session: Session) -> Result<Session, Problem> {
+    let cancellation = CancelOnDrop::default();
+    let begin = |active: &mut ActiveSession<'_>| drop(active.execute("begin", &Arguments::default(), &mut NoRows));
+    let begun = session.run(caller.limits, WriteTurn::GiveUp, cancellation.0.clone(), begin);
+    let (session, ()) = begun.await.map_err(|error| database_problem(caller.tenant, &error))?;
+    Ok(session)
 }
 
 fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {

@@ -11,6 +11,7 @@ use super::encoding::{Encoding, ErrorText, RowView};
 use super::request::{Rows, Step};
 use super::run::{Progress, Run};
 use super::stored_sql::StoredSql;
+use super::streams::Transaction;
 use crate::database::{ActiveSession, Attempt, Column, ResultTooLarge, RowSink, StatementError};
 
 /// A batch and how far it has come.
@@ -18,6 +19,7 @@ pub(super) struct CursorRun<E> {
     steps: Vec<Step>,
     outcomes: Vec<StepOutcome>,
     sqls: StoredSql,
+    transaction: Transaction,
     entries: Entries<E>,
 }
 
@@ -39,6 +41,7 @@ pub(super) struct Finished {
     /// The entries that were not sent yet; with the head, if none was.
     pub(super) out: Vec<u8>,
     pub(super) sqls: StoredSql,
+    pub(super) transaction: Transaction,
     /// The failure that decides the status of the whole answer, if that is still open.
     pub(super) refusal: Option<StatementError>,
     /// Why the entries could not be sent.
@@ -54,6 +57,7 @@ impl<E: Encoding> CursorRun<E> {
             steps,
             outcomes: Vec::new(),
             sqls,
+            transaction: Transaction::AsKnown,
             entries: Entries {
                 out: head,
                 sender,
@@ -71,6 +75,7 @@ impl<E: Encoding> CursorRun<E> {
         Finished {
             out: self.entries.out,
             sqls: self.sqls,
+            transaction: self.transaction,
             refusal: self.entries.refusal.filter(|_| !has_begun),
             broken: self.entries.broken,
             has_begun,
@@ -89,6 +94,7 @@ impl<E: Encoding> Run for CursorRun<E> {
                 self.outcomes.push(StepOutcome::Skipped);
                 continue;
             }
+            let was_in_transaction = !session.is_autocommit();
             let mut writer = StepWriter {
                 entries: &mut self.entries,
                 number,
@@ -112,6 +118,9 @@ impl<E: Encoding> Run for CursorRun<E> {
                     self.outcomes.push(StepOutcome::Succeeded);
                 }
                 Err(failure) => {
+                    if was_in_transaction && failure.decides_answer() && session.is_autocommit() {
+                        self.transaction = Transaction::GoneUnseen;
+                    }
                     self.entries.fail(number, failure);
                     self.outcomes.push(StepOutcome::Failed);
                 }

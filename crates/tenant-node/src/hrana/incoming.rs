@@ -8,7 +8,7 @@ use super::request::{Leaves, Malformed};
 use super::service::HranaService;
 use super::slot::{OldBaton, StreamSlot};
 use super::stored_sql::StoredSql;
-use super::streams::Parked;
+use super::streams::{Parked, Transaction};
 use super::{problems, request_body};
 use crate::database::{DatabaseError, Session, StatementLimits};
 use crate::http::body::Body;
@@ -32,6 +32,7 @@ pub(super) struct Resumed {
     pub(super) slot: StreamSlot,
     pub(super) session: Session,
     pub(super) sqls: StoredSql,
+    pub(super) transaction: Transaction,
 }
 
 impl HranaService {
@@ -88,6 +89,7 @@ impl HranaService {
             None => self.streams.open(tenant, leaves).map(|slot| (slot, Parked::default())),
         };
         let (slot, parked) = resumed.map_err(problems::of_stream)?;
+        let transaction = parked.transaction;
         let (session, sqls) = match parked.session {
             Some(session) => (session, parked.sqls),
             None => match self.databases.lease(tenant, weight).await {
@@ -98,12 +100,17 @@ impl HranaService {
                 }
             },
         };
-        Ok(Resumed { slot, session, sqls })
+        Ok(Resumed {
+            slot,
+            session,
+            sqls,
+            transaction,
+        })
     }
 
     /// Leaves the stream for its next request.
     pub(super) fn park(&self, slot: StreamSlot, session: Session, sqls: StoredSql) -> Option<String> {
-        slot.park(parked(session, sqls), self.databases.now())
+        slot.park(parked(session, sqls, Transaction::AsKnown), self.databases.now())
     }
 
     /// Leaves the stream as good as can be after a request that was refused, whose answer's baton clients do not see. The baton
@@ -113,18 +120,20 @@ impl HranaService {
         slot: StreamSlot,
         session: Session,
         sqls: StoredSql,
+        transaction: Transaction,
         baton: Option<String>,
     ) -> Option<String> {
-        let old = slot.refuse(parked(session, sqls), self.databases.now());
+        let old = slot.refuse(parked(session, sqls, transaction), self.databases.now());
         baton.filter(|_| old == OldBaton::Good)
     }
 }
 
-fn parked(session: Session, sqls: StoredSql) -> Parked {
+fn parked(session: Session, sqls: StoredSql, transaction: Transaction) -> Parked {
     Parked {
         last_insert_rowid: session.last_insert_rowid(),
         session: session.holds_connection().then_some(session),
         sqls,
+        transaction,
     }
 }
 

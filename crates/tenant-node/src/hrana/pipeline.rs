@@ -15,6 +15,7 @@ use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView
 use super::request::{Rows, Sql, Step, Stmt, StreamRequest};
 use super::run::{Progress, Run};
 use super::stored_sql::StoredSql;
+use super::streams::Transaction;
 use crate::database::{
     ActiveSession, Arguments, Attempt, Column, ResultTooLarge, RowSink, StatementError, first_statement,
     is_single_write,
@@ -33,6 +34,7 @@ pub(super) struct PipelineRun<E> {
     within: Within,
     closed: bool,
     sqls: StoredSql,
+    transaction: Transaction,
     answer: Answer<E>,
     before_write: Mark,
 }
@@ -77,6 +79,7 @@ pub(super) struct Finished {
     /// The rest of the answer, without its end.
     pub(super) out: Vec<u8>,
     pub(super) sqls: StoredSql,
+    pub(super) transaction: Transaction,
     /// Whether the client closed the stream.
     pub(super) closed: bool,
     /// The failure that decides the status of the whole answer, if that is still open.
@@ -96,6 +99,7 @@ impl<E: Encoding> PipelineRun<E> {
             within: Within::default(),
             closed: false,
             sqls,
+            transaction: Transaction::AsKnown,
             answer: Answer {
                 out,
                 sent: 0,
@@ -120,6 +124,7 @@ impl<E: Encoding> PipelineRun<E> {
         Finished {
             out: self.answer.out,
             sqls: self.sqls,
+            transaction: self.transaction,
             closed: self.closed,
             refusal: self.answer.refusal,
             broken: match self.answer.outlet {
@@ -137,6 +142,7 @@ impl<E: Encoding> Run for PipelineRun<E> {
                 return Progress::NeedsWriter;
             }
             let before = self.answer.out.len();
+            let was_in_transaction = !session.is_autocommit();
             if self.next > 0 {
                 E::between_results(&mut self.answer.out);
             }
@@ -157,6 +163,9 @@ impl<E: Encoding> Run for PipelineRun<E> {
                 // The request is begun anew, or gone on with, when its turn has come.
                 self.answer.out.truncate(before);
                 return Progress::NeedsWriter;
+            }
+            if was_in_transaction && self.answer.refusal.is_some() && session.is_autocommit() && !self.closed {
+                self.transaction = Transaction::GoneUnseen;
             }
             self.within = Within::default();
             self.next += 1;
@@ -392,7 +401,7 @@ impl<E: Encoding> RowSink for ResultWriter<'_, E> {
 }
 
 /// Takes the rows of statements whose result nobody asked for.
-struct NoRows;
+pub(super) struct NoRows;
 
 impl RowSink for NoRows {
     fn columns(&mut self, _columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {

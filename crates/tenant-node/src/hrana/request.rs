@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::batch::Condition;
-use crate::database::{Arguments, is_single_read, is_single_write};
+use crate::database::{Arguments, is_rollback, is_single_read, is_single_write};
 
 /// A body that is not a request of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,17 @@ impl Leaves {
 }
 
 impl Pipeline {
+    /// Whether its first statement is a ROLLBACK.
+    pub(super) fn begins_with_rollback(&self) -> bool {
+        let sql = match self.requests.first() {
+            Some(StreamRequest::Execute(stmt)) => Some(&stmt.sql),
+            Some(StreamRequest::Batch(steps)) => steps.first().map(|step| &step.stmt.sql),
+            Some(StreamRequest::Sequence(sql)) => Some(sql),
+            _ => None,
+        };
+        matches!(sql, Some(Sql::Text(sql)) if is_rollback(sql))
+    }
+
     pub(super) fn leaves(&self) -> Leaves {
         let is_harmless = |request: &StreamRequest| match request {
             StreamRequest::Execute(stmt) => stmt.is_read() || stmt.is_write(),

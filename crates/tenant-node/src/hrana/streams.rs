@@ -42,6 +42,16 @@ pub(super) struct Parked {
     pub(super) session: Option<Session>,
     pub(super) last_insert_rowid: i64,
     pub(super) sqls: StoredSql,
+    pub(super) transaction: Transaction,
+}
+
+/// Whether the client knows how it stands with the stream's transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Transaction {
+    #[default]
+    AsKnown,
+    /// SQLite rolled it back in a request that was refused. The client sees the refusal alone and is about to roll back, too.
+    GoneUnseen,
 }
 
 /// How many streams are kept, and for how long.
@@ -87,7 +97,7 @@ struct Waiting {
 impl Parked {
     /// Whether there is more of it than fits into a baton.
     pub(super) fn has_state(&self) -> bool {
-        self.session.is_some() || !self.sqls.is_empty()
+        self.session.is_some() || !self.sqls.is_empty() || self.transaction == Transaction::GoneUnseen
     }
 }
 

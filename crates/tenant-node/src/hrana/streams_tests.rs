@@ -33,6 +33,7 @@ fn parked() -> Parked {
         session: None,
         last_insert_rowid: 5,
         sqls,
+        transaction: Transaction::AsKnown,
     }
 }
 

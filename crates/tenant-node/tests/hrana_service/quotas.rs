@@ -124,6 +124,39 @@ async fn a_transaction_at_the_limit_goes_on_with_the_baton_that_its_client_has()
 }
 
 #[tokio::test]
+async fn a_transaction_that_sqlite_ends_because_the_database_is_full_can_be_rolled_back_all_the_same() {
+    let harness = Harness::new();
+    let tenant = limited();
+    harness
+        .sql(&tenant, "create table t (id integer primary key, body blob)")
+        .await;
+    for (rollback, outcome) in [("rollback", "ok"), ("ROLLBACK; -- all", "ok"), ("commit", "error")] {
+        let begun = harness
+            .pipeline(
+                &tenant,
+                Value::Null,
+                json!([
+                    execute("begin"),
+                    execute("insert into t (body) values (zeroblob(100000))")
+                ]),
+            )
+            .await;
+        let baton = begun.body["baton"].clone();
+        let requests = json!([execute("insert into t (body) values (zeroblob(2000000))")]);
+        let refused = harness.pipeline(&tenant, baton.clone(), requests).await;
+        assert_eq!((refused.status.as_u16(), &refused.body["baton"]), (507, &baton));
+        let steps = json!([{"stmt": {"sql": rollback}}, {"stmt": {"sql": "select count(*) from t"}}]);
+        let requests = json!([{"type": "batch", "batch": {"steps": steps}}, {"type": "get_autocommit"}]);
+        let answer = harness.pipeline(&tenant, baton, requests).await;
+        let result = &answer.body["results"][0]["response"]["result"];
+        assert_eq!(result["step_errors"][0].is_null(), outcome == "ok", "{}", answer.body);
+        assert_eq!(result["step_results"][1]["rows"][0][0]["value"], "0", "{}", answer.body);
+        assert_eq!(answer.body["results"][1]["response"]["is_autocommit"], true);
+    }
+    assert_eq!(harness.service.open_streams(), 0);
+}
+
+#[tokio::test]
 async fn what_a_refused_request_has_begun_by_itself_is_rolled_back() {
     let harness = Harness::new();
     let tenant = limited();
