@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -17,12 +18,14 @@ use super::answers::response;
 use super::baton::BatonKey;
 use super::chunks::Patience;
 use super::json::{Json, v1};
+use super::large_bodies::LargeBodies;
 use super::problems;
 use super::protobuf::Protobuf;
 use super::streams::Streams;
 use crate::database::Databases;
 use crate::http::body::{Body, full};
 use crate::http::problem::Problem;
+use crate::layers::TenantContext;
 
 /// Settings of [`HranaService`].
 #[derive(Debug, Clone)]
@@ -62,6 +65,7 @@ pub struct HranaService {
     maintenance_interval: Duration,
     pub(super) patience: Patience,
     pub(super) queued: Arc<AtomicUsize>,
+    large_bodies: Arc<LargeBodies>,
 }
 
 impl HranaService {
@@ -83,6 +87,7 @@ impl HranaService {
                 total: config.answer_wait,
             },
             queued: Arc::default(),
+            large_bodies: Arc::default(),
         }
     }
 
@@ -120,6 +125,20 @@ impl HranaService {
     #[must_use]
     pub fn queued_answer_bytes(&self) -> usize {
         self.queued.load(Relaxed)
+    }
+
+    /// Large bodies wait for their turn before they are read.
+    async fn answer_in_turn(self, request: Request<Body>) -> Response<Body> {
+        let Some(context) = request.extensions().get::<TenantContext>() else {
+            return self.answer(request).await;
+        };
+        let (tenant, most) = (context.uid, context.quota.request_bytes);
+        let length = request.body().size_hint();
+        match self.large_bodies.turn(tenant, length, most, self.patience.stall).await {
+            Ok(None) => self.answer(request).await,
+            Ok(Some(turn)) => self.answer(request).await.map(|body| turn.until_the_end_of(body)),
+            Err(no_turn) => problems::of_large_bodies(no_turn).into_response(),
+        }
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -170,6 +189,6 @@ impl Service<Request<Body>> for HranaService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { Ok(service.answer(request).await) })
+        Box::pin(async move { Ok(service.answer_in_turn(request).await) })
     }
 }
