@@ -1,4 +1,6 @@
 //! Carries an attack out, on a thread of its own, until it is told to stop.
+//!
+//! The thread asks for a low priority: a real attacker's client does not take the node's cores.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::data_plane::answer::{self, Arrival};
 
 /// After a connection broke, so that this client does nothing but connect only where that is the attack.
 const PAUSE: Duration = Duration::from_millis(5);
+/// As `nice` has it.
+const PRIORITY: i32 = 10;
 /// Between two reads of a slow reader, and what it takes then.
 const SLOW_READ: (Duration, usize) = (Duration::from_millis(100), 4 << 10);
 
@@ -36,6 +40,8 @@ impl Attacker {
         std::thread::Builder::new()
             .name("attacker".to_owned())
             .spawn(move || {
+                // Refused to nobody but those who run at a lower one already.
+                let _refused = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY);
                 let answers = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
@@ -126,6 +132,9 @@ async fn ask(stream: &mut TcpStream, request: &[u8], manner: Manner) -> std::io:
             if from.read_buf(&mut read).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
+            if is_in_the_middle(&read) {
+                continue;
+            }
             match answer::read(&read) {
                 Arrival::Partial => {}
                 Arrival::Complete { status, body } => return Ok(kind(status, read.get(body).unwrap_or_default())),
@@ -137,4 +146,11 @@ async fn ask(stream: &mut TcpStream, request: &[u8], manner: Manner) -> std::io:
         failed = sending => failed,
         answered = reading => answered,
     }
+}
+
+/// Whether a long answer in chunks has not ended, so that its chunks need not be counted again.
+fn is_in_the_middle(read: &[u8]) -> bool {
+    const LONG: usize = 64 << 10;
+    let head = read.get(..1 << 10).unwrap_or_default();
+    read.len() > LONG && !read.ends_with(b"\r\n0\r\n\r\n") && answer::find(head, b"chunked").is_some()
 }

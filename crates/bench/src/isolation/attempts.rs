@@ -125,7 +125,7 @@ fn connections(add: &mut Add<'_>) {
         vec![cursor(host, ENDLESS_ROWS)]
     });
     add("large answers read fast", ALL, Ask, &|host| {
-        let sql = "select a.name, b.name from items a, items b limit 500000";
+        let sql = "select a.name, b.name from items a, items b limit 200000";
         vec![cursor(host, sql), statements(host, &[sql])]
     });
     add("a new connection for each request", ALL, Reconnect, &|host| {

@@ -20,17 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is due and could not be sent so long after the end has failed.
 const GRACE: Duration = Duration::from_secs(10);
 /// As `nice` has it.
-const PRIORITY: i32 = -10;
+const PRIORITY: i32 = -20;
 
 /// Connections of each kind of work, and the time between two requests of each.
 const TIMETABLE: [(Work, u32, Duration); 2] = [
-    (Work::Select, 2, Duration::from_millis(10)),
-    (Work::Insert, 2, Duration::from_millis(50)),
+    (Work::Select, 8, Duration::from_millis(40)),
+    (Work::Insert, 4, Duration::from_millis(100)),
 ];
 
 /// What the victim does, for a reader.
 pub(super) const DESCRIPTION: &str =
-    "200 point SELECTs a second on two connections and 40 durable INSERTs a second on two others";
+    "200 point SELECTs a second on eight connections and 40 durable INSERTs a second on four others";
 
 /// What the victim saw.
 #[derive(Debug, Default)]

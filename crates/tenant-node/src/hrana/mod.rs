@@ -12,6 +12,7 @@ mod cursor;
 mod encoding;
 mod incoming;
 mod json;
+mod large_bodies;
 mod pipeline;
 mod problems;
 mod protobuf;

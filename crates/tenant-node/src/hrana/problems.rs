@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue};
 use serde_json::{Value, json};
 
+use super::large_bodies::NoTurn;
 use super::request::Malformed;
 use super::streams::StreamError;
 use crate::database::{DatabaseError, StatementError};
@@ -50,6 +51,18 @@ pub(super) fn large_body(limit_bytes: u64) -> Problem {
         format!("the request body is larger than the limit of {limit_bytes} bytes (request_bytes)"),
     )
     .with("limit_bytes", limit_bytes)
+}
+
+pub(super) fn of_large_bodies(NoTurn { limit_bytes }: NoTurn) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-large-bodies",
+        format!(
+            "other large request bodies of the tenant are under way, of {limit_bytes} bytes at once; send them one after the other"
+        ),
+    )
+    .with("limit_bytes", limit_bytes)
+    .retry_after(1)
 }
 
 pub(super) fn unknown_path(path: &str) -> Problem {

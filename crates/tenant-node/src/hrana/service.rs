@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -16,6 +17,7 @@ use super::answers::response;
 use super::baton::BatonKey;
 use super::chunks::Patience;
 use super::json::{Json, v1};
+use super::large_bodies::LargeBodies;
 use super::problems;
 use super::protobuf::Protobuf;
 use super::remembered::Room;
@@ -23,6 +25,7 @@ use super::streams::{Bounds, Streams};
 use crate::database::Databases;
 use crate::http::body::{Body, full};
 use crate::http::problem::Problem;
+use crate::layers::TenantContext;
 
 /// Settings of [`HranaService`].
 #[derive(Debug, Clone)]
@@ -74,6 +77,7 @@ pub struct HranaService {
     maintenance_interval: Duration,
     pub(super) patience: Patience,
     pub(super) queued: Arc<AtomicUsize>,
+    large_bodies: Arc<LargeBodies>,
 }
 
 impl HranaService {
@@ -100,6 +104,7 @@ impl HranaService {
                 total: config.answer_wait,
             },
             queued: Arc::default(),
+            large_bodies: Arc::default(),
         }
     }
 
@@ -139,15 +144,30 @@ impl HranaService {
         self.queued.load(Relaxed)
     }
 
+    /// Large bodies wait for their turn before they are read.
+    async fn answer_in_turn(self, request: Request<Body>) -> Response<Body> {
+        let Some(context) = request.extensions().get::<TenantContext>() else {
+            return self.answer(request).await;
+        };
+        let (tenant, most) = (context.uid, context.quota.request_bytes);
+        let length = request.body().size_hint();
+        match self.large_bodies.turn(tenant, length, most, self.patience.stall).await {
+            Ok(None) => self.answer(request).await,
+            Ok(Some(turn)) => self.answer(request).await.map(|body| turn.until_the_end_of(body)),
+            Err(no_turn) => problems::of_large_bodies(no_turn).into_response(),
+        }
+    }
+
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
+        // What most requests are is answered in place. The others have boxes of their own, which keeps this future small for all.
         let outcome = match (path, request.method()) {
             ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline::<Json>(request).await,
-            ("/v3/cursor", &Method::POST) => self.cursor::<Json>(request).await,
-            ("/v3-protobuf/pipeline", &Method::POST) => self.pipeline::<Protobuf>(request).await,
-            ("/v3-protobuf/cursor", &Method::POST) => self.cursor::<Protobuf>(request).await,
-            ("/v1/execute", &Method::POST) => self.v1(request, v1::read_execute).await,
-            ("/v1/batch", &Method::POST) => self.v1(request, v1::read_batch).await,
+            ("/v3/cursor", &Method::POST) => Box::pin(self.cursor::<Json>(request)).await,
+            ("/v3-protobuf/pipeline", &Method::POST) => Box::pin(self.pipeline::<Protobuf>(request)).await,
+            ("/v3-protobuf/cursor", &Method::POST) => Box::pin(self.cursor::<Protobuf>(request)).await,
+            ("/v1/execute", &Method::POST) => Box::pin(self.v1(request, v1::read_execute)).await,
+            ("/v1/batch", &Method::POST) => Box::pin(self.v1(request, v1::read_batch)).await,
             ("/v2" | "/v3", &Method::GET | &Method::HEAD) => Ok(probe("json")),
             ("/v3-protobuf", &Method::GET | &Method::HEAD) => Ok(probe("protobuf")),
             ("/v2" | "/v3" | "/v3-protobuf", _) => Err(problems::wrong_method("GET, HEAD")),
@@ -176,6 +196,6 @@ impl Service<Request<Body>> for HranaService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { Ok(service.answer(request).await) })
+        Box::pin(async move { Ok(service.answer_in_turn(request).await) })
     }
 }

@@ -1,0 +1,168 @@
+//! Lets the large bodies of one tenant in by turns, so that they cannot fill the node's memory.
+//!
+//! A body takes several times its own length while it is parsed and until its last statement has run. Each tenant may have so many bytes of
+//! large bodies under way; further ones are not read until one before has ended, so the client's connection waits, and nobody else. Small
+//! bodies take no turn. Must not know what a body means.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use tenantry_types::TenantUid;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::body::{Body, BoxError};
+
+/// Bodies up to this length, in bytes, take no turn.
+const SMALL_BYTES: u64 = 256 << 10;
+/// Bytes of large bodies that one tenant may have under way. A longer body has its turn alone.
+const MOST_BYTES: u64 = 32 << 20;
+/// Bytes that one permit stands for.
+const UNIT_BYTES: u64 = 64 << 10;
+/// After so many tenants had turns, those that have none are forgotten.
+const FORGET_AT: usize = 256;
+
+/// Whose large bodies are under way.
+#[derive(Debug, Default)]
+pub(super) struct LargeBodies {
+    tenants: Mutex<HashMap<TenantUid, Weak<Semaphore>>>,
+}
+
+/// Until it is dropped, a large body is under way.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The tenant's other large bodies took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoTurn {
+    /// Bytes that may be under way.
+    pub(super) limit_bytes: u64,
+}
+
+impl LargeBodies {
+    /// Waits for a turn for a body of this length; one of unknown length counts as `most` bytes. `None` for a small one.
+    ///
+    /// # Errors
+    /// After `patience`.
+    pub(super) async fn turn(
+        &self,
+        tenant: TenantUid,
+        length: SizeHint,
+        most: u64,
+        patience: Duration,
+    ) -> Result<Option<Turn>, NoTurn> {
+        if length.lower() > most {
+            // It is refused without being read.
+            return Ok(None);
+        }
+        let bytes = length.upper().unwrap_or(most).min(most).min(MOST_BYTES);
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
+        }
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let waiting = self.of(tenant).acquire_many_owned(units);
+        match tokio::time::timeout(patience, waiting).await {
+            Ok(Ok(permit)) => Ok(Some(Turn { _permit: permit })),
+            // The semaphore is never closed: only the time can have passed.
+            Ok(Err(_)) | Err(_) => Err(NoTurn {
+                limit_bytes: MOST_BYTES,
+            }),
+        }
+    }
+
+    fn of(&self, tenant: TenantUid) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock();
+        if let Some(known) = tenants.get(&tenant).and_then(Weak::upgrade) {
+            return known;
+        }
+        if tenants.len() >= FORGET_AT {
+            tenants.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let units = usize::try_from(MOST_BYTES / UNIT_BYTES).unwrap_or(usize::MAX);
+        let turns = Arc::new(Semaphore::new(units));
+        tenants.insert(tenant, Arc::downgrade(&turns));
+        turns
+    }
+}
+
+impl Turn {
+    /// An answer that is still made while it is read keeps the turn to its end.
+    pub(super) fn until_the_end_of(self, body: Body) -> Body {
+        Kept { body, _turn: self }.boxed_unsync()
+    }
+}
+
+struct Kept {
+    body: Body,
+    _turn: Turn,
+}
+
+impl http_body::Body for Kept {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    async fn turn(bodies: &LargeBodies, tenant: u128, length: SizeHint) -> Result<Option<Turn>, NoTurn> {
+        bodies
+            .turn(TenantUid::from_u128(tenant), length, 16 << 20, PATIENCE)
+            .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_third_body_of_full_length_waits_for_one_before_and_other_tenants_do_not() {
+        let bodies = LargeBodies::default();
+        let full = || SizeHint::with_exact(16 << 20);
+        let first = turn(&bodies, 1, full()).await.unwrap();
+        let _second = turn(&bodies, 1, full()).await.unwrap();
+        assert_eq!(turn(&bodies, 1, full()).await.unwrap_err().limit_bytes, 32 << 20);
+        assert!(turn(&bodies, 2, full()).await.unwrap().is_some());
+        assert!(turn(&bodies, 1, SizeHint::with_exact(1_000)).await.unwrap().is_none());
+        let mut third = Box::pin(turn(&bodies, 1, full()));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(first);
+        assert!(third.await.unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_unknown_length_counts_as_the_longest() {
+        let bodies = LargeBodies::default();
+        let _first = turn(&bodies, 1, SizeHint::default()).await.unwrap().unwrap();
+        let _second = turn(&bodies, 1, SizeHint::default()).await.unwrap().unwrap();
+        assert!(turn(&bodies, 1, SizeHint::default()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn tenants_without_a_turn_are_forgotten() {
+        let bodies = LargeBodies::default();
+        for tenant in 0..10_000 {
+            turn(&bodies, tenant, SizeHint::default()).await.unwrap();
+        }
+        assert!(bodies.tenants.lock().len() <= FORGET_AT);
+    }
+}
