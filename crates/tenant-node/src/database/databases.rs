@@ -24,6 +24,8 @@ const REQUIRED_SQLITE_TEXT: &str = "3.51.3";
 const SLICE: Duration = Duration::from_micros(250);
 /// A job that has run for this long counts as a long one.
 const LONG_AFTER: Duration = Duration::from_millis(10);
+/// Results that may wait for their tasks on each core: enough to keep a worker busy, few enough that a newcomer is soon at the front.
+const UNDELIVERED_PER_CORE: usize = 8;
 /// Jobs of one tenant that may wait for slow clients, beside those that run.
 const AWAY_PER_TENANT: usize = 24;
 
@@ -84,12 +86,14 @@ impl Databases {
                 )
             })
             .map_err(StartError::Settings)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = DatabaseThreads::start(ThreadsConfig {
             places: config.running_jobs,
-            eager_places: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            eager_places: cores,
             long_places: config.long_running_jobs,
             begun_per_tenant: config.jobs_per_tenant,
             away_per_tenant: AWAY_PER_TENANT,
+            most_undelivered: UNDELIVERED_PER_CORE * cores,
             most_threads: config.begun_jobs,
             waiting: config.queued_jobs,
             patience: config.patience,

@@ -4,6 +4,7 @@
 //! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. SQLite blocks, so
 //! none of this runs on an async worker. Nothing here knows SQLite.
 
+mod delivery;
 mod queue;
 mod running;
 mod threads;

@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::Account;
+use super::delivery::{Deliveries, Delivery};
 use super::queue::{Class, Limits, Next, Queue};
 use super::running::{self, Current};
 use crate::database::{DatabaseError, StartError};
@@ -51,6 +52,8 @@ pub(in crate::database) struct ThreadsConfig {
     pub(in crate::database) begun_per_tenant: usize,
     /// Beside these, jobs of one tenant that wait for something outside.
     pub(in crate::database) away_per_tenant: usize,
+    /// Results that wait for the tasks that asked for them, beyond which nothing new begins.
+    pub(in crate::database) most_undelivered: usize,
     /// Threads in all: jobs of all tenants that have begun and not ended.
     pub(in crate::database) most_threads: usize,
     /// Jobs that wait to begin, in all; of one tenant, a quarter of that.
@@ -66,11 +69,14 @@ pub(in crate::database) struct ThreadsConfig {
 /// Owns the threads.
 pub(in crate::database) struct DatabaseThreads {
     shared: Arc<Shared>,
+    /// Lets jobs begin that were held back.
+    resume: Arc<dyn Fn() + Send + Sync>,
     watch: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
     config: ThreadsConfig,
+    deliveries: Arc<Deliveries>,
     state: Mutex<State>,
     /// Told when a thread has ended.
     ended: Condvar,
@@ -122,6 +128,7 @@ impl DatabaseThreads {
         };
         let shared = Arc::new(Shared {
             config,
+            deliveries: Arc::new(Deliveries::new(config.most_undelivered)),
             state: Mutex::new(State {
                 queue: Queue::new(limits),
                 threads: Vec::new(),
@@ -145,8 +152,15 @@ impl DatabaseThreads {
             .name("database-watch".to_owned())
             .spawn(move || watching.watch())
             .map_err(StartError::Thread)?;
+        let resuming = Arc::downgrade(&shared);
+        let resume = Arc::new(move || {
+            if let Some(shared) = resuming.upgrade() {
+                shared.hand_out(shared.state.lock());
+            }
+        });
         Ok(Self {
             shared,
+            resume,
             watch: Mutex::new(Some(watch)),
         })
     }
@@ -162,14 +176,19 @@ impl DatabaseThreads {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (sender, receiver) = oneshot::channel();
-        let job = move |turn| match turn {
-            // Nobody waits for it any more.
-            _ if sender.is_closed() => {}
-            Turn::Run => drop(sender.send(Ok(work()))),
-            Turn::TooLate => drop(sender.send(Err(overloaded("database thread")))),
+        let (deliveries, resume) = (Arc::clone(&self.shared.deliveries), Arc::clone(&self.resume));
+        let job = move |turn| {
+            let result = match turn {
+                // Nobody waits for it any more.
+                _ if sender.is_closed() => return,
+                Turn::Run => Ok(work()),
+                Turn::TooLate => Err(overloaded("database thread")),
+            };
+            drop(sender.send(Delivery::new(result, &deliveries, &resume)));
         };
         self.shared.push(account, Box::new(job))?;
-        receiver.await.map_err(|_| DatabaseError::Crashed)?
+        let delivered = receiver.await.map_err(|_| DatabaseError::Crashed)?;
+        delivered.take().unwrap_or(Err(DatabaseError::Crashed))
     }
 
     /// Runs clean-up work that must not be refused, such as a rollback. Bounded by the number of open connections. After
@@ -279,7 +298,8 @@ impl Shared {
 
     /// Gives one free place, if there is one, to whoever is due.
     fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let may_begin = !state.idle.is_empty() || state.alive < self.config.most_threads;
+        let has_thread = !state.idle.is_empty() || state.alive < self.config.most_threads;
+        let may_begin = has_thread && (state.queue.waiting() == 0 || self.deliveries.may_begin());
         let wake = match state.queue.next(may_begin) {
             None => None,
             Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
@@ -378,7 +398,8 @@ impl Shared {
             if let Some(Assigned::Begin(begun)) = state.take(number) {
                 return Some(begun);
             }
-            match state.queue.next(true) {
+            let may_begin = state.queue.waiting() == 0 || self.deliveries.may_begin();
+            match state.queue.next(may_begin) {
                 Some(Next::Begin { account, job, since }) => {
                     state.begun += 1;
                     return Some(Begun { account, job, since });

@@ -11,6 +11,7 @@ const CONFIG: ThreadsConfig = ThreadsConfig {
     long_places: 1,
     begun_per_tenant: 4,
     away_per_tenant: 2,
+    most_undelivered: 64,
     most_threads: 8,
     waiting: 4,
     patience: Duration::from_secs(60),

@@ -75,7 +75,7 @@ async fn files_cut_off_at_any_page_and_pages_of_rubbish_are_told_as_damage() {
     let rubbish = tenant(3_000);
     let mut pages = sound.clone();
     for (place, byte) in pages.iter_mut().enumerate().skip(4_096) {
-        *byte = (place * 2_654_435_761_usize >> 7) as u8;
+        *byte = (place.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0];
     }
     std::fs::write(folder(&harness, &rubbish).join("db.sqlite"), pages).unwrap();
     for sql in [

@@ -53,7 +53,7 @@ async fn expressions_and_subqueries_that_are_nested_without_end_are_refused() {
     let selects = |depth| format!("select {}1{}", "(select ".repeat(depth), ")".repeat(depth));
     let texts = [
         format!("select {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
-        format!("select {}1", "-".repeat(1).repeat(100_000).replace('-', "- ")),
+        format!("select {}1", "- ".repeat(100_000)),
         format!("select {}1", "not ".repeat(100_000)),
         format!("select 1{}", " in (1)".repeat(100_000)),
         format!("select {}1{}", "abs(".repeat(10_000), ")".repeat(10_000)),

@@ -1,0 +1,108 @@
+//! Results on their way from a database thread to the task that asked.
+//!
+//! What a short query costs is mostly spent around it: reading the request, writing the answer. The async workers do that first come, first
+//! served, so a tenant with 500 connections would fill them although the database threads take turns. So threads begin nothing new while
+//! many results wait for their tasks; requests then wait in the queue, where tenants take turns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+/// How many results are on their way.
+#[derive(Debug)]
+pub(super) struct Deliveries {
+    under_way: AtomicUsize,
+    most: usize,
+    /// Whether a thread has begun nothing although something waited.
+    held_back: AtomicBool,
+}
+
+impl Deliveries {
+    /// At most about `most` at a moment.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            under_way: AtomicUsize::new(0),
+            most: most.max(1),
+            held_back: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether another job may begin. Where it may not, [`Self::arrived`] says when to ask again.
+    pub(super) fn may_begin(&self) -> bool {
+        if self.under_way.load(SeqCst) < self.most {
+            return true;
+        }
+        self.held_back.store(true, SeqCst);
+        // Those that arrived between the two looks saw no reason to tell.
+        self.under_way.load(SeqCst) <= self.most / 2
+    }
+
+    fn left(&self) {
+        self.under_way.fetch_add(1, SeqCst);
+    }
+
+    /// Whether jobs that were held back may begin. Half of the results have arrived by then, so that a thread is woken for many.
+    fn arrived(&self) -> bool {
+        let before = self.under_way.fetch_sub(1, SeqCst);
+        before <= self.most / 2 + 1 && self.held_back.swap(false, SeqCst)
+    }
+}
+
+/// A result and the duty to say that it has arrived. Where nobody waits for it any more, it counts as arrived, too.
+pub(super) struct Delivery<T> {
+    result: Option<T>,
+    deliveries: Arc<Deliveries>,
+    resume: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl<T> Delivery<T> {
+    /// `resume` lets jobs begin that were held back.
+    pub(super) fn new(result: T, deliveries: &Arc<Deliveries>, resume: &Arc<dyn Fn() + Send + Sync>) -> Self {
+        deliveries.left();
+        Self {
+            result: Some(result),
+            deliveries: Arc::clone(deliveries),
+            resume: Arc::clone(resume),
+        }
+    }
+
+    /// `None` never: only for a result that was taken before.
+    pub(super) fn take(mut self) -> Option<T> {
+        self.result.take()
+    }
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        if self.deliveries.arrived() {
+            (self.resume)();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_held_back_while_many_results_are_under_way_and_told_once_when_half_have_arrived() {
+        let deliveries = Arc::new(Deliveries::new(4));
+        let told = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&told);
+        let resume: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            counter.fetch_add(1, SeqCst);
+        });
+        let mut under_way: Vec<_> = (0..3).map(|job| Delivery::new(job, &deliveries, &resume)).collect();
+        assert!(deliveries.may_begin());
+        drop(under_way.pop());
+        assert_eq!(told.load(SeqCst), 0, "nobody was held back");
+        under_way.extend((0..2).map(|job| Delivery::new(job, &deliveries, &resume)));
+        assert!(!deliveries.may_begin());
+        drop(under_way.pop());
+        assert_eq!(told.load(SeqCst), 0, "three of four are under way");
+        assert_eq!(under_way.pop().and_then(Delivery::take), Some(0));
+        assert_eq!(told.load(SeqCst), 1);
+        assert!(deliveries.may_begin());
+        drop(under_way);
+        assert_eq!(told.load(SeqCst), 1);
+    }
+}
