@@ -24,7 +24,7 @@ use super::remembered::Room;
 use super::streams::{Bounds, Streams};
 use crate::database::Databases;
 use crate::http::body::{Body, full};
-use crate::http::problem::Problem;
+use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::layers::TenantContext;
 
 /// Settings of [`HranaService`].
@@ -154,7 +154,7 @@ impl HranaService {
         match self.large_bodies.turn(tenant, length, most, self.patience.stall).await {
             Ok(None) => self.answer(request).await,
             Ok(Some(turn)) => self.answer(request).await.map(|body| turn.until_the_end_of(body)),
-            Err(no_turn) => problems::of_large_bodies(no_turn).into_response(),
+            Err(no_turn) => problems::of_large_bodies(no_turn).into_answer(),
         }
     }
 

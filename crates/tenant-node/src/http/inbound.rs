@@ -23,7 +23,7 @@ use tower::Service;
 use super::body::{Body, empty};
 use super::draining::{Begin, Draining};
 use super::owned_tasks::OwnedTasks;
-use super::problem::Problem;
+use super::problem::{IntoAnswer as _, Problem};
 use crate::layers::Ingress;
 
 /// Said once, heard by every connection: the process is about to stop. Clones share it.
@@ -179,5 +179,5 @@ fn no_tunnel() -> Response<Body> {
     let detail = "this is no proxy: CONNECT is not served";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         .with_header(ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"))
-        .into_response()
+        .into_answer()
 }

@@ -1,113 +1,21 @@
-//! Refusals as RFC 9457 problem details. Every 4xx and 5xx of the tenant's HTTP surface is made here.
+//! Refusals as answers of this node: every 4xx and 5xx of the tenant's HTTP surface is a [`Problem`].
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
-use serde_json::{Map, Value, json};
+use http::Response;
+use http_body_util::BodyExt as _;
+pub(super) use tenantry_layers::PROBLEM_TYPE;
+pub use tenantry_layers::Problem;
 
-use super::body::{Body, full};
+use super::body::Body;
 
-/// Where the stable `type` URIs of problems live; each is documented in `docs/problems.md`.
-const TYPE_PREFIX: &str = "https://tenantry.dev/problems/";
-
-/// The media type of problems.
-pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
-
-/// A refusal: what the client reads. What the log keeps is a different text.
-#[derive(Debug, Clone)]
-pub struct Problem {
-    status: StatusCode,
-    /// The stable name of the kind, the end of its `type` URI, such as `quota-exceeded`.
-    kind: &'static str,
-    detail: String,
-    members: Map<String, Value>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+/// Makes answers of this node's stack.
+pub trait IntoAnswer {
+    /// The answer in the stack's body type.
+    fn into_answer(self) -> Response<Body>;
 }
 
-impl Problem {
-    /// A refusal of the given kind. `detail` says in a sentence what is wrong and, where possible, what to do.
-    #[must_use]
-    pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind,
-            detail: detail.into(),
-            members: Map::new(),
-            headers: Vec::new(),
-        }
-    }
-
-    /// Adds an extension member, such as the field that was wrong or the limit that was passed.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Adds a header.
-    #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// Says when a retry can succeed, in whole seconds from now.
-    #[must_use]
-    pub fn retry_after(self, seconds: u64) -> Self {
-        self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
-    }
-
-    /// The status code.
-    #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The stable name of the kind.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    /// The answer. `message` and `code` repeat detail and kind where libSQL SDKs look for them.
-    #[must_use]
-    pub fn into_response(self) -> Response<Body> {
-        let mut object = self.members;
-        object.insert("type".into(), json!(format!("{TYPE_PREFIX}{}", self.kind)));
-        object.insert("title".into(), json!(self.status.canonical_reason().unwrap_or("Error")));
-        object.insert("status".into(), json!(self.status.as_u16()));
-        object.insert("detail".into(), json!(self.detail));
-        object.insert("message".into(), json!(self.detail));
-        object.insert("code".into(), json!(self.kind.replace('-', "_").to_ascii_uppercase()));
-        let mut response = Response::new(full(Value::Object(object).to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
-        for (name, value) in self.headers {
-            headers.insert(name, value);
-        }
-        response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_problem_carries_its_type_status_and_members() {
-        let response = Problem::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "daily quota used up")
-            .with("limit", 20)
-            .retry_after(60)
-            .into_response();
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers()[RETRY_AFTER], "60");
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        let value: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["type"], "https://tenantry.dev/problems/quota-exceeded");
-        assert_eq!(value["limit"], 20);
-        assert_eq!(value["code"], "QUOTA_EXCEEDED");
+impl IntoAnswer for Problem {
+    fn into_answer(self) -> Response<Body> {
+        self.into_response()
+            .map(|body| body.map_err(|never| match never {}).boxed_unsync())
     }
 }

@@ -123,11 +123,11 @@ mod tests {
 
     use super::*;
     use crate::http::body::empty;
-    use crate::http::problem::Problem;
+    use crate::http::problem::{IntoAnswer as _, Problem};
 
     async fn content_type(path: &str, accept: Option<&'static str>, status: StatusCode) -> String {
         let inner = service_fn(move |_: Request<Body>| async move {
-            Ok::<_, Infallible>(Problem::new(status, "kind", "words").into_response())
+            Ok::<_, Infallible>(Problem::new(status, "kind", "words").into_answer())
         });
         let mut request = Request::post(path).body(empty()).unwrap();
         if let Some(accept) = accept {

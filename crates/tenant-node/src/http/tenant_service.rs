@@ -13,7 +13,7 @@ use tenantry_types::{GrowthRate, TenantUsage};
 use tower::Service;
 
 use super::body::{Body, full};
-use super::problem::Problem;
+use super::problem::{IntoAnswer as _, Problem};
 use crate::hrana::HranaService;
 use crate::layers::TenantContext;
 use crate::usage::UsageReader;
@@ -63,7 +63,7 @@ async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
             "usage can only be read",
         )
         .with_header(ALLOW, HeaderValue::from_static("GET"))
-        .into_response();
+        .into_answer();
     }
     let table = reader.table.current();
     let route = request
@@ -71,7 +71,7 @@ async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
         .get::<TenantContext>()
         .and_then(|context| table.tenant(context.uid));
     let Some(route) = route else {
-        return Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant").into_response();
+        return Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant").into_answer();
     };
     match reader.usage(route).await {
         Ok(usage) => {
@@ -89,7 +89,7 @@ async fn usage(reader: &UsageReader, request: &Parts) -> Response<Body> {
                 "the quota ledger cannot be read right now",
             )
             .retry_after(1)
-            .into_response()
+            .into_answer()
         }
     }
 }

@@ -19,7 +19,7 @@ use super::token::{ProvenToken, TokenError, prove};
 use super::token_cache::TokenCache;
 use crate::clock::Clock;
 use crate::http::body::Body;
-use crate::http::problem::Problem;
+use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::placement::{RoutingTable, SharedRoutingTable};
 
 /// How far a node's clock may be behind that of whoever dated a token's `nbf`. There is no such grace at the other end: a
@@ -109,7 +109,7 @@ where
                 request.extensions_mut().insert(access);
                 Either::Right(self.inner.call(request))
             }
-            Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
+            Err(problem) => Either::Left(ready(Ok(problem.into_answer()))),
         }
     }
 }

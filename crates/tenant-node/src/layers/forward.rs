@@ -36,7 +36,7 @@ use super::peer_headers;
 use super::peers::{PeerError, Peers};
 use super::upload::{Upload, UploadBody};
 use crate::http::body::{Body, BoxError};
-use crate::http::problem::Problem;
+use crate::http::problem::{IntoAnswer as _, Problem};
 
 /// A request that was not taken up is sent once more, since the owner may have been started again meanwhile.
 const ATTEMPTS: u32 = 2;
@@ -115,7 +115,7 @@ impl Forwarder {
                 error => break refusal(&error, node),
             }
         };
-        Forwarding::Answered(error.into_response())
+        Forwarding::Answered(error.into_answer())
     }
 }
 

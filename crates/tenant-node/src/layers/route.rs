@@ -23,7 +23,7 @@ use super::forward::{Forwarder, Forwarding};
 use super::identify::TenantHint;
 use super::ingress::Forwarded;
 use crate::http::body::Body;
-use crate::http::problem::Problem;
+use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::placement::{RoutingTable, SharedRoutingTable};
 
 /// How long a request waits for a table that is behind. A change is usually everywhere within a tenth of that.
@@ -125,7 +125,7 @@ impl RouteLayer {
             Forwarding::Answered(response) => return Decided::Answered(response),
             Forwarding::Misdirected { again, known } => (again, known),
         };
-        let settling = || Decided::Answered(placement_changing().into_response());
+        let settling = || Decided::Answered(placement_changing().into_answer());
         // Where the other node is the one behind, it has held the request already.
         let next_epoch = known.filter(|known| *known > forwarded.epoch);
         let (Some(mut request), Some(next_epoch)) = (again, next_epoch) else {
@@ -147,7 +147,7 @@ impl RouteLayer {
                 }
             }
             Destination::Here { .. } | Destination::Node { .. } => settling(),
-            Destination::Refused(problem) => Decided::Answered(problem.into_response()),
+            Destination::Refused(problem) => Decided::Answered(problem.into_answer()),
         }
     }
 
@@ -160,8 +160,8 @@ impl RouteLayer {
                 Decided::Here(request)
             }
             // What came from a node is never sent to another: `destination` does not say so.
-            Destination::Node { .. } => Decided::Answered(placement_changing().into_response()),
-            Destination::Refused(problem) => Decided::Answered(problem.into_response()),
+            Destination::Node { .. } => Decided::Answered(placement_changing().into_answer()),
+            Destination::Refused(problem) => Decided::Answered(problem.into_answer()),
         }
     }
 
@@ -258,7 +258,7 @@ where
                     // A future is not polled again after its answer; if it is, it has none.
                     return problem
                         .take()
-                        .map_or(Poll::Pending, |problem| Poll::Ready(Ok(problem.into_response())));
+                        .map_or(Poll::Pending, |problem| Poll::Ready(Ok(problem.into_answer())));
                 }
                 StateProjection::Undecided { deciding, inner } => match ready!(deciding.as_mut().poll(context)) {
                     Decided::Answered(response) => return Poll::Ready(Ok(response)),

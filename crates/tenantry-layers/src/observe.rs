@@ -3,8 +3,7 @@
 //! Around everything below it and must not decide anything. An answer whose body breaks off counts as our failure,
 //! whatever its status said; a request whose client left before the answer counts as abandoned.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,59 +14,86 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::TenantContext;
-use crate::http::body::Body;
-use crate::metrics::{AnswerClass, InFlight, MeterRegistry};
+use crate::meter::{AnswerClass, InFlight, MeterRegistry};
+use crate::tenant::{KnownTenant, Tenant};
 
-/// Makes [`Observe`] services that share one registry.
-#[derive(Debug, Clone)]
-pub struct ObserveLayer {
+/// Makes [`Observe`] services that share one registry. Looks for a `T` in each request's extensions.
+pub struct ObserveLayer<T = Tenant> {
     meters: Arc<MeterRegistry>,
+    tenant: PhantomData<fn() -> T>,
 }
 
-impl ObserveLayer {
+impl<T: KnownTenant> ObserveLayer<T> {
     /// Counts into the meters of that registry.
     #[must_use]
     pub const fn new(meters: Arc<MeterRegistry>) -> Self {
-        Self { meters }
-    }
-}
-
-impl<S> Layer<S> for ObserveLayer {
-    type Service = Observe<S>;
-
-    fn layer(&self, inner: S) -> Observe<S> {
-        Observe {
-            inner,
-            meters: Arc::clone(&self.meters),
+        Self {
+            meters,
+            tenant: PhantomData,
         }
     }
 }
 
-/// Measures the requests of tenants. A request without a [`TenantContext`] passes unmeasured.
-#[derive(Debug, Clone)]
-pub struct Observe<S> {
-    inner: S,
-    meters: Arc<MeterRegistry>,
+impl<T> Clone for ObserveLayer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            meters: Arc::clone(&self.meters),
+            tenant: PhantomData,
+        }
+    }
 }
 
-impl<S, B> Service<Request<Body>> for Observe<S>
+impl<T> std::fmt::Debug for ObserveLayer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObserveLayer").field("meters", &self.meters).finish()
+    }
+}
+
+impl<S, T> Layer<S> for ObserveLayer<T> {
+    type Service = Observe<S, T>;
+
+    fn layer(&self, inner: S) -> Observe<S, T> {
+        Observe {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// Measures the requests of tenants. A request without a `T` passes unmeasured.
+#[derive(Debug)]
+pub struct Observe<S, T = Tenant> {
+    inner: S,
+    layer: ObserveLayer<T>,
+}
+
+impl<S: Clone, T> Clone for Observe<S, T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            layer: self.layer.clone(),
+        }
+    }
+}
+
+impl<S, T, A, B> Service<Request<A>> for Observe<S, T>
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<A>, Response = Response<B>>,
+    T: KnownTenant,
 {
     type Response = Response<ObservedBody<B>>;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = ObserveFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<A>) -> Self::Future {
         let in_flight = request
             .extensions()
-            .get::<TenantContext>()
-            .map(|tenant| self.meters.begin(tenant.uid, &tenant.name));
+            .get::<T>()
+            .map(|tenant| self.layer.meters.begin(tenant.uid(), tenant.name()));
         ObserveFuture {
             serving: self.inner.call(request),
             in_flight,
@@ -84,15 +110,15 @@ pin_project! {
     }
 }
 
-impl<F, B> Future for ObserveFuture<F>
+impl<F, B, E> Future for ObserveFuture<F>
 where
-    F: Future<Output = Result<Response<B>, Infallible>>,
+    F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<ObservedBody<B>>, Infallible>;
+    type Output = Result<Response<ObservedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.serving.poll(context));
+        let response = ready!(this.serving.poll(context))?;
         let mut in_flight = this.in_flight.take();
         if let Some(in_flight) = &mut in_flight {
             in_flight.answered(AnswerClass::of(response.status()));
@@ -143,16 +169,18 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::time::Duration;
 
     use http_body_util::{BodyExt as _, StreamBody};
-    use tenantry_types::{Epoch, TenantName, TenantUid, TierDefinition};
+    use tenantry_types::{TenantName, TenantUid};
     use tower::{ServiceExt as _, service_fn};
 
-    use super::super::Access;
     use super::*;
-    use crate::clock::tests::ManualClock;
-    use crate::http::body::{BoxError, empty, full};
+    use crate::refusable::BoxError;
+    use crate::clock::ManualClock;
+    use crate::quota::RequestLimits;
+    use crate::test_body::{Body, empty, full};
 
     struct Stack {
         clock: Arc<ManualClock>,
@@ -162,7 +190,7 @@ mod tests {
     impl Stack {
         fn new() -> Self {
             let clock = Arc::new(ManualClock::at(1_700_000_000_000));
-            let meters = MeterRegistry::new(clock.clone(), Duration::from_secs(300), 24);
+            let meters = MeterRegistry::new(clock.clone());
             Self { clock, meters }
         }
 
@@ -173,7 +201,7 @@ mod tests {
                 let response = Response::builder().status(status).body(body.take().unwrap());
                 async move { Ok::<_, Infallible>(response.unwrap()) }
             });
-            let service = ObserveLayer::new(Arc::clone(&self.meters)).layer(inner);
+            let service = ObserveLayer::<Tenant>::new(Arc::clone(&self.meters)).layer(inner);
             service.oneshot(request()).await.unwrap()
         }
 
@@ -185,13 +213,14 @@ mod tests {
 
     fn request() -> Request<Body> {
         let mut request = Request::new(empty());
-        request.extensions_mut().insert(TenantContext {
+        request.extensions_mut().insert(Tenant {
             uid: TenantUid::from_u128(9),
             name: TenantName::new("acme").unwrap(),
-            epoch: Epoch(1),
-            weight: 1,
-            quota: TierDefinition::defaults()[0].quota,
-            access: Access::Full,
+            limits: RequestLimits {
+                requests_per_day: 1_000,
+                burst: None,
+                concurrent_requests: 5,
+            },
         });
         request
     }
@@ -243,7 +272,7 @@ mod tests {
     async fn a_client_that_leaves_before_the_answer_is_counted_as_such() {
         let stack = Stack::new();
         let never = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
-        let service = ObserveLayer::new(Arc::clone(&stack.meters)).layer(never);
+        let service = ObserveLayer::<Tenant>::new(Arc::clone(&stack.meters)).layer(never);
         let mut call = Box::pin(service.oneshot(request()));
         assert!(futures_util::poll!(call.as_mut()).is_pending());
         assert_eq!(stack.meters.concurrent(), 1);
@@ -258,7 +287,7 @@ mod tests {
     async fn a_request_without_a_tenant_passes_unmeasured() {
         let stack = Stack::new();
         let inner = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(empty())) });
-        let service = ObserveLayer::new(Arc::clone(&stack.meters)).layer(inner);
+        let service = ObserveLayer::<Tenant>::new(Arc::clone(&stack.meters)).layer(inner);
         let response = service.oneshot(Request::new(empty())).await.unwrap();
         assert_eq!(response.status(), 200);
         drop(response);

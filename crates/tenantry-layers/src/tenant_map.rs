@@ -14,7 +14,7 @@ type Shard<V> = RwLock<HashMap<TenantUid, Arc<V>>>;
 
 /// Shared values by tenant.
 #[derive(Debug)]
-pub(crate) struct TenantMap<V> {
+pub struct TenantMap<V> {
     shards: Box<[Shard<V>]>,
 }
 
@@ -28,12 +28,13 @@ impl<V> Default for TenantMap<V> {
 
 impl<V> TenantMap<V> {
     /// The value of that tenant.
-    pub(crate) fn get(&self, uid: TenantUid) -> Option<Arc<V>> {
+    #[must_use]
+    pub fn get(&self, uid: TenantUid) -> Option<Arc<V>> {
         self.shard(uid).read().get(&uid).cloned()
     }
 
     /// The value of that tenant, made on first use.
-    pub(crate) fn get_or_insert_with(&self, uid: TenantUid, make: impl FnOnce() -> V) -> Arc<V> {
+    pub fn get_or_insert_with(&self, uid: TenantUid, make: impl FnOnce() -> V) -> Arc<V> {
         if let Some(value) = self.get(uid) {
             return value;
         }
@@ -41,7 +42,7 @@ impl<V> TenantMap<V> {
     }
 
     /// Removes that very value; a newer one under the same tenant stays.
-    pub(crate) fn remove(&self, uid: TenantUid, value: &Arc<V>) {
+    pub fn remove(&self, uid: TenantUid, value: &Arc<V>) {
         let mut shard = self.shard(uid).write();
         if shard.get(&uid).is_some_and(|held| Arc::ptr_eq(held, value)) {
             shard.remove(&uid);
@@ -49,15 +50,23 @@ impl<V> TenantMap<V> {
     }
 
     /// Every value held now.
-    pub(crate) fn values(&self) -> Vec<Arc<V>> {
+    #[must_use]
+    pub fn values(&self) -> Vec<Arc<V>> {
         self.shards
             .iter()
             .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
             .collect()
     }
 
+    /// Whether no tenant is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many tenants are held.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 

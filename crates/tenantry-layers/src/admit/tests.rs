@@ -1,15 +1,17 @@
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::Duration;
 
 use http::header::{HeaderMap, RETRY_AFTER};
 use http_body_util::BodyExt as _;
-use tenantry_types::{Burst, Epoch, QuotaKind, TierDefinition};
+use tenantry_types::{Burst, QuotaKind, TierDefinition};
 use tower::{ServiceExt as _, service_fn};
 use tower_test::mock;
 
-use super::super::Access;
 use super::*;
-use crate::clock::tests::ManualClock;
-use crate::http::body::{empty, full};
+use crate::clock::ManualClock;
+use crate::quota::{Policy, RATE_LIMIT, RATE_LIMIT_POLICY};
+use crate::test_body::{Body, empty, full};
 
 type Inner = mock::Mock<Request<Body>, Response<Body>>;
 
@@ -20,19 +22,24 @@ struct Stack {
     registry: Arc<QuotaRegistry>,
     events: mpsc::Receiver<QuotaEvent>,
     layer: AdmitLayer,
-    limits: EffectiveQuota,
+    limits: RequestLimits,
 }
 
 impl Stack {
-    fn with_limits(change: impl FnOnce(&mut EffectiveQuota)) -> Self {
+    fn with_limits(change: impl FnOnce(&mut RequestLimits)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let registry = QuotaRegistry::new(data.path(), clock.clone());
         let (sender, events) = mpsc::channel(4);
-        let mut limits = TierDefinition::defaults()[0].quota;
+        let mut limits = RequestLimits::from(&TierDefinition::defaults()[0].quota);
         change(&mut limits);
         Self {
-            layer: AdmitLayer::new(Arc::clone(&registry), clock.clone(), sender),
+            layer: AdmitLayer::new(Arc::clone(&registry), clock.clone())
+                .telling(sender)
+                .charging(|method, uri| match (method, uri.path()) {
+                    (&Method::OPTIONS, _) | (&Method::GET | &Method::HEAD, "/v1/usage") => Charge::Free,
+                    _ => Charge::Counted,
+                }),
             _data: data,
             clock,
             registry,
@@ -43,13 +50,10 @@ impl Stack {
 
     fn request(&self, method: Method, path: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(path).body(empty()).unwrap();
-        request.extensions_mut().insert(TenantContext {
+        request.extensions_mut().insert(Tenant {
             uid: TenantUid::from_u128(9),
             name: TenantName::new("acme").unwrap(),
-            epoch: Epoch(1),
-            weight: 1,
-            quota: self.limits,
-            access: Access::Full,
+            limits: self.limits,
         });
         request
     }
@@ -306,6 +310,48 @@ async fn a_request_without_a_tenant_is_our_mistake() {
     }));
     let response = service.oneshot(Request::new(empty())).await.unwrap();
     assert_eq!(response.status(), 500);
+}
+
+#[tokio::test]
+async fn the_old_fields_are_sent_where_they_were_asked_for() {
+    let stack = Stack::with_limits(|limits| limits.requests_per_day = 2);
+    let response = stack.query().await;
+    assert!(!response.headers().contains_key("x-ratelimit-limit"));
+    let layer = stack.layer.clone().with_legacy_fields();
+    let service = layer.layer(service_fn(|_: Request<Body>| async {
+        Ok::<_, Infallible>(Response::new(full("row")))
+    }));
+    let number = |response: &Response<_>, name: &str| {
+        response.headers()[name].to_str().unwrap().parse::<u64>().unwrap()
+    };
+    let served = service.clone().oneshot(stack.request(Method::POST, "/")).await.unwrap();
+    assert_eq!(
+        (number(&served, "x-ratelimit-limit"), number(&served, "x-ratelimit-remaining")),
+        (2, 0)
+    );
+    let reset = number(&served, "x-ratelimit-reset");
+    let refused = service.oneshot(stack.request(Method::POST, "/")).await.unwrap();
+    assert_eq!((refused.status().as_u16(), number(&refused, "x-ratelimit-remaining")), (429, 0));
+    // 24 hours and a bucket after the present one began, as unix time.
+    assert!((1_700_086_400..=1_700_086_400 + 301).contains(&reset), "{reset}");
+    assert!(number(&refused, "x-ratelimit-reset") >= reset, "jitter comes on top");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_refusals_is_answered_ever_later_and_served_requests_are_not() {
+    let stack = Stack::with_limits(|limits| limits.requests_per_day = 1);
+    drop(stack.query().await);
+    let began = tokio::time::Instant::now();
+    for _ in 0..100 {
+        assert_eq!(stack.query().await.status(), 429);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "the first are answered at once");
+    let flood = futures_util::future::join_all((0..300).map(|_| stack.query()));
+    assert!(flood.await.iter().all(|answer| answer.status() == 429));
+    assert!(began.elapsed() >= Duration::from_millis(299), "{:?}", began.elapsed());
+    let held = began.elapsed();
+    assert_eq!(stack.ask(Method::GET, "/v1/usage").await.status(), 200);
+    assert_eq!(began.elapsed(), held, "what is served is not held back");
 }
 
 #[test]

@@ -1,20 +1,18 @@
-//! Step 1: whose request is it? From the host, a registered domain, or the `X-Tenant-ID` header.
+//! Whose request is it? From the host, a domain of the tenant's own, or the `X-Tenant-ID` header.
 //!
-//! Must not look at the routing of the tenant, nor at tokens. A request without a tenant is answered 400 here.
+//! Must not look the tenant up, nor at tokens. A request without a tenant is answered 400 here.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, Ready, ready};
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
-use tenantry_types::{DomainName, TenantName};
+use tenantry_types::{DomainName, TenantName, TenantUid};
 use tower::{Layer, Service};
 
-use super::ingress::{Forwarded, Ingress};
-use super::peer_headers;
-use crate::http::body::Body;
-use crate::http::problem::Problem;
+use crate::problem::Problem;
+use crate::refusable::{Refusable, RefusableFuture};
 
 /// The header that names a tenant where the host does not.
 pub const TENANT_HEADER: &str = "x-tenant-id";
@@ -26,8 +24,8 @@ pub enum TenantHint {
     Name(TenantName),
     /// By a host that is not below our suffix; leads to a tenant if it is registered.
     Domain(DomainName),
-    /// By the node that forwarded it.
-    Forwarded(Forwarded),
+    /// By its uid. Never read from a request: put there by a trusted layer above, which knew it.
+    Uid(TenantUid),
 }
 
 /// Adds [`Identify`].
@@ -58,40 +56,37 @@ impl<S> Layer<S> for IdentifyLayer {
     }
 }
 
-/// Answers 400 to requests without a tenant and passes on the others with a [`TenantHint`].
+/// Answers 400 to requests without a tenant and passes on the others with a [`TenantHint`]. One that has a hint already, from a
+/// layer above, keeps it.
 #[derive(Debug, Clone)]
 pub struct Identify<S> {
     host_suffix: Arc<str>,
     inner: S,
 }
 
-impl<S> Service<Request<Body>> for Identify<S>
+impl<S, A, B> Service<Request<A>> for Identify<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<A>, Response = Response<B>>,
+    B: http_body::Body<Data = Bytes>,
 {
-    type Response = Response<Body>;
+    type Response = Response<Refusable<B>>;
     type Error = S::Error;
-    type Future = Either<Ready<Result<Self::Response, S::Error>>, S::Future>;
+    type Future = RefusableFuture<S::Future, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let ingress = request.extensions().get().copied().unwrap_or(Ingress::Public);
-        let hint = match ingress {
-            Ingress::Peer => peer_headers::read(request.headers()).map(TenantHint::Forwarded),
-            Ingress::Public => {
-                peer_headers::strip(request.headers_mut());
-                hint(request.headers(), request.uri(), &self.host_suffix)
-            }
-        };
-        match hint {
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        if request.extensions().get::<TenantHint>().is_some() {
+            return RefusableFuture::serving(self.inner.call(request));
+        }
+        match hint(request.headers(), request.uri(), &self.host_suffix) {
             Ok(hint) => {
                 request.extensions_mut().insert(hint);
-                Either::Right(self.inner.call(request))
+                RefusableFuture::serving(self.inner.call(request))
             }
-            Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
+            Err(problem) => RefusableFuture::refused(problem),
         }
     }
 }

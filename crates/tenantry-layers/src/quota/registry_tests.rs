@@ -5,7 +5,7 @@ use std::fs;
 use tenantry_types::TierDefinition;
 
 use super::*;
-use crate::clock::tests::ManualClock;
+use crate::clock::ManualClock;
 use crate::quota::Permit;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -16,7 +16,7 @@ struct Node {
     data: tempfile::TempDir,
     clock: Arc<ManualClock>,
     registry: Arc<QuotaRegistry>,
-    limits: EffectiveQuota,
+    limits: RequestLimits,
 }
 
 const TENANT: TenantUid = TenantUid::from_u128(42);
@@ -26,7 +26,7 @@ impl Node {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let registry = QuotaRegistry::new(data.path(), clock.clone());
-        let mut limits = TierDefinition::defaults()[0].quota;
+        let mut limits = RequestLimits::from(&TierDefinition::defaults()[0].quota);
         limits.requests_per_day = requests_per_day;
         limits.concurrent_requests = 1_000_000;
         Self {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenantry_types::{EffectiveQuota, TenantUid};
+use tenantry_types::TenantUid;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::engine::{Admission, Charge, Decision, FoundLedger, LedgerOutcome, LedgerWork, NextStep, TenantQuota};
 use super::ledger::{LedgerFiles, LedgerRecord, ReadLedgerError};
+use super::limits::RequestLimits;
 use super::standing::{Policy, Standing};
 use crate::clock::Clock;
 use crate::tenant_map::TenantMap;
@@ -98,7 +99,7 @@ impl QuotaRegistry {
     }
 
     /// Decides at once where the ledger allows it. `NeedsLedger` and `Gone` call for [`Self::admit`].
-    pub fn try_admit(self: &Arc<Self>, uid: TenantUid, limits: &EffectiveQuota, charge: Charge) -> Decision {
+    pub fn try_admit(self: &Arc<Self>, uid: TenantUid, limits: &RequestLimits, charge: Charge) -> Decision {
         let tenant = self.tenant(uid);
         let decision = tenant.admit(self.clock.now(), limits, charge);
         if decision.reserve_ahead {
@@ -114,7 +115,7 @@ impl QuotaRegistry {
     pub async fn admit(
         self: &Arc<Self>,
         uid: TenantUid,
-        limits: &EffectiveQuota,
+        limits: &RequestLimits,
         charge: Charge,
     ) -> Result<Decision, QuotaError> {
         for _ in 0..ATTEMPTS {
@@ -132,7 +133,7 @@ impl QuotaRegistry {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn standing(self: &Arc<Self>, uid: TenantUid, limits: &EffectiveQuota) -> Result<Standing, QuotaError> {
+    pub async fn standing(self: &Arc<Self>, uid: TenantUid, limits: &RequestLimits) -> Result<Standing, QuotaError> {
         for _ in 0..ATTEMPTS {
             if let Some(standing) = self.tenant(uid).standing(self.clock.now(), limits) {
                 return Ok(standing);
@@ -192,7 +193,7 @@ impl QuotaRegistry {
     }
 
     /// Waits until the tenant's ledger is read, or a reservation is written.
-    async fn settle(self: &Arc<Self>, uid: TenantUid, limits: &EffectiveQuota) -> Result<(), QuotaError> {
+    async fn settle(self: &Arc<Self>, uid: TenantUid, limits: &RequestLimits) -> Result<(), QuotaError> {
         let tenant = self.tenant(uid);
         // Before the question, so that an outcome between the two is seen.
         let mut outcomes = tenant.ledger_work.subscribe();
@@ -206,7 +207,7 @@ impl QuotaRegistry {
     }
 
     /// Whether there is an outcome to wait for.
-    fn start_next_step(self: &Arc<Self>, tenant: &Arc<TenantQuota>, limits: &EffectiveQuota) -> bool {
+    fn start_next_step(self: &Arc<Self>, tenant: &Arc<TenantQuota>, limits: &RequestLimits) -> bool {
         match tenant.next_step(self.clock.now(), self.clock.boot(), limits) {
             NextStep::AskAgain => false,
             NextStep::AwaitOutcome => true,
@@ -219,7 +220,7 @@ impl QuotaRegistry {
         }
     }
 
-    async fn work(&self, tenant: &TenantQuota, work: LedgerWork, limits: &EffectiveQuota) {
+    async fn work(&self, tenant: &TenantQuota, work: LedgerWork, limits: &RequestLimits) {
         let record = match work {
             LedgerWork::Write(record) => record,
             LedgerWork::Read => {

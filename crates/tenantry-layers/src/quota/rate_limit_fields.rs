@@ -2,13 +2,12 @@
 //!
 //! `r` is what is left, `t` the whole seconds until more is left, rounded up, and absent where that is not known.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use tenantry_types::EffectiveQuota;
 
+use super::header_text::{lasting_value, passing_value};
+use super::limits::RequestLimits;
 use super::standing::{Policy, Standing};
 
 /// Says which limits there are.
@@ -20,62 +19,49 @@ const DAY_SECONDS: u32 = 24 * 60 * 60;
 /// The largest integer of a structured field.
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// The value of `RateLimit-Policy`.
+/// The value of `RateLimit-Policy`. Worth keeping: it changes with the limits alone.
 #[must_use]
-pub fn policy_field(limits: &EffectiveQuota) -> HeaderValue {
-    let mut text = String::with_capacity(96);
-    let daily = limits.requests_per_day.min(MAX_INTEGER);
-    push(&mut text, Policy::Daily, format_args!("q={daily};w={DAY_SECONDS}"));
-    if let Some(burst) = limits.burst {
-        let window = burst.size.div_ceil(burst.requests_per_second.max(1)).max(1);
-        push(&mut text, Policy::Burst, format_args!("q={};w={window}", burst.size));
-    }
-    let concurrent = limits.concurrent_requests;
-    push(
-        &mut text,
-        Policy::Concurrent,
-        format_args!("q={concurrent};qu=\"concurrent-requests\""),
-    );
-    into_value(text)
+pub fn policy_field(limits: &RequestLimits) -> HeaderValue {
+    lasting_value(|text| {
+        let daily = limits.requests_per_day.min(MAX_INTEGER);
+        text.member(Policy::Daily.as_str(), format_args!("q={daily};w={DAY_SECONDS}"));
+        if let Some(burst) = limits.burst {
+            let window = burst.size.div_ceil(burst.requests_per_second.max(1)).max(1);
+            text.member(Policy::Burst.as_str(), format_args!("q={};w={window}", burst.size));
+        }
+        let concurrent = limits.concurrent_requests;
+        text.member(
+            Policy::Concurrent.as_str(),
+            format_args!("q={concurrent};qu=\"concurrent-requests\""),
+        );
+    })
 }
 
 /// The value of `RateLimit`.
 #[must_use]
 pub fn rate_limit_field(standing: &Standing) -> HeaderValue {
-    let mut text = String::with_capacity(96);
-    let daily = standing.daily_remaining().min(MAX_INTEGER);
-    match standing.daily_wait {
-        Some(wait) => push(
-            &mut text,
-            Policy::Daily,
-            format_args!("r={daily};t={}", seconds_up(wait)),
-        ),
-        None => push(&mut text, Policy::Daily, format_args!("r={daily}")),
-    }
-    if let Some(burst) = standing.burst {
-        let (remaining, wait) = (burst.remaining, seconds_up(burst.wait));
-        push(&mut text, Policy::Burst, format_args!("r={remaining};t={wait}"));
-    }
-    let concurrent = standing.concurrent_remaining();
-    push(&mut text, Policy::Concurrent, format_args!("r={concurrent}"));
-    into_value(text)
+    passing_value(|text| {
+        let daily = standing.daily_remaining().min(MAX_INTEGER);
+        match standing.daily_wait {
+            Some(wait) => text.member(
+                Policy::Daily.as_str(),
+                format_args!("r={daily};t={}", seconds_up(wait)),
+            ),
+            None => text.member(Policy::Daily.as_str(), format_args!("r={daily}")),
+        }
+        if let Some(burst) = standing.burst {
+            let (remaining, wait) = (burst.remaining, seconds_up(burst.wait));
+            text.member(Policy::Burst.as_str(), format_args!("r={remaining};t={wait}"));
+        }
+        let concurrent = standing.concurrent_remaining();
+        text.member(Policy::Concurrent.as_str(), format_args!("r={concurrent}"));
+    })
 }
 
 /// Whole seconds that are not shorter than `wait`.
 pub(crate) fn seconds_up(wait: Duration) -> u64 {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     seconds.min(MAX_INTEGER)
-}
-
-fn push(text: &mut String, policy: Policy, parameters: std::fmt::Arguments<'_>) {
-    let separator = if text.is_empty() { "" } else { ", " };
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{separator}\"{}\";{parameters}", policy.as_str());
-}
-
-#[expect(clippy::expect_used, reason = "names and numbers are visible ASCII")]
-fn into_value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("visible ASCII")
 }
 
 #[cfg(test)]
@@ -87,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_fields_read_as_in_the_draft() {
-        let mut limits = TierDefinition::defaults()[0].quota;
+        let mut limits = RequestLimits::from(&TierDefinition::defaults()[0].quota);
         assert_eq!(
             policy_field(&limits),
             r#""daily";q=1000;w=86400, "concurrent";q=5;qu="concurrent-requests""#

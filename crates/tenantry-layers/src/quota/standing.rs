@@ -93,6 +93,8 @@ pub struct Refusal {
     pub retry_after: Duration,
     /// Limits and use at the refusal.
     pub standing: Standing,
+    /// How long the answer is to be held back, so that a flood of refusals slows down.
+    pub hold: Duration,
 }
 
 impl Refusal {
@@ -115,6 +117,7 @@ impl Refusal {
             ],
             retry_after,
             standing: *standing,
+            hold: Duration::ZERO,
         })
     }
 

@@ -1,14 +1,12 @@
-//! The meters of all tenants that had a request or a sample on this node, and the node's own totals.
+//! The meters of all tenants that had a request or were asked about in this process, and the totals of all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use tenantry_types::{TenantName, TenantUid};
 
 use super::answer::{AnswerClass, ClassCounts};
-use super::growth::Growth;
-use super::meter::TenantMeter;
+use super::tenant_meter::TenantMeter;
 use crate::clock::{Clock, Now};
 use crate::tenant_map::TenantMap;
 
@@ -16,21 +14,17 @@ use crate::tenant_map::TenantMap;
 pub struct MeterRegistry {
     meters: TenantMap<TenantMeter>,
     clock: Arc<dyn Clock>,
-    growth_interval: Duration,
-    growth_points: u32,
     answers: [AtomicU64; AnswerClass::ALL.len()],
     in_flight: AtomicU64,
 }
 
 impl MeterRegistry {
-    /// Growth is measured over the last `growth_points` (2 to 63) intervals; 24 times 5 minutes unless there is a reason.
+    /// No tenant yet.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, growth_interval: Duration, growth_points: u32) -> Arc<Self> {
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             meters: TenantMap::default(),
             clock,
-            growth_interval,
-            growth_points,
             answers: Default::default(),
             in_flight: AtomicU64::new(0),
         })
@@ -38,10 +32,8 @@ impl MeterRegistry {
 
     /// The meter of that tenant, made on first use.
     pub fn meter(&self, uid: TenantUid, name: &TenantName) -> Arc<TenantMeter> {
-        self.meters.get_or_insert_with(uid, || {
-            let growth = Growth::new(self.growth_interval, self.growth_points);
-            TenantMeter::new(uid, name.clone(), growth)
-        })
+        self.meters
+            .get_or_insert_with(uid, || TenantMeter::new(uid, name.clone()))
     }
 
     /// All meters, in no order.
@@ -50,7 +42,7 @@ impl MeterRegistry {
         self.meters.values()
     }
 
-    /// Forgets a tenant that is no longer served here. Publish its last sample before.
+    /// Forgets a tenant that is no longer served here. Publish its last figures before.
     pub fn forget(&self, uid: TenantUid) {
         if let Some(meter) = self.meters.get(uid) {
             self.meters.remove(uid, &meter);
@@ -78,7 +70,7 @@ impl MeterRegistry {
         self.meters.len()
     }
 
-    /// Answers of all tenants since the node started.
+    /// Answers of all tenants since the process started.
     #[must_use]
     pub fn answers(&self) -> ClassCounts {
         ClassCounts::from_atomics(&self.answers)

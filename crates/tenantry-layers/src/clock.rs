@@ -1,8 +1,8 @@
-//! The node's clocks, read in one place. Everything below `quota`, `metrics` and `hotspot` is given the time and must not
-//! read a clock itself.
+//! The clocks, read in one place. The arithmetic of `quota` and `meter` is given the time and must not read a clock itself.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use tenantry_types::UnixMillis;
 
 /// One reading of all clocks.
@@ -103,60 +103,68 @@ fn read_boot() -> Boot {
     Boot::Unknown
 }
 
+/// A clock that stands still until somebody moves it: for tests and simulations.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<(Now, u128)>);
+
+impl ManualClock {
+    /// All clocks show `millis`, on the first start of the machine.
+    #[must_use]
+    pub fn at(millis: u64) -> Self {
+        Self(Mutex::new((now_at(millis), 1)))
+    }
+
+    /// Time passes.
+    pub fn advance(&self, by: Duration) {
+        let now = &mut self.0.lock().0;
+        now.monotonic += by;
+        now.steady = now.steady.plus(by);
+        now.wall = now.wall.plus(by);
+    }
+
+    /// Someone sets the wall clock, by milliseconds.
+    pub fn jump_wall(&self, by: i64) {
+        let now = &mut self.0.lock().0;
+        now.wall = UnixMillis(now.wall.0.saturating_add_signed(by));
+    }
+
+    /// The process starts anew: the steady clock begins at the wall clock.
+    pub fn restart(&self) {
+        let now = &mut self.0.lock().0;
+        now.steady = now.wall;
+    }
+
+    /// The machine starts anew: monotonic time begins at zero.
+    pub fn reboot(&self) {
+        let mut state = self.0.lock();
+        state.0.monotonic = Duration::ZERO;
+        state.1 += 1;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        self.0.lock().0
+    }
+
+    fn boot(&self) -> Boot {
+        Boot::Known(self.0.lock().1)
+    }
+}
+
+/// All clocks showing `millis`.
+#[must_use]
+pub const fn now_at(millis: u64) -> Now {
+    Now {
+        monotonic: Duration::from_millis(millis),
+        steady: UnixMillis(millis),
+        wall: UnixMillis(millis),
+    }
+}
+
 #[cfg(test)]
-pub(crate) mod tests {
-    use parking_lot::Mutex;
-
+mod tests {
     use super::*;
-
-    /// A clock that stands still until a test moves it.
-    #[derive(Debug)]
-    pub(crate) struct ManualClock(Mutex<(Now, u128)>);
-
-    impl ManualClock {
-        pub(crate) fn at(millis: u64) -> Self {
-            Self(Mutex::new((now_at(millis), 1)))
-        }
-
-        pub(crate) fn advance(&self, by: Duration) {
-            let now = &mut self.0.lock().0;
-            now.monotonic += by;
-            now.steady = now.steady.plus(by);
-            now.wall = now.wall.plus(by);
-        }
-
-        /// Someone sets the wall clock, by milliseconds.
-        pub(crate) fn jump_wall(&self, by: i64) {
-            let now = &mut self.0.lock().0;
-            now.wall = UnixMillis(now.wall.0.saturating_add_signed(by));
-        }
-
-        /// The machine starts anew: monotonic time begins at zero.
-        pub(crate) fn reboot(&self) {
-            let mut state = self.0.lock();
-            state.0.monotonic = Duration::ZERO;
-            state.1 += 1;
-        }
-    }
-
-    impl Clock for ManualClock {
-        fn now(&self) -> Now {
-            self.0.lock().0
-        }
-
-        fn boot(&self) -> Boot {
-            Boot::Known(self.0.lock().1)
-        }
-    }
-
-    /// All clocks showing `millis`.
-    pub(crate) fn now_at(millis: u64) -> Now {
-        Now {
-            monotonic: Duration::from_millis(millis),
-            steady: UnixMillis(millis),
-            wall: UnixMillis(millis),
-        }
-    }
 
     #[test]
     fn the_system_clock_never_goes_back() {

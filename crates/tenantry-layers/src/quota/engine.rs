@@ -10,13 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use parking_lot::Mutex;
-use tenantry_types::{EffectiveQuota, QuotaKind, TenantUid};
+use tenantry_types::{QuotaKind, TenantUid};
 use tokio::sync::watch;
 
 use super::burst::BurstLimit;
 use super::crossing::{Crossing, CrossingDetector};
 use super::ledger::LedgerRecord;
+use super::limits::RequestLimits;
+use super::pace::RefusalPace;
+use super::rate_limit_fields::policy_field;
 use super::rolling_day::RollingDay;
 use super::standing::{BurstStanding, Refusal, Standing};
 use crate::clock::{Boot, Now};
@@ -55,6 +59,8 @@ pub struct Decision {
     pub crossing: Option<Crossing>,
     /// The reservation runs low: have the next one written, without waiting for it.
     pub reserve_ahead: bool,
+    /// The value of `RateLimit-Policy`, where the tenant's state is in memory.
+    pub policy: Option<HeaderValue>,
 }
 
 /// One place among the concurrent requests of a tenant; given back when dropped.
@@ -100,6 +106,9 @@ struct Account {
     loaded_at: Duration,
     day: RollingDay,
     burst: BurstLimit,
+    refusals: RefusalPace,
+    /// Limits of the last request, as answers name them.
+    policy: (RequestLimits, HeaderValue),
     crossings: CrossingDetector,
     /// Requests that the ledger on disk covers and that are not admitted yet.
     unspent: u64,
@@ -172,7 +181,7 @@ impl TenantQuota {
     }
 
     /// Checks all limits, then charges all, or none.
-    pub fn admit(self: &Arc<Self>, now: Now, limits: &EffectiveQuota, charge: Charge) -> Decision {
+    pub fn admit(self: &Arc<Self>, now: Now, limits: &RequestLimits, charge: Charge) -> Decision {
         let mut phase = self.phase.lock();
         let account = match &mut *phase {
             Phase::Ready(account) if account.work != Work::Closing => account,
@@ -181,15 +190,21 @@ impl TenantQuota {
         };
         account.advance(now, limits);
         let before = account.standing(limits, self.concurrent(), now);
+        let policy = Some(account.policy.1.clone());
         if charge == Charge::Free {
-            return Decision::only(Admission::Admitted(None, before));
+            return Decision {
+                policy,
+                ..Decision::only(Admission::Admitted(None, before))
+            };
         }
         account.last_request = now.monotonic;
-        if let Some(refusal) = Refusal::of(&before) {
+        if let Some(mut refusal) = Refusal::of(&before) {
+            refusal.hold = account.refusals.refuse(now.monotonic);
             return Decision {
                 admission: Admission::Refused(refusal),
                 crossing: account.crossings.observe(before.daily_used, limits.requests_per_day),
                 reserve_ahead: false,
+                policy,
             };
         }
         if account.unspent == 0 {
@@ -205,12 +220,13 @@ impl TenantQuota {
             admission: Admission::Admitted(Some(Permit(Arc::clone(self))), after),
             crossing: account.crossings.observe(after.daily_used, limits.requests_per_day),
             reserve_ahead: account.wants_reservation(limits),
+            policy,
         }
     }
 
     /// Limits and use, without charging; `None` before the ledger is read.
     #[must_use]
-    pub fn standing(&self, now: Now, limits: &EffectiveQuota) -> Option<Standing> {
+    pub fn standing(&self, now: Now, limits: &RequestLimits) -> Option<Standing> {
         match &mut *self.phase.lock() {
             Phase::Ready(account) => {
                 account.advance(now, limits);
@@ -221,7 +237,7 @@ impl TenantQuota {
     }
 
     /// What has to be done so that a request can be decided. `Do` is handed out to one caller, who must report.
-    pub(super) fn next_step(&self, now: Now, boot: Boot, limits: &EffectiveQuota) -> NextStep {
+    pub(super) fn next_step(&self, now: Now, boot: Boot, limits: &RequestLimits) -> NextStep {
         let mut phase = self.phase.lock();
         match &mut *phase {
             Phase::Unloaded => {
@@ -255,7 +271,7 @@ impl TenantQuota {
         found: &FoundLedger,
         now: Now,
         boot: Boot,
-        limits: &EffectiveQuota,
+        limits: &RequestLimits,
     ) -> Option<LedgerWork> {
         let mut account = Account::new(found, now, boot, limits);
         let follow_up = matches!(found, FoundLedger::Corrupt).then(|| {
@@ -346,12 +362,13 @@ impl Decision {
             admission,
             crossing: None,
             reserve_ahead: false,
+            policy: None,
         }
     }
 }
 
 impl Account {
-    fn new(found: &FoundLedger, now: Now, boot: Boot, limits: &EffectiveQuota) -> Self {
+    fn new(found: &FoundLedger, now: Now, boot: Boot, limits: &RequestLimits) -> Self {
         let (origin_millis, day) = match found {
             FoundLedger::Missing => (now.wall.0, RollingDay::starting_at(now.wall.0)),
             FoundLedger::Corrupt => {
@@ -375,6 +392,8 @@ impl Account {
             loaded_at: now.monotonic,
             day,
             burst: BurstLimit::default(),
+            refusals: RefusalPace::default(),
+            policy: (*limits, policy_field(limits)),
             crossings,
             unspent: 0,
             work: Work::Idle,
@@ -388,12 +407,15 @@ impl Account {
             .saturating_add(millis(now.monotonic.saturating_sub(self.loaded_at)))
     }
 
-    fn advance(&mut self, now: Now, limits: &EffectiveQuota) {
+    fn advance(&mut self, now: Now, limits: &RequestLimits) {
         self.day.advance(self.time_millis(now));
         self.burst.set(limits.burst, now.monotonic);
+        if self.policy.0 != *limits {
+            self.policy = (*limits, policy_field(limits));
+        }
     }
 
-    fn standing(&self, limits: &EffectiveQuota, concurrent: u32, now: Now) -> Standing {
+    fn standing(&self, limits: &RequestLimits, concurrent: u32, now: Now) -> Standing {
         let daily_limit = limits.requests_per_day;
         let daily_used = self.day.used();
         Standing {
@@ -416,12 +438,12 @@ impl Account {
         }
     }
 
-    fn wants_reservation(&self, limits: &EffectiveQuota) -> bool {
+    fn wants_reservation(&self, limits: &RequestLimits) -> bool {
         self.work == Work::Idle && self.unspent <= reservation(limits) / 2 && self.missing_reservation(limits) > 0
     }
 
     /// How much a full reservation lacks, within what the daily limit has left.
-    fn missing_reservation(&self, limits: &EffectiveQuota) -> u64 {
+    fn missing_reservation(&self, limits: &RequestLimits) -> u64 {
         let room = limits.requests_per_day.saturating_sub(self.day.used());
         reservation(limits).min(room).saturating_sub(self.unspent)
     }
@@ -439,7 +461,7 @@ impl Account {
     }
 }
 
-const fn reservation(limits: &EffectiveQuota) -> u64 {
+const fn reservation(limits: &RequestLimits) -> u64 {
     let part = limits.requests_per_day / RESERVATIONS_PER_DAY;
     if part == 0 { 1 } else { part }
 }

@@ -7,13 +7,16 @@
 //! - The wall clock grants nothing: see [`ledger`] for the one case where it is believed.
 //!
 //! `rolling_day`, `burst`, `crossing` and `engine` are arithmetic that is given the time; `ledger` is the file format;
-//! `registry` owns the tenants, the files and the tasks. The HTTP side is in `layers::admit`. Storage, query time and
-//! body sizes are not kept here: they are kept where the bytes and the time are spent.
+//! `registry` owns the tenants, the files and the tasks. The HTTP side is [`crate::AdmitLayer`]. Storage,
+//! query time and body sizes are not kept here: they are kept where the bytes and the time are spent.
 
 mod burst;
 mod crossing;
 mod engine;
+mod header_text;
 pub mod ledger;
+mod limits;
+mod pace;
 mod rate_limit_fields;
 mod registry;
 mod rolling_day;
@@ -21,6 +24,7 @@ mod standing;
 
 pub use crossing::{Crossing, CrossingDetector};
 pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
+pub use limits::RequestLimits;
 pub(crate) use rate_limit_fields::seconds_up;
 pub use rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY, policy_field, rate_limit_field};
 pub use registry::{QuotaCounters, QuotaError, QuotaRegistry};
