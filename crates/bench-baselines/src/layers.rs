@@ -13,18 +13,19 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use tenant_node::clock::{Clock, SystemClock};
 use tenant_node::database::{Databases, DatabasesConfig};
 use tenant_node::hrana::{HranaConfig, HranaService};
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, full};
-use tenant_node::http::router::{Stack, StackParts, layers};
+use tenant_node::http::router::{RateLimitFields, Stack, StackParts, layers};
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::{Authentication, Ingress};
-use tenant_node::metrics::MeterRegistry;
+use tenant_node::metrics::SampledTenants;
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
-use tenant_node::quota::QuotaRegistry;
 use tenant_node::usage::UsageReader;
+use tenantry_layers::clock::{Clock, SystemClock};
+use tenantry_layers::meter::MeterRegistry;
+use tenantry_layers::quota::QuotaRegistry;
 use tenantry_types::{
     Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
     TierDefinition, TokenGeneration, TokenKey,
@@ -113,12 +114,14 @@ fn parts(arguments: &Arguments, authentication: Authentication) -> Result<StackP
         host_suffix: "localhost".to_owned(),
         authentication,
         reader: UsageReader {
-            meters: MeterRegistry::new(Arc::clone(&clock), GROWTH_INTERVAL, GROWTH_POINTS),
+            meters: MeterRegistry::new(Arc::clone(&clock)),
+            sampled: Arc::new(SampledTenants::new(GROWTH_INTERVAL, GROWTH_POINTS)),
             quotas: QuotaRegistry::new(&arguments.folder, Arc::clone(&clock)),
             databases: databases.clone(),
             table: SharedRoutingTable::new(table(arguments.tenants)?),
             clock,
         },
+        rate_limit_fields: RateLimitFields::Draft,
         crossings,
         hrana: HranaService::new(databases, &HranaConfig::default()),
     })

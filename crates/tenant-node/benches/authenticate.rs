@@ -21,10 +21,11 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use tenant_node::clock::SystemClock;
 use tenant_node::http::body::{Body, full};
-use tenant_node::layers::{AuthenticateLayer, Authentication, TenantHint};
+use tenant_node::layers::{AuthenticateLayer, Authentication};
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
+use tenantry_layers::TenantHint;
+use tenantry_layers::clock::SystemClock;
 use tenantry_types::{Durability, TenantName, TenantRoute, TenantUid, Tier, TierDefinition, TokenGeneration, TokenKey};
 use tower::{Layer as _, Service};
 

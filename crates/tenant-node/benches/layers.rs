@@ -21,27 +21,25 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{Request, Response};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use parking_lot::Mutex;
-use tenant_node::clock::{Clock, SystemClock};
 use tenant_node::http::body::{Body, empty};
 use tenant_node::layers::{
-    AdmitLayer, AuthenticateLayer, Authentication, Forwarder, IdentifyLayer, Ingress, ObserveLayer, RouteLayer,
-    TENANT_HEADER,
+    AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
 };
-use tenant_node::metrics::MeterRegistry;
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
-use tenant_node::quota::QuotaRegistry;
+use tenantry_layers::clock::{Clock, SystemClock};
+use tenantry_layers::meter::MeterRegistry;
+use tenantry_layers::quota::QuotaRegistry;
+use tenantry_layers::{AdmitLayer, IdentifyLayer, ObserveLayer, TENANT_HEADER};
 use tenantry_types::{
     Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
     TierDefinition, TokenGeneration, TokenKey,
 };
-use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
 /// As many as a node serves.
 const TENANTS: u32 = 10_000;
 /// Whose requests are measured.
 const TENANT: u32 = 4_321;
-const GROWTH_INTERVAL: Duration = Duration::from_secs(300);
 /// 3000-01-01, in seconds.
 const EXPIRY: u64 = 32_503_680_000;
 
@@ -97,25 +95,23 @@ impl Node {
         RouteLayer::new(node_id(), self.table.clone(), Forwarder::default())
     }
 
-    fn observe(&self) -> ObserveLayer {
-        ObserveLayer::new(MeterRegistry::new(Arc::clone(&self.clock), GROWTH_INTERVAL, 24))
+    fn observe(&self) -> ObserveLayer<TenantContext> {
+        ObserveLayer::new(MeterRegistry::new(Arc::clone(&self.clock)))
     }
 
-    fn admit(&self) -> AdmitLayer {
-        // Nobody hears of crossed quotas; none is crossed.
-        let (crossings, _) = mpsc::channel(1);
-        AdmitLayer::new(Arc::clone(&self.quotas), Arc::clone(&self.clock), crossings)
+    fn admit(&self) -> AdmitLayer<TenantContext> {
+        AdmitLayer::new(Arc::clone(&self.quotas), Arc::clone(&self.clock))
     }
 
     /// The request as it is behind `layer`.
-    fn behind<L, S>(&self, layer: &L, request: Request<Body>) -> Request<Body>
+    fn behind<L, S, B>(&self, layer: &L, request: Request<Body>) -> Request<Body>
     where
         L: Layer<Catch, Service = S>,
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
     {
         let caught = Catch::default();
         let answered = self.runtime.block_on(layer.layer(caught.clone()).call(request));
-        answered.expect("a layer never fails");
+        drop(answered.expect("a layer never fails"));
         let caught = caught.0.lock().take();
         caught.expect("the layer let the request through")
     }
@@ -150,6 +146,7 @@ fn layers(criterion: &mut Criterion) {
     assert!(first.expect("a layer never fails").status().is_success());
 
     measure(criterion, "empty", Handler, plain());
+    measure(criterion, "ingress", IngressLayer.layer(Handler), plain());
     measure(criterion, "identify, host", node.identify().layer(Handler), plain());
     measure(
         criterion,

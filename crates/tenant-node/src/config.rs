@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
 use tenantry_types::{ByteSize, InvalidByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
 
+use crate::http::router::RateLimitFields;
 use crate::layers::Authentication;
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
@@ -87,6 +88,9 @@ pub struct Options {
     /// How long requests under way may take at a stop, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_DRAIN_MS")]
     pub drain_ms: Option<u64>,
+    /// Answers carry X-RateLimit-Limit, -Remaining and -Reset of the daily limit, too [default: false].
+    #[arg(long, env = "TENANTRY_LEGACY_RATE_LIMIT_FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub legacy_rate_limit_fields: Option<bool>,
     /// Plain text and no tokens. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -133,6 +137,8 @@ pub struct Config {
     pub stop_notice: Duration,
     /// How long requests under way may take at a stop.
     pub drain: Duration,
+    /// What answers say of request limits.
+    pub rate_limit_fields: RateLimitFields,
     /// Whether callers must prove who they are.
     pub authentication: Authentication,
 }
@@ -229,6 +235,10 @@ impl Options {
             max_connections: count("max-connections", self.max_connections, 4_096)?,
             stop_notice: Duration::from_millis(self.stop_notice_ms.unwrap_or(1_000)),
             drain: millis("drain-ms", self.drain_ms, 10_000)?,
+            rate_limit_fields: match self.legacy_rate_limit_fields.unwrap_or(false) {
+                true => RateLimitFields::DraftAndLegacy,
+                false => RateLimitFields::Draft,
+            },
             authentication,
         })
     }

@@ -11,9 +11,9 @@ use tenantry_types::{ByteSize, NodeLoad, NodeSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identity;
-use crate::metrics::MeterRegistry;
 use crate::placement::SharedRoutingTable;
 use crate::sampler::LatestUsage;
+use tenantry_layers::meter::MeterRegistry;
 
 /// Tenants in one heartbeat.
 const MOST_USAGE: usize = 1_000;

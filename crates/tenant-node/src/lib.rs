@@ -1,12 +1,11 @@
 //! The data plane: each tenant's SQLite database over HTTP, within exact quotas, with measured figures.
 //!
 //! A request meets `http` (connections, the tower stack), `layers` (identify, authenticate, route, observe, admit) and
-//! `hrana` (the protocol) before `database` (one SQLite file per tenant). `quota`, `metrics` and `hotspot` hold the
-//! arithmetic, `sampler` runs it, `placement` follows the control plane, `events` and `heartbeat` report to it. The data
+//! `hrana` (the protocol) before `database` (one SQLite file per tenant). The crate `tenantry-layers` holds quotas and what is
+//! measured of requests, `metrics` and `hotspot` the arithmetic of the rest, `sampler` runs it, `placement` follows the control plane, `events` and `heartbeat` report to it. The data
 //! path never waits for the control plane.
 
 pub mod baton_key;
-pub mod clock;
 pub mod config;
 pub mod database;
 pub mod events;
@@ -19,9 +18,6 @@ pub mod identity;
 pub mod layers;
 pub mod metrics;
 pub mod placement;
-pub mod quota;
 pub mod sampler;
 pub mod server;
-mod slot_ring;
-mod tenant_map;
 pub mod usage;

@@ -76,7 +76,7 @@ impl Sampler {
                 .filter(|route| route.placement.as_ref().is_some_and(here));
             let Some(route) = route else {
                 // Deleted or moved: its figures are another node's, or nobody's.
-                self.reader.meters.forget(meter.uid());
+                self.reader.forget(meter.uid());
                 continue;
             };
             match self.reader.sample(route).await {

@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::baton_key;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::database::{Databases, DatabasesConfig};
 use crate::events::{self, Outbox};
@@ -26,12 +25,15 @@ use crate::http::StopNotice;
 use crate::http::router::{StackParts, stack};
 use crate::http::server::{ServerOptions, serve};
 use crate::identity::Identity;
-use crate::layers::{Ingress, QuotaEvent};
-use crate::metrics::{Exposition, MeterRegistry};
+use crate::layers::Ingress;
+use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
-use crate::quota::QuotaRegistry;
 use crate::sampler::{LatestUsage, Sampler};
 use crate::usage::UsageReader;
+use tenantry_layers::QuotaEvent;
+use tenantry_layers::clock::{Clock, SystemClock};
+use tenantry_layers::meter::MeterRegistry;
+use tenantry_layers::quota::QuotaRegistry;
 
 /// How long tasks may take to end at a stop, beyond the drain time.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -123,7 +125,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         ..HranaConfig::default()
     };
     let hrana = HranaService::new(databases.clone(), &hrana);
-    let meters = MeterRegistry::new(Arc::clone(&clock), config.growth_interval, GROWTH_POINTS);
+    let meters = MeterRegistry::new(Arc::clone(&clock));
     let quotas = QuotaRegistry::new(data_dir.path(), Arc::clone(&clock));
     let outbox = Arc::new(Outbox::open(
         &data_dir.join("outbox.db"),
@@ -133,6 +135,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let latest = LatestUsage::default();
     let reader = UsageReader {
         meters: Arc::clone(&meters),
+        sampled: Arc::new(SampledTenants::new(config.growth_interval, GROWTH_POINTS)),
         quotas: Arc::clone(&quotas),
         databases: databases.clone(),
         table: table.clone(),
@@ -148,6 +151,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         host_suffix: config.host_suffix.clone(),
         authentication: config.authentication,
         reader: reader.clone(),
+        rate_limit_fields: config.rate_limit_fields,
         crossings,
         hrana: hrana.clone(),
     });

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use tenantry_types::{EventDetail, TenantRoute, TenantUsage};
+use tenantry_layers::clock::Clock;
+use tenantry_layers::meter::MeterRegistry;
+use tenantry_layers::quota::{QuotaError, QuotaRegistry, RequestLimits};
+use tenantry_types::{EventDetail, TenantRoute, TenantUid, TenantUsage};
 
-use crate::clock::Clock;
 use crate::database::Databases;
-use crate::metrics::{DatabaseSample, MeterRegistry, Sample, UsageInput};
+use crate::metrics::{DatabaseSample, Sample, SampledTenants, UsageInput};
 use crate::placement::SharedRoutingTable;
-use crate::quota::{QuotaError, QuotaRegistry};
 
 /// Reads figures. Cheap to clone.
 #[derive(Clone)]
 pub struct UsageReader {
     /// What the request path counts.
     pub meters: Arc<MeterRegistry>,
+    /// What is sampled beside it.
+    pub sampled: Arc<SampledTenants>,
     /// How the request quotas stand.
     pub quotas: Arc<QuotaRegistry>,
     /// What the databases measure.
@@ -32,8 +35,10 @@ impl UsageReader {
     /// When the quota ledger cannot be read.
     pub async fn usage(&self, route: &TenantRoute) -> Result<TenantUsage, QuotaError> {
         let input = self.input(route).await?;
-        let meter = self.meters.meter(route.uid, &route.name);
-        Ok(meter.usage(self.clock.now(), &input, self.table.current().tiers()))
+        let now = self.clock.now();
+        let requests = self.meters.meter(route.uid, &route.name).figures(now);
+        let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
+        Ok(sampled.usage(now, &requests, &input, table.tiers()))
     }
 
     /// The figures of a sample period that ends now, and what changed by them.
@@ -42,12 +47,23 @@ impl UsageReader {
     /// When the quota ledger cannot be read.
     pub async fn sample(&self, route: &TenantRoute) -> Result<(Sample, Vec<EventDetail>), QuotaError> {
         let input = self.input(route).await?;
-        let meter = self.meters.meter(route.uid, &route.name);
-        Ok(meter.sample(self.clock.now(), &input, self.table.current().tiers()))
+        let now = self.clock.now();
+        let requests = self.meters.meter(route.uid, &route.name).figures(now);
+        let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
+        Ok(sampled.sample(now, &route.name, &requests, &input, table.tiers()))
+    }
+
+    /// Forgets a tenant that is no longer served here. Publish its last sample before.
+    pub fn forget(&self, uid: TenantUid) {
+        self.meters.forget(uid);
+        self.sampled.forget(uid);
     }
 
     async fn input(&self, route: &TenantRoute) -> Result<UsageInput, QuotaError> {
-        let standing = self.quotas.standing(route.uid, &route.quota).await?;
+        let standing = self
+            .quotas
+            .standing(route.uid, &RequestLimits::from(&route.quota))
+            .await?;
         let figures = self.databases.figures(route.uid).unwrap_or_default();
         Ok(UsageInput {
             epoch: route

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tenant_node::metrics::{AnswerClass, ClassCounts, Exposition, NodeFigures, Ratios, ResponseHistogram, Sample};
+use tenant_node::metrics::{Exposition, NodeFigures, Sample};
+use tenantry_layers::meter::{AnswerClass, ClassCounts, Ratios, ResponseHistogram};
 use tenantry_types::{
     Epoch, GrowthRate, HotspotScore, TenantName, TenantUid, TenantUsage, Tier, TierDefinition, UnixMillis,
 };

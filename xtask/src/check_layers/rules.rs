@@ -125,9 +125,21 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["rusqlite"],
     },
     Layer {
+        name: "tenantry-layers",
+        purpose: "the layers go around any service: they know no database, node, protocol or control plane",
+        may_use: MayUse::Only(&["tenantry-types"]),
+        must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost", "hyper"],
+    },
+    Layer {
         name: "tenant-node",
         purpose: "a node follows the control plane through its protocol alone",
-        may_use: MayUse::Only(&["control-client", "tenantry-proto", "tenantry-types", "service-runtime"]),
+        may_use: MayUse::Only(&[
+            "control-client",
+            "tenantry-layers",
+            "tenantry-proto",
+            "tenantry-types",
+            "service-runtime",
+        ]),
         must_not_use: &["raft", "sled"],
     },
     Layer {
@@ -170,7 +182,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "bench-baselines",
         purpose: "baselines measure nothing and speak to no control plane",
-        may_use: MayUse::Only(&["tenant-node", "tenantry-types"]),
+        may_use: MayUse::Only(&["tenant-node", "tenantry-layers", "tenantry-types"]),
         must_not_use: &["raft", "sled", "tonic", "prost"],
     },
     Layer {

@@ -176,7 +176,7 @@ impl HranaService {
             }
             _ => Err(problems::unknown_path(path)),
         };
-        outcome.unwrap_or_else(Problem::into_response)
+        outcome.unwrap_or_else(Problem::into_answer)
     }
 }
 

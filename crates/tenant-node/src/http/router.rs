@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, Uri};
+use tenantry_layers::clock::Clock;
+use tenantry_layers::quota::Charge;
+use tenantry_layers::{AdmitLayer, IdentifyLayer, ObserveLayer, QuotaEvent};
 use tenantry_types::NodeId;
 use tokio::sync::mpsc;
 use tower::util::BoxCloneService;
@@ -14,11 +17,8 @@ use super::browsers::cross_origin;
 use super::compression::compression;
 use super::refusals::RefusalsLayer;
 use super::tenant_service::TenantService;
-use crate::clock::Clock;
 use crate::hrana::HranaService;
-use crate::layers::{
-    AdmitLayer, AuthenticateLayer, Authentication, Forwarder, IdentifyLayer, ObserveLayer, QuotaEvent, RouteLayer,
-};
+use crate::layers::{AuthenticateLayer, Authentication, Forwarder, IngressLayer, RouteLayer, TenantContext};
 use crate::usage::UsageReader;
 
 /// What the stack is built from.
@@ -31,10 +31,29 @@ pub struct StackParts {
     pub authentication: Authentication,
     /// Figures, quotas, routes and time.
     pub reader: UsageReader,
+    /// What answers say of the limits.
+    pub rate_limit_fields: RateLimitFields,
     /// Crossed quotas.
     pub crossings: mpsc::Sender<QuotaEvent>,
     /// The database protocol.
     pub hrana: HranaService,
+}
+
+/// Which fields answers carry beside the draft's `RateLimit-Policy` and `RateLimit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitFields {
+    /// None.
+    Draft,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, for clients that know nothing else.
+    DraftAndLegacy,
+}
+
+/// Which requests count: all but questions about the tenant's own use, and CORS preflights.
+fn charge_of(method: &Method, uri: &Uri) -> Charge {
+    match (method, uri.path()) {
+        (&Method::OPTIONS, _) | (&Method::GET | &Method::HEAD, "/v1/usage") => Charge::Free,
+        _ => Charge::Counted,
+    }
 }
 
 /// The whole stack. Always ready, never fails: every refusal is an answer.
@@ -58,12 +77,20 @@ where
         host_suffix,
         authentication,
         reader,
+        rate_limit_fields,
         crossings,
         hrana: _,
     } = parts;
     let table = reader.table.clone();
     let (meters, quotas) = (Arc::clone(&reader.meters), Arc::clone(&reader.quotas));
     let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);
+    let admit = AdmitLayer::<TenantContext>::new(quotas, Arc::clone(&clock))
+        .charging(charge_of)
+        .telling(crossings);
+    let admit = match rate_limit_fields {
+        RateLimitFields::Draft => admit,
+        RateLimitFields::DraftAndLegacy => admit.with_legacy_fields(),
+    };
     ServiceBuilder::new()
         // Outermost, since refusals come from everywhere below, the owner of a forwarded request included.
         .layer(RefusalsLayer)
@@ -73,7 +100,10 @@ where
         // Outside of the measuring: how long a client takes for its answer counts, in whatever form it goes. Of a forwarded
         // answer, the owner has compressed it already, and it passes as it is.
         .layer(compression())
+        // What another node says of a request is believed, what a client says as one is not. 400.
+        .layer(IngressLayer)
         // Whose request is it? 400.
+        .map_response(|response: Response<_>| response.map(super::body::boxed))
         .layer(IdentifyLayer::new(&host_suffix))
         // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.
         .layer(AuthenticateLayer::new(
@@ -85,9 +115,9 @@ where
         .layer(RouteLayer::new(node, table, Forwarder::default()))
         .map_response(|response: Response<_>| response.map(super::body::boxed))
         // Around everything below, so that refusals count, too.
-        .layer(ObserveLayer::new(meters))
+        .layer(ObserveLayer::<TenantContext>::new(meters))
         // Within the quotas? 429. Before a database is opened and a body is read.
-        .layer(AdmitLayer::new(quotas, clock, crossings))
+        .layer(admit)
         .service(inner)
         .boxed_clone()
 }

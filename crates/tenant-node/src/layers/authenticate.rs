@@ -13,14 +13,14 @@ use tenantry_types::{TenantRoute, UnixMillis};
 use tower::{Layer, Service};
 
 use super::context::Access;
-use super::identify::TenantHint;
 use super::route::resolve;
 use super::token::{ProvenToken, TokenError, prove};
 use super::token_cache::TokenCache;
-use crate::clock::Clock;
 use crate::http::body::Body;
 use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::placement::{RoutingTable, SharedRoutingTable};
+use tenantry_layers::TenantHint;
+use tenantry_layers::clock::Clock;
 
 /// How far a node's clock may be behind that of whoever dated a token's `nbf`. There is no such grace at the other end: a
 /// token is refused from its `exp` on, by this node's clock.
@@ -180,9 +180,9 @@ mod tests {
     use tenantry_types::{TenantName, TenantUid, TokenGeneration};
 
     use super::*;
-    use crate::clock::tests::ManualClock;
     use crate::layers::token::tests::{key, signed};
     use crate::placement::table_tests::route;
+    use tenantry_layers::clock::ManualClock;
 
     /// When the tests happen, in seconds since 1970.
     const NOW: u64 = 10_000;

@@ -1,5 +1,7 @@
 //! What the layers found out about a request, handed on in its extensions.
 
+use tenantry_layers::KnownTenant;
+use tenantry_layers::quota::RequestLimits;
 use tenantry_types::{EffectiveQuota, Epoch, TenantName, TenantUid};
 
 /// What the caller's token allows.
@@ -26,4 +28,18 @@ pub struct TenantContext {
     pub quota: EffectiveQuota,
     /// What the caller may do.
     pub access: Access,
+}
+
+impl KnownTenant for TenantContext {
+    fn uid(&self) -> TenantUid {
+        self.uid
+    }
+
+    fn name(&self) -> &TenantName {
+        &self.name
+    }
+
+    fn limits(&self) -> RequestLimits {
+        RequestLimits::from(&self.quota)
+    }
 }

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use tenantry_layers::TenantHint;
 use tenantry_types::{Epoch, NodeId, NodeRoute, TenantRoute};
 
-use super::identify::TenantHint;
 use super::ingress::Forwarded;
 use super::peer_headers;
 use crate::http::problem::Problem;
@@ -21,7 +21,7 @@ pub(super) fn resolve<'table>(table: &'table RoutingTable, hint: &TenantHint) ->
     match hint {
         TenantHint::Name(name) => table.by_name(name),
         TenantHint::Domain(domain) => table.by_domain(domain),
-        TenantHint::Forwarded(forwarded) => table.tenant(forwarded.tenant),
+        TenantHint::Uid(uid) => table.tenant(*uid),
     }
 }
 
@@ -36,9 +36,15 @@ pub(super) enum Destination {
     Refused(Problem),
 }
 
-pub(super) fn destination(table: &RoutingTable, this_node: &NodeId, hint: &TenantHint) -> Destination {
-    if let TenantHint::Forwarded(forwarded) = hint {
-        return forwarded_destination(table, this_node, *forwarded);
+/// `forwarded` is what the node said that sent the request, if one did.
+pub(super) fn destination(
+    table: &RoutingTable,
+    this_node: &NodeId,
+    hint: &TenantHint,
+    forwarded: Option<Forwarded>,
+) -> Destination {
+    if let Some(forwarded) = forwarded {
+        return forwarded_destination(table, this_node, forwarded);
     }
     let Some(route) = resolve(table, hint) else {
         return Destination::Refused(match table.is_empty() {
@@ -135,8 +141,8 @@ mod tests {
         table
     }
 
-    fn outcome(table: &RoutingTable, hint: &TenantHint) -> String {
-        match destination(table, &NodeId::new("node-1").unwrap(), hint) {
+    fn outcome(table: &RoutingTable, hint: &TenantHint, forwarded: Option<Forwarded>) -> String {
+        match destination(table, &NodeId::new("node-1").unwrap(), hint, forwarded) {
             Destination::Here { route, .. } => format!("here {}", route.name),
             Destination::Node { node, forwarded } => format!("{} {}", node.id, forwarded.tenant.as_u128()),
             Destination::Refused(problem) => format!("{} {}", problem.status().as_u16(), problem.kind()),
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_named_tenant_is_served_forwarded_or_refused() {
-        let named = |name| outcome(&table(), &TenantHint::Name(TenantName::new(name).unwrap()));
+        let named = |name| outcome(&table(), &TenantHint::Name(TenantName::new(name).unwrap()), None);
         assert_eq!(named("here"), "here here");
         assert_eq!(named("there"), "node-2 2");
         assert_eq!(named("lost"), "503 owner-unknown");
@@ -153,7 +159,7 @@ mod tests {
         assert_eq!(named("never"), "404 tenant-unknown");
         let empty = RoutingTable::default();
         assert_eq!(
-            outcome(&empty, &TenantHint::Name(TenantName::new("here").unwrap())),
+            outcome(&empty, &TenantHint::Name(TenantName::new("here").unwrap()), None),
             "503 routing-table-missing"
         );
     }
@@ -165,7 +171,7 @@ mod tests {
                 tenant: TenantUid::from_u128(tenant),
                 epoch: Epoch(epoch),
             };
-            outcome(&table(), &TenantHint::Forwarded(forwarded))
+            outcome(&table(), &TenantHint::Uid(forwarded.tenant), Some(forwarded))
         };
         assert_eq!(forwarded(1, 1), "here here");
         assert_eq!(forwarded(1, 2), "421 not-the-owner");

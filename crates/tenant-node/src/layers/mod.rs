@@ -1,14 +1,12 @@
-//! The steps of a request, one tower layer a file, in the order in which a request meets them.
+//! The steps of a request that only a node knows, one tower layer a file: `ingress`, `authenticate`, `route`. Those that any
+//! service with tenants could use are in the crate `tenantry-layers`; `http::router` has them all in their order.
 
-mod admit;
 mod authenticate;
 mod context;
 mod destination;
 mod first_word;
 mod forward;
-mod identify;
 mod ingress;
-mod observe;
 mod peer_headers;
 pub(crate) mod peer_protocol;
 mod peers;
@@ -17,11 +15,8 @@ mod token;
 mod token_cache;
 mod upload;
 
-pub use admit::{Admit, AdmitFuture, AdmitLayer, AdmittedBody, QuotaEvent};
 pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
 pub use context::{Access, TenantContext};
 pub use forward::Forwarder;
-pub use identify::{Identify, IdentifyLayer, TENANT_HEADER, TenantHint};
-pub use ingress::{Forwarded, Ingress};
-pub use observe::{Observe, ObserveFuture, ObserveLayer, ObservedBody};
+pub use ingress::{Believe, Forwarded, Ingress, IngressLayer};
 pub use route::{Route, RouteFuture, RouteLayer};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
+use tenantry_layers::TenantHint;
 use tenantry_types::{Epoch, NodeId, NodeRoute, TenantRoute};
 use tower::{Layer, Service};
 
@@ -20,7 +21,6 @@ use super::context::{Access, TenantContext};
 pub(super) use super::destination::resolve;
 use super::destination::{Destination, destination, known_epoch, placement_changing};
 use super::forward::{Forwarder, Forwarding};
-use super::identify::TenantHint;
 use super::ingress::Forwarded;
 use crate::http::body::Body;
 use crate::http::problem::{IntoAnswer as _, Problem};
@@ -88,7 +88,8 @@ where
             ));
         };
         let table = self.settings.table.current();
-        match destination(&table, &self.settings.this_node, hint) {
+        let forwarded = request.extensions().get::<Forwarded>().copied();
+        match destination(&table, &self.settings.this_node, hint, forwarded) {
             Destination::Here { route, epoch } => {
                 served_here(&mut request, &table, &route, epoch);
                 RouteFuture::served(self.inner.call(request))
@@ -97,11 +98,11 @@ where
                 let forwarding = self.settings.clone().forward(request, node, forwarded);
                 RouteFuture::undecided(Box::pin(forwarding), self.inner.clone())
             }
-            Destination::Refused(problem) => match hint {
+            Destination::Refused(problem) => match forwarded {
                 // The node that forwarded this knows of a later placement than we do.
-                TenantHint::Forwarded(forwarded) if known_epoch(&table, hint) < Some(forwarded.epoch) => {
-                    let (hint, at_least) = (hint.clone(), forwarded.epoch);
-                    let holding = self.settings.clone().hold(request, hint, at_least);
+                Some(forwarded) if known_epoch(&table, hint) < Some(forwarded.epoch) => {
+                    let hint = hint.clone();
+                    let holding = self.settings.clone().hold(request, hint, forwarded);
                     RouteFuture::undecided(Box::pin(holding), self.inner.clone())
                 }
                 _ => RouteFuture::refused(problem),
@@ -135,7 +136,8 @@ impl RouteLayer {
             return settling();
         };
         let table = self.settled(&hint, next_epoch).await;
-        match destination(&table, &self.this_node, &hint) {
+        // Only what came from a client is forwarded.
+        match destination(&table, &self.this_node, &hint, None) {
             Destination::Here { route, epoch } if epoch > forwarded.epoch => {
                 served_here(&mut request, &table, &route, epoch);
                 Decided::Here(request)
@@ -152,9 +154,9 @@ impl RouteLayer {
     }
 
     /// Waits for our own table, then serves here or not at all.
-    async fn hold(self, mut request: Request<Body>, hint: TenantHint, at_least: Epoch) -> Decided {
-        let table = self.settled(&hint, at_least).await;
-        match destination(&table, &self.this_node, &hint) {
+    async fn hold(self, mut request: Request<Body>, hint: TenantHint, forwarded: Forwarded) -> Decided {
+        let table = self.settled(&hint, forwarded.epoch).await;
+        match destination(&table, &self.this_node, &hint, Some(forwarded)) {
             Destination::Here { route, epoch } => {
                 served_here(&mut request, &table, &route, epoch);
                 Decided::Here(request)

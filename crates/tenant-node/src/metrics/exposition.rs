@@ -19,13 +19,11 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::MetricKindMask;
 use parking_lot::Mutex;
+use tenantry_layers::meter::{AnswerClass, ClassCounts, MeterRegistry, ResponseHistogram, UPPER_BOUNDS_SECONDS};
+use tenantry_layers::quota::{Policy, QuotaRegistry};
 use tenantry_types::{GrowthRate, TenantUid};
 
-use super::answer::{AnswerClass, ClassCounts};
-use super::meter::Sample;
-use super::registry::MeterRegistry;
-use super::response_time::{ResponseHistogram, UPPER_BOUNDS_SECONDS};
-use crate::quota::{Policy, QuotaRegistry};
+use super::sampled::Sample;
 
 /// The tenant that stands for all without series of their own. No tenant can have that name.
 const OTHER: &str = "_other";

@@ -1,22 +1,13 @@
 //! What each tenant was measured to use, and how Prometheus reads it.
 //!
-//! `peak_rpm`, `response_time`, `error_rate`, `growth` and `cpu` are windows that are given the time, slide on reads as on
-//! writes, and are aligned to the clock. A [`TenantMeter`] holds those of one tenant; `exposition` turns samples of all
-//! tenants into series. Times are the node's steady clock (see `clock`): wall-clock jumps move no window.
+//! The crate `tenantry-layers` measures requests; `growth` and `cpu` are windows over what the sampler sees, which are given the
+//! time and slide on reads as on writes; `sampled` holds those of each tenant and puts its figures together; `exposition`
+//! turns samples of all tenants into series. Times are the node's steady clock: wall-clock jumps move no window.
 
-mod answer;
 mod cpu;
-mod error_rate;
 mod exposition;
 mod growth;
-mod meter;
-mod peak_rpm;
-mod registry;
-mod response_time;
+mod sampled;
 
-pub use answer::{AnswerClass, ClassCounts};
 pub use exposition::{Exposition, NodeFigures};
-pub use meter::{DatabaseSample, Ratios, Sample, TenantMeter, UsageInput};
-pub(crate) use registry::InFlight;
-pub use registry::MeterRegistry;
-pub use response_time::{ResponseHistogram, UPPER_BOUNDS_SECONDS};
+pub use sampled::{DatabaseSample, Sample, SampledTenant, SampledTenants, UsageInput};

@@ -16,14 +16,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tenant_node::clock::SystemClock;
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, BoxError, full};
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::{
-    AuthenticateLayer, Authentication, Forwarder, IdentifyLayer, Ingress, RouteLayer, TenantContext,
+    AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
 };
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
+use tenantry_layers::IdentifyLayer;
+use tenantry_layers::clock::SystemClock;
 use tenantry_types::{
     DomainName, Durability, Epoch, NodeId, NodeRoute, Placement, Revision, TenantName, TenantRoute, TenantUid, Tier,
     TierDefinition, TokenGeneration,
@@ -88,6 +89,8 @@ impl Node {
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let stack = ServiceBuilder::new()
+            .layer(IngressLayer)
+            .map_response(|response: Response<_>| response.map(tenant_node::http::body::boxed))
             .layer(IdentifyLayer::new("localhost"))
             .layer(AuthenticateLayer::new(
                 Authentication::Open,

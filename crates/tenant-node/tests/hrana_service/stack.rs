@@ -8,14 +8,15 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tenant_node::clock::{Clock, SystemClock};
 use tenant_node::http::body::{Body, full};
-use tenant_node::http::router::{Stack, StackParts, stack};
+use tenant_node::http::router::{RateLimitFields, Stack, StackParts, stack};
 use tenant_node::layers::Authentication;
-use tenant_node::metrics::{AnswerClass, MeterRegistry};
+use tenant_node::metrics::SampledTenants;
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
-use tenant_node::quota::QuotaRegistry;
 use tenant_node::usage::UsageReader;
+use tenantry_layers::clock::{Clock, SystemClock};
+use tenantry_layers::meter::{AnswerClass, MeterRegistry};
+use tenantry_layers::quota::QuotaRegistry;
 use tenantry_types::{Durability, Epoch, NodeId, Placement, TenantName, TenantRoute, Tier, TokenGeneration};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -54,9 +55,10 @@ impl Node {
             token_generation: TokenGeneration::default(),
         });
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let meters = MeterRegistry::new(Arc::clone(&clock), Duration::from_secs(300), 24);
+        let meters = MeterRegistry::new(Arc::clone(&clock));
         let reader = UsageReader {
             meters: Arc::clone(&meters),
+            sampled: Arc::new(SampledTenants::new(Duration::from_secs(300), 24)),
             quotas: QuotaRegistry::new(harness.folder.path(), Arc::clone(&clock)),
             databases: harness.databases.clone(),
             table: SharedRoutingTable::new(table),
@@ -67,6 +69,7 @@ impl Node {
             host_suffix: "localhost".into(),
             authentication,
             reader,
+            rate_limit_fields: RateLimitFields::Draft,
             crossings: mpsc::channel(8).0,
             hrana: harness.service.clone(),
         });

@@ -1,0 +1,305 @@
+//! What is measured of a tenant beside its requests: growth, CPU use, the hotspot score, how full its database is. Sampled
+//! once a period; put together with the figures of its requests for whoever asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_layers::TenantMap;
+use tenantry_layers::clock::Now;
+use tenantry_layers::meter::{ClassCounts, Ratios, RequestFigures, ResponseHistogram};
+use tenantry_layers::quota::CrossingDetector;
+use tenantry_types::{
+    EffectiveQuota, Epoch, EventDetail, HotspotScore, QuotaKind, TenantName, TenantUid, TenantUsage, Tier,
+    TierDefinition,
+};
+
+use super::cpu::CpuUse;
+use super::growth::Growth;
+use crate::hotspot::{self, Detector};
+
+/// What the database module measured for a tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatabaseSample {
+    /// Bytes of the database file.
+    pub database_bytes: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+    /// Bytes of free pages inside the database file.
+    pub free_bytes: u64,
+    /// Bytes of SQLite memory of its connections.
+    pub memory_bytes: u64,
+    /// CPU time of its queries so far, in microseconds. May begin anew when the database is opened again.
+    pub cpu_micros_total: u64,
+    /// Rows read so far. May begin anew.
+    pub rows_read: u64,
+    /// Rows written so far. May begin anew.
+    pub rows_written: u64,
+}
+
+/// What a meter is given beside the time, to say what a tenant uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageInput {
+    /// The placement that it is served under.
+    pub epoch: Epoch,
+    /// The limits in force.
+    pub quota: EffectiveQuota,
+    /// Requests charged in the last 24 hours, from the quota registry.
+    pub requests_last_day: u64,
+    /// What the database module measured.
+    pub database: DatabaseSample,
+    /// The class that the control plane has on record; counts until a first sample of this process.
+    pub known_class: Option<Tier>,
+}
+
+/// A tenant's figures at one moment, with the totals that the exposition needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The tenant's name.
+    pub name: TenantName,
+    /// Its figures.
+    pub usage: TenantUsage,
+    /// Its shares of answers.
+    pub ratios: Ratios,
+    /// Requests of the last 60 minutes: how busy it is.
+    pub requests_last_hour: u64,
+    /// Answers since the meter was made.
+    pub answers: ClassCounts,
+    /// Response times since the meter was made.
+    pub response_times: ResponseHistogram,
+    /// CPU time of queries so far, in microseconds.
+    pub cpu_micros_total: u64,
+}
+
+/// What is sampled of all tenants.
+#[derive(Debug)]
+pub struct SampledTenants {
+    tenants: TenantMap<SampledTenant>,
+    growth_interval: Duration,
+    growth_points: u32,
+}
+
+impl SampledTenants {
+    /// Growth is measured over the last `growth_points` (2 to 63) intervals; 24 times 5 minutes unless there is a reason.
+    #[must_use]
+    pub fn new(growth_interval: Duration, growth_points: u32) -> Self {
+        Self {
+            tenants: TenantMap::default(),
+            growth_interval,
+            growth_points,
+        }
+    }
+
+    /// What is sampled of that tenant, begun on first use.
+    #[must_use]
+    pub fn tenant(&self, uid: TenantUid) -> Arc<SampledTenant> {
+        self.tenants.get_or_insert_with(uid, || {
+            SampledTenant::new(uid, Growth::new(self.growth_interval, self.growth_points))
+        })
+    }
+
+    /// Forgets a tenant that is no longer served here.
+    pub fn forget(&self, uid: TenantUid) {
+        if let Some(tenant) = self.tenants.get(uid) {
+            self.tenants.remove(uid, &tenant);
+        }
+    }
+}
+
+/// What is sampled of one tenant.
+#[derive(Debug)]
+pub struct SampledTenant {
+    uid: TenantUid,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    growth: Growth,
+    cpu: CpuUse,
+    storage: CrossingDetector,
+    storage_seen: bool,
+    detector: Detector,
+}
+
+impl SampledTenant {
+    fn new(uid: TenantUid, growth: Growth) -> Self {
+        Self {
+            uid,
+            state: Mutex::new(State {
+                growth,
+                cpu: CpuUse::default(),
+                storage: CrossingDetector::new(QuotaKind::Database),
+                storage_seen: false,
+                detector: Detector::default(),
+            }),
+        }
+    }
+
+    /// The figures of this moment. Changes nothing but windows that slide.
+    pub fn usage(
+        &self,
+        now: Now,
+        requests: &RequestFigures,
+        input: &UsageInput,
+        tiers: &[TierDefinition],
+    ) -> TenantUsage {
+        self.usage_of(&mut self.state.lock(), now, requests, input, tiers)
+    }
+
+    /// Takes the sample of a period: the figures, and what changed by them. Call it once per sample period.
+    pub fn sample(
+        &self,
+        now: Now,
+        name: &TenantName,
+        requests: &RequestFigures,
+        input: &UsageInput,
+        tiers: &[TierDefinition],
+    ) -> (Sample, Vec<EventDetail>) {
+        let database = &input.database;
+        let mut state = self.state.lock();
+        state.cpu.sample(now.steady, database.cpu_micros_total);
+        state.growth.record(now.steady, database.database_bytes);
+        state.detector.resume(input.known_class);
+        let mut usage = self.usage_of(&mut state, now, requests, input, tiers);
+        let mut events = state.detector.sample(now.steady, &usage, tiers);
+        usage.observed_class = state.detector.observed_class().unwrap_or(usage.observed_class);
+        events.extend(state.storage_crossing(database.database_bytes, input.quota.database_bytes));
+        let sample = Sample {
+            name: name.clone(),
+            ratios: requests.ratios,
+            usage,
+            requests_last_hour: requests.requests_last_hour,
+            answers: requests.answers,
+            response_times: requests.response_times,
+            cpu_micros_total: database.cpu_micros_total,
+        };
+        (sample, events)
+    }
+
+    fn usage_of(
+        &self,
+        state: &mut State,
+        now: Now,
+        requests: &RequestFigures,
+        input: &UsageInput,
+        tiers: &[TierDefinition],
+    ) -> TenantUsage {
+        let database = &input.database;
+        let class = state.detector.observed_class().or(input.known_class);
+        let mut usage = TenantUsage {
+            tenant: self.uid,
+            epoch: input.epoch,
+            measured_at: now.wall,
+            quota: input.quota,
+            requests_last_day: input.requests_last_day,
+            concurrent_requests: requests.concurrent,
+            database_bytes: database.database_bytes,
+            wal_bytes: database.wal_bytes,
+            free_bytes: database.free_bytes,
+            growth: state.growth.rate(now.steady),
+            peak_requests_per_minute: requests.peak_requests_per_minute,
+            average_response_micros: requests.average_response_micros,
+            error_ratio: requests.ratios.server_error,
+            cpu_millicores: state.cpu.millicores(),
+            memory_bytes: database.memory_bytes,
+            rows_read: database.rows_read,
+            rows_written: database.rows_written,
+            observed_class: class
+                .unwrap_or_else(|| hotspot::class_of(database.database_bytes, input.requests_last_day, tiers)),
+            hotspot: HotspotScore::default(),
+        };
+        usage.hotspot = hotspot::score(&hotspot::terms(&usage));
+        usage
+    }
+}
+
+impl State {
+    /// The first size that is seen is no news: it was reached before this process.
+    fn storage_crossing(&mut self, bytes: u64, limit: u64) -> Option<EventDetail> {
+        if !std::mem::replace(&mut self.storage_seen, true) {
+            self.storage.resume(bytes, limit);
+            return None;
+        }
+        self.storage.observe(bytes, limit).map(EventDetail::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_layers::clock::now_at;
+    use tenantry_layers::meter::TenantMeter;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const TENANT: TenantUid = TenantUid::from_u128(1);
+
+    /// A tenant without requests.
+    struct Tenant {
+        meter: TenantMeter,
+        sampled: Arc<SampledTenant>,
+    }
+
+    impl Tenant {
+        fn new() -> Self {
+            Self {
+                meter: TenantMeter::new(TENANT, TenantName::new("acme").unwrap()),
+                sampled: SampledTenants::new(Duration::from_secs(300), 24).tenant(TENANT),
+            }
+        }
+
+        fn sample(&self, at: u64, database_bytes: u64, cpu_micros_total: u64) -> (Sample, Vec<EventDetail>) {
+            let input = UsageInput {
+                epoch: Epoch(3),
+                quota: TierDefinition::defaults()[0].quota,
+                requests_last_day: 7,
+                database: DatabaseSample {
+                    database_bytes,
+                    cpu_micros_total,
+                    ..DatabaseSample::default()
+                },
+                known_class: None,
+            };
+            let (now, tiers) = (now_at(at), TierDefinition::defaults());
+            let requests = self.meter.figures(now);
+            self.sampled.sample(now, self.meter.name(), &requests, &input, &tiers)
+        }
+    }
+
+    #[test]
+    fn samples_give_cpu_growth_class_and_score() {
+        let tenant = Tenant::new();
+        let (first, events) = tenant.sample(0, MIB, 0);
+        assert_eq!(
+            (first.usage.cpu_millicores, first.usage.observed_class),
+            (0, Tier::Micro)
+        );
+        assert!(events.is_empty());
+        let (second, _) = tenant.sample(300_000, 2 * MIB, 15_000_000);
+        assert_eq!(second.usage.cpu_millicores, 50);
+        assert_eq!(
+            second.usage.growth,
+            tenantry_types::GrowthRate::BytesPerHour(12.0 * MIB as f64)
+        );
+        // A fifth of the database, 7 of 1000 requests, the whole CPU share.
+        assert!((second.usage.hotspot.get() - (0.05 + 0.25 * 0.007 + 0.3)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn storage_that_passes_a_share_of_its_limit_is_reported_once() {
+        let tenant = Tenant::new();
+        let mut percents = Vec::new();
+        for (step, mib) in [7, 9, 9, 10, 10, 3, 9].into_iter().enumerate() {
+            let (_, events) = tenant.sample(step as u64 * 10_000, mib * MIB, 0);
+            percents.extend(events.iter().filter_map(|event| match event {
+                EventDetail::QuotaCrossed { quota, percent, .. } => {
+                    assert_eq!(*quota, QuotaKind::Database);
+                    Some(*percent)
+                }
+                _ => None,
+            }));
+        }
+        assert_eq!(percents, [80, 100, 80]);
+    }
+}
