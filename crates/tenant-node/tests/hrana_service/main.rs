@@ -14,6 +14,8 @@ mod harness;
 mod hostile;
 mod large_pipelines;
 mod lifecycle;
+mod limit_fields;
+mod node;
 mod protobuf;
 mod protobuf_messages;
 mod quotas;

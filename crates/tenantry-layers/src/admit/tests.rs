@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use tenantry_types::{Burst, QuotaKind, TierDefinition};
 use tower::{ServiceExt as _, service_fn};
@@ -71,52 +71,35 @@ impl Stack {
     }
 }
 
-/// Parses the part of RFC 9651 that the two fields use: a list of strings with parameters of integers and strings.
-fn parse_list(field: &str) -> Vec<(String, Vec<(String, String)>)> {
-    field
-        .split(", ")
-        .map(|member| {
-            let mut parts = member.split(';');
-            let name = parts.next().unwrap();
-            let name = name
-                .strip_prefix('"')
-                .and_then(|name| name.strip_suffix('"'))
-                .expect("a quoted name");
-            assert!(!name.is_empty() && name.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"'));
-            let parameters = parts.map(|parameter| {
-                let (key, value) = parameter.split_once('=').expect("a parameter with a value");
-                assert!(key.starts_with(|c: char| c.is_ascii_lowercase()), "{key}");
-                let integer = !value.is_empty() && value.len() <= 15 && value.bytes().all(|b| b.is_ascii_digit());
-                let string = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-                assert!(integer || string, "{value}");
-                (key.to_owned(), value.to_owned())
-            });
-            (name.to_owned(), parameters.collect())
+/// A list of RFC 9651 whose members are strings with parameters.
+fn parse_list(headers: &HeaderMap, name: HeaderName) -> Vec<(String, sfv::Parameters)> {
+    let list: sfv::List = sfv::Parser::new(headers[name].as_bytes()).parse().unwrap();
+    list.into_iter()
+        .map(|entry| match entry {
+            sfv::ListEntry::Item(item) => (item.bare_item.as_string().unwrap().as_str().to_owned(), item.params),
+            sfv::ListEntry::InnerList(list) => panic!("{list:?}"),
         })
         .collect()
 }
 
 /// What both fields must keep to, whatever the answer. Gives what `RateLimit` says: name, `r` and `t`.
 fn check_fields(headers: &HeaderMap) -> Vec<(String, u64, Option<u64>)> {
-    let policies = parse_list(headers[RATE_LIMIT_POLICY].to_str().unwrap());
+    let number = |parameters: &sfv::Parameters, key: &str| {
+        let value = parameters.get(key)?.as_integer().unwrap();
+        Some(u64::try_from(i64::from(value)).unwrap())
+    };
+    let policies = parse_list(headers, RATE_LIMIT_POLICY);
     let names = policies.iter().map(|(name, _)| name.clone()).collect::<HashSet<_>>();
     assert_eq!(names.len(), policies.len(), "names are unique");
     for (name, parameters) in &policies {
-        assert!(parameters.iter().any(|(key, _)| key == "q"), "{name} has a quota");
+        assert!(number(parameters, "q").is_some(), "{name} has a quota");
     }
-    let number = |parameters: &[(String, String)], key: &str| {
-        let found = parameters.iter().find(|(held, _)| held == key);
-        found.map(|(_, value)| value.parse::<u64>().unwrap())
-    };
-    parse_list(headers[RATE_LIMIT].to_str().unwrap())
+    parse_list(headers, RATE_LIMIT)
         .into_iter()
         .map(|(name, parameters)| {
             assert!(names.contains(&name), "{name} is a policy");
-            (
-                name,
-                number(&parameters, "r").expect("what is left"),
-                number(&parameters, "t"),
-            )
+            let left = number(&parameters, "r").expect("what is left");
+            (name, left, number(&parameters, "t"))
         })
         .collect()
 }
