@@ -1,10 +1,11 @@
 //! Who runs SQL when: a fixed number of running places, shared fairly between tenants by the time that they use.
 //!
 //! [`queue`](queue::Queue) decides, as plain logic that is given the time. [`DatabaseThreads`] owns the threads. [`running`] is the side of
-//! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. SQLite blocks, so
-//! none of this runs on an async worker. Nothing here knows SQLite.
+//! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. [`priority`] is
+//! for those that do not. SQLite blocks, so none of this runs on an async worker. Nothing here knows SQLite.
 
 mod delivery;
+mod priority;
 mod queue;
 mod running;
 mod threads;

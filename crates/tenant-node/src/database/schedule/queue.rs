@@ -166,6 +166,11 @@ impl<J> Queue<J> {
         self.change(account, |tenant| tenant.waiting.push_back((job, now)));
     }
 
+    /// Jobs that have a place.
+    pub(super) const fn running(&self) -> usize {
+        self.running
+    }
+
     /// Jobs that wait to begin.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting

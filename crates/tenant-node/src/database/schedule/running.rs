@@ -4,12 +4,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Account;
 use super::queue::Class;
 use super::threads::Shared;
-
-/// How much less of a busy processor a long job gets, as `nice` has it: about a tenth of what a short one gets.
-const LONG_NICENESS: i32 = 10;
+use super::{Account, priority};
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
@@ -109,7 +106,7 @@ pub(in crate::database) fn give_way(now: Instant) {
         let becomes_long = current.class == Class::Short && current.ran >= long_after;
         if becomes_long {
             current.class = Class::Long;
-            lower_priority();
+            priority::lower(rustix::thread::gettid());
         }
         let shared = Arc::clone(&current.shared);
         shared.end_of_slice(current, ran, becomes_long);
@@ -147,12 +144,4 @@ pub fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     });
     let _away = Away;
     wait()
-}
-
-/// From here on the present thread only takes what the others leave: connections and short queries go first on a busy processor.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LONG_NICENESS) {
-        tracing::debug!(%error, "the priority of a long query could not be lowered");
-    }
 }

@@ -13,10 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::process::Pid;
 use tokio::sync::oneshot;
 
 use super::Account;
 use super::delivery::{Deliveries, Delivery};
+use super::priority::{self, Stretch};
 use super::queue::{Class, Limits, Next, Queue};
 use super::running::{self, Current};
 use crate::database::{DatabaseError, StartError};
@@ -100,6 +102,31 @@ struct State {
 struct Thread {
     wake: Arc<Condvar>,
     assigned: Option<Assigned>,
+    /// The kernel's number; `None` until it runs.
+    id: Option<Pid>,
+    /// What it is busy with, unless it waits, or may wait for a disk.
+    stretch: Option<Stretch>,
+    priority: Priority,
+}
+
+/// A thread's, beside the others of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Priority {
+    Ordinary,
+    /// The watch has lowered it.
+    Lowered,
+}
+
+impl Thread {
+    fn new() -> Self {
+        Self {
+            wake: Arc::default(),
+            assigned: None,
+            id: None,
+            stretch: None,
+            priority: Priority::Ordinary,
+        }
+    }
 }
 
 enum Assigned {
@@ -274,7 +301,7 @@ impl Shared {
         }
     }
 
-    /// Wakes a thread for what waits while none comes back.
+    /// Wakes a thread for what waits while none comes back, and sees to it that those who do not come back are in nobody's way.
     fn watch(self: Arc<Self>) {
         let (mut begun, mut quiet_looks) = (0, 0);
         let mut state = self.state.lock();
@@ -283,7 +310,9 @@ impl Shared {
                 self.hand_out(state);
                 state = self.state.lock();
             }
-            quiet_looks = if state.queue.waiting() > 0 { 0 } else { quiet_looks + 1 };
+            self.lower_too_long(&mut state);
+            let quiet = state.queue.waiting() == 0 && state.queue.running() == 0;
+            quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
             begun = state.begun;
             if quiet_looks < QUIET_LOOKS {
                 let _timed_out = self.call_watch.wait_for(&mut state, WATCH);
@@ -292,6 +321,29 @@ impl Shared {
                 self.call_watch.wait(&mut state);
                 state.watch_sleeps = false;
                 quiet_looks = 0;
+            }
+        }
+    }
+
+    /// Lowers the priority of threads that have used the processor for too long without looking up.
+    fn lower_too_long(&self, state: &mut MutexGuard<'_, State>) {
+        let now = Instant::now();
+        let suspicious = |(number, thread): (usize, &Thread)| {
+            let stretch = thread.stretch.as_ref().filter(|stretch| stretch.is_suspicious(now))?;
+            let ordinary = thread.priority == Priority::Ordinary;
+            ordinary.then_some((number, thread.id?, stretch.began()))
+        };
+        let suspicious: Vec<_> = state.threads.iter().enumerate().filter_map(suspicious).collect();
+        for (number, id, began) in suspicious {
+            let used = MutexGuard::unlocked(state, || priority::processor_time(id));
+            let thread = state.threads.get_mut(number);
+            if let (Some(thread), Some(used)) = (thread, used)
+                && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.is(began))
+                && stretch.is_too_long(used)
+            {
+                // Under the lock: the thread has not begun anything else.
+                priority::lower(id);
+                thread.priority = Priority::Lowered;
             }
         }
     }
@@ -323,23 +375,27 @@ impl Shared {
                 }
             }
         };
+        let call_watch = state.watch_sleeps && state.queue.running() > 0;
         drop(state);
         if let Some(wake) = wake {
             wake.notify_one();
+        }
+        if call_watch {
+            self.call_watch.notify_one();
         }
     }
 
     /// Starts a thread, with a job or without. Gives the job back where that fails.
     fn spawn(self: &Arc<Self>, state: &mut State, begun: Option<Begun>) -> Result<(), (std::io::Error, Option<Begun>)> {
         let number = state.unused.pop().unwrap_or_else(|| {
-            state.threads.push(Thread {
-                wake: Arc::default(),
-                assigned: None,
-            });
+            state.threads.push(Thread::new());
             state.threads.len() - 1
         });
         if let Some(thread) = state.threads.get_mut(number) {
-            thread.assigned = begun.map(Assigned::Begin);
+            *thread = Thread {
+                assigned: begun.map(Assigned::Begin),
+                ..Thread::new()
+            };
         }
         let shared = Arc::clone(self);
         let spawned = std::thread::Builder::new()
@@ -363,7 +419,11 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>, number: usize) {
-        let mut next = self.wait_for_job(number, self.state.lock());
+        let mut state = self.state.lock();
+        if let Some(thread) = state.threads.get_mut(number) {
+            thread.id = Some(rustix::thread::gettid());
+        }
+        let mut next = self.wait_for_job(number, state);
         while let Some(Begun { account, job, since }) = next {
             let began = Instant::now();
             let turn = if began.saturating_duration_since(since) > self.config.patience {
@@ -383,7 +443,7 @@ impl Shared {
             }
             state.queue.charge(account, ended.ran);
             state.queue.end(account, ended.class);
-            if ended.class == Class::Long {
+            if ended.class == Class::Long || state.end_stretch(number) == Priority::Lowered {
                 return self.retire(number, state);
             }
             next = self.wait_for_job(number, state);
@@ -396,12 +456,14 @@ impl Shared {
     fn wait_for_job(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) -> Option<Begun> {
         loop {
             if let Some(Assigned::Begin(begun)) = state.take(number) {
+                state.begin_stretch(number);
                 return Some(begun);
             }
             let may_begin = state.queue.waiting() == 0 || self.deliveries.may_begin();
             match state.queue.next(may_begin) {
                 Some(Next::Begin { account, job, since }) => {
                     state.begun += 1;
+                    state.begin_stretch(number);
                     return Some(Begun { account, job, since });
                 }
                 Some(Next::Resume { thread }) => {
@@ -454,12 +516,16 @@ impl Shared {
         }
         if state.queue.must_give_way(current.account.tenant, current.class) {
             state.end_blocking(current);
+            state.end_stretch(current.thread);
             state.queue.pause(current.account, current.thread, current.class);
             self.hand_out(state);
             self.wait_for_place(current.thread);
-        } else if state.queue.waiting() > 0 {
-            // This one does not come back at once.
-            self.hand_out(state);
+        } else {
+            state.begin_stretch(current.thread);
+            if state.queue.waiting() > 0 {
+                // This one does not come back at once.
+                self.hand_out(state);
+            }
         }
     }
 
@@ -468,6 +534,7 @@ impl Shared {
         if !std::mem::replace(&mut current.blocks, true) {
             let mut state = self.state.lock();
             state.queue.begin_blocking();
+            state.end_stretch(current.thread);
             if state.queue.waiting() > 0 {
                 self.hand_out(state);
             }
@@ -478,6 +545,7 @@ impl Shared {
     pub(super) fn leave(self: &Arc<Self>, current: &mut Current, ran: Duration) {
         let mut state = self.state.lock();
         state.end_blocking(current);
+        state.end_stretch(current.thread);
         state.queue.charge(current.account, ran);
         state.queue.leave(current.account, current.class);
         self.hand_out(state);
@@ -499,6 +567,7 @@ impl Shared {
         while state.take(number).is_none() {
             wake.wait(&mut state);
         }
+        state.begin_stretch(number);
     }
 }
 
@@ -507,6 +576,21 @@ impl State {
         if std::mem::take(&mut current.blocks) {
             self.queue.end_blocking();
         }
+    }
+
+    /// The thread is busy from here on.
+    fn begin_stretch(&mut self, number: usize) {
+        if let Some(thread) = self.threads.get_mut(number) {
+            thread.stretch = Some(Stretch::begin(Instant::now()));
+        }
+    }
+
+    /// The thread waits from here on, or may. Its priority.
+    fn end_stretch(&mut self, number: usize) -> Priority {
+        self.threads.get_mut(number).map_or(Priority::Ordinary, |thread| {
+            thread.stretch = None;
+            thread.priority
+        })
     }
 
     fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {

@@ -214,3 +214,38 @@ async fn clean_up_runs_also_after_the_stop() {
     threads.clean_up(account(1), move || again.send(2).unwrap());
     assert_eq!(is_done.iter().collect::<Vec<_>>(), [1, 2]);
 }
+
+#[cfg(target_os = "linux")]
+fn niceness() -> i32 {
+    rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_waits_is_not() {
+    let threads = Arc::new(DatabaseThreads::start(ThreadsConfig { places: 2, ..CONFIG }).unwrap());
+    let waiting = || {
+        std::thread::sleep(Duration::from_millis(50));
+        niceness()
+    };
+    let ordinary = threads.run(account(1), niceness).await.unwrap();
+    let waited = threads.run(account(1), waiting).await.unwrap();
+    assert_eq!(waited, ordinary, "it has used no processor");
+    let busy = move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while niceness() == ordinary && Instant::now() < deadline {}
+        (niceness(), rustix::thread::gettid())
+    };
+    let (lowered, lowered_thread) = threads.run(account(2), busy).await.unwrap();
+    assert!(lowered > ordinary, "{lowered}");
+    // Its thread is not used again: what comes after it has the ordinary priority.
+    for _ in 0..5 {
+        let (after, thread_after) = threads
+            .run(account(1), || (niceness(), rustix::thread::gettid()))
+            .await
+            .unwrap();
+        assert_eq!(after, ordinary);
+        assert_ne!(thread_after, lowered_thread);
+    }
+    stop(&threads).await;
+}

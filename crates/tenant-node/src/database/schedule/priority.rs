@@ -1,0 +1,101 @@
+//! Which threads the kernel prefers: those of jobs that have run for long, or that never look up, take what the others leave.
+//!
+//! A job that runs statements looks up every few hundred instructions of SQLite's and makes room itself. One that parses megabytes, or
+//! is inside a single function of SQLite's, does not. It cannot be interrupted, but it need not stand in the way: the watch looks at
+//! what each thread is busy with and lowers the priority of those that have used the processor for too long in one stretch. What
+//! waits for a disk or for the processor uses none and is left alone.
+//!
+//! An ordinary process cannot take a lower priority back: whoever has one ends with its job.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+/// How much less of a busy processor such a thread gets, as `nice` has it: about a tenth of what others get.
+const LOWERED: i32 = 10;
+/// A stretch of this length is looked at.
+const SUSPICIOUS: Duration = Duration::from_millis(1);
+/// Processor time since it was first looked at, from which on a stretch is too long.
+const TOO_LONG: Duration = Duration::from_millis(2);
+
+/// Time of one thread in which nobody could ask it for its place.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    began: Instant,
+    /// Processor time of the thread when the stretch was first looked at.
+    first_look: Option<Duration>,
+}
+
+impl Stretch {
+    pub(super) const fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            first_look: None,
+        }
+    }
+
+    pub(super) fn is_suspicious(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= SUSPICIOUS
+    }
+
+    /// Whether both are one stretch: two of a thread never begin at the same time.
+    pub(super) fn is(&self, began: Instant) -> bool {
+        self.began == began
+    }
+
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Whether it is too long, told from the processor time that its thread has used since that thread began.
+    pub(super) fn is_too_long(&mut self, used: Duration) -> bool {
+        let first_look = *self.first_look.get_or_insert(used);
+        used.saturating_sub(first_look) >= TOO_LONG
+    }
+}
+
+/// From here on the thread only takes what the others leave: connections and short queries go first on a busy processor.
+pub(super) fn lower(thread: Pid) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWERED) {
+        tracing::debug!(%error, "the priority of a long query could not be lowered");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (thread, LOWERED);
+}
+
+/// Processor time that a thread of this process has used so far; `None` where the kernel does not say, or the thread has ended.
+pub(super) fn processor_time(thread: Pid) -> Option<Duration> {
+    let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
+    let text = std::fs::read_to_string(path).ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_is_too_long_by_processor_time_and_not_by_the_clock() {
+        let began = Instant::now();
+        let mut stretch = Stretch::begin(began);
+        assert!(!stretch.is_suspicious(began) && stretch.is_suspicious(began + SUSPICIOUS));
+        // A thread that has used a second before.
+        let used = Duration::from_secs(1);
+        assert!(!stretch.is_too_long(used));
+        assert!(!stretch.is_too_long(used), "it waits");
+        assert!(!stretch.is_too_long(used + TOO_LONG / 2));
+        assert!(stretch.is_too_long(used + TOO_LONG));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_processor_time_of_a_thread_grows_while_it_works() {
+        let this = rustix::thread::gettid();
+        let before = processor_time(this).unwrap();
+        let mut sum = 0_u64;
+        while processor_time(this).unwrap() < before + Duration::from_millis(2) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+    }
+}
