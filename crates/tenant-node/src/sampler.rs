@@ -11,8 +11,8 @@ use crate::events::Outbox;
 use crate::metrics::{Exposition, NodeFigures};
 use crate::usage::UsageReader;
 
-/// Quotas of tenants that were quiet for this long are written and forgotten.
-const QUOTA_QUIET: Duration = Duration::from_secs(3_600);
+/// Quotas of tenants that were quiet for this long are written and forgotten: then a tenant costs no memory for them.
+const QUOTA_QUIET: Duration = Duration::from_secs(600);
 
 /// The latest figures, busiest first, for the heartbeat. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -49,28 +49,8 @@ impl<T: Copy + Default, const N: usize> SlotRing<T, N> {
 
     /// Slots with their numbers, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, T)> + '_ {
-        self.iter_from(0)
-    }
-
-    /// The same, without those before `number`.
-    pub(crate) fn iter_from(&self, number: u64) -> impl Iterator<Item = (u64, T)> + '_ {
-        let oldest = (self.newest + 1).saturating_sub(N as u64).max(number);
-        (oldest..=self.newest).map(|number| (number, self.slots[self.index(number)]))
-    }
-
-    /// Puts a value into the slot of that number, if the window holds it.
-    pub(crate) fn slot_mut(&mut self, number: u64) -> Option<&mut T> {
         let oldest = (self.newest + 1).saturating_sub(N as u64);
-        if !(oldest..=self.newest).contains(&number) {
-            return None;
-        }
-        let index = self.index(number);
-        self.slots.get_mut(index)
-    }
-
-    /// The number of the slot that ends the window.
-    pub(crate) const fn newest(&self) -> u64 {
-        self.newest
+        (oldest..=self.newest).map(|number| (number, self.slots[self.index(number)]))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is below N")]

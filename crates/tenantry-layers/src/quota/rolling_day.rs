@@ -6,64 +6,61 @@
 //!
 //! Time is the tenant's own (see `engine`): it does not follow the wall clock. Time that goes back counts as standing still.
 
+use std::collections::VecDeque;
 use std::time::Duration;
-
-use crate::slot_ring::SlotRing;
 
 /// Length of a bucket in milliseconds.
 pub(crate) const BUCKET_MILLIS: u64 = 5 * 60 * 1000;
 /// 24 hours of buckets, and the present one.
-const BUCKETS: usize = 288 + 1;
+const BUCKETS: u64 = 288 + 1;
 
-/// The counter of one tenant.
+/// The counter of one tenant. Takes memory for buckets that hold requests alone, since most tenants sleep most of the day.
 #[derive(Debug, Clone)]
 pub(crate) struct RollingDay {
-    ring: SlotRing<u64, BUCKETS>,
+    /// Bucket numbers and requests, never none; rising numbers, all of them in the window.
+    buckets: VecDeque<(u64, u64)>,
     used: u64,
-    /// No bucket before this one holds requests: where a search for the oldest begins, once a request.
-    first: u64,
     /// The youngest time seen, in milliseconds.
     seen_millis: u64,
 }
 
 impl RollingDay {
     /// An empty window that ends at `at_millis`.
-    pub(crate) fn starting_at(at_millis: u64) -> Self {
-        Self::from_buckets(at_millis, std::iter::empty())
+    pub(crate) const fn starting_at(at_millis: u64) -> Self {
+        Self {
+            buckets: VecDeque::new(),
+            used: 0,
+            seen_millis: at_millis,
+        }
     }
 
     /// A window that ends at `at_millis` and holds `(bucket number, requests)`; buckets outside of it are dropped when
     /// they are too old, and count as of now when they lie ahead.
     pub(crate) fn from_buckets(at_millis: u64, buckets: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let mut ring = SlotRing::new(BUCKET_MILLIS);
-        ring.advance(at_millis, |_| ());
-        let mut used = 0_u64;
-        for (number, count) in buckets {
-            let number = number.min(ring.newest());
-            if let Some(slot) = ring.slot_mut(number) {
-                let room = count.min(u64::MAX - used);
-                *slot += room;
-                used += room;
+        let mut day = Self::starting_at(at_millis);
+        let newest = day.newest();
+        let mut buckets: Vec<(u64, u64)> = buckets
+            .into_iter()
+            .map(|(number, requests)| (number.min(newest), requests))
+            .collect();
+        buckets.sort_unstable_by_key(|(number, _)| *number);
+        for (number, requests) in buckets {
+            if number.saturating_add(BUCKETS) > newest {
+                day.add(number, requests);
             }
         }
-        Self {
-            ring,
-            used,
-            first: 0,
-            seen_millis: at_millis,
-        }
+        day
     }
 
     /// Lets buckets leave that are old enough at `at_millis`.
     pub(crate) fn advance(&mut self, at_millis: u64) {
         self.seen_millis = self.seen_millis.max(at_millis);
-        let used = &mut self.used;
-        let before = self.ring.newest();
-        self.ring
-            .advance(self.seen_millis, |gone| *used = used.saturating_sub(gone));
-        if self.ring.newest() != before {
-            let oldest = self.ring.iter_from(self.first).find(|(_, count)| *count > 0);
-            self.first = oldest.map_or(self.ring.newest(), |(number, _)| number);
+        let newest = self.newest();
+        while let Some((number, requests)) = self.buckets.front()
+            && number.saturating_add(BUCKETS) <= newest
+        {
+            self.used -= requests;
+            self.buckets.pop_front();
         }
     }
 
@@ -74,9 +71,7 @@ impl RollingDay {
 
     /// Counts requests at the time of the last `advance`. The caller has checked the limit.
     pub(crate) fn charge(&mut self, requests: u64) {
-        let room = requests.min(u64::MAX - self.used);
-        *self.ring.newest_mut() += room;
-        self.used += room;
+        self.add(self.newest(), requests);
     }
 
     /// How long until fewer than `limit` requests are counted, if none is added; zero when that is so already.
@@ -98,10 +93,10 @@ impl RollingDay {
 
     fn wait_until_gone(&self, requests: u64) -> Option<Duration> {
         let mut gone = 0_u64;
-        for (number, count) in self.ring.iter_from(self.first) {
-            gone = gone.saturating_add(count);
+        for (number, count) in &self.buckets {
+            gone = gone.saturating_add(*count);
             if gone >= requests {
-                let leaves_at = number.saturating_add(BUCKETS as u64).saturating_mul(BUCKET_MILLIS);
+                let leaves_at = number.saturating_add(BUCKETS).saturating_mul(BUCKET_MILLIS);
                 return Some(Duration::from_millis(leaves_at.saturating_sub(self.seen_millis)));
             }
         }
@@ -110,7 +105,25 @@ impl RollingDay {
 
     /// Buckets that hold requests, oldest first, as `(bucket number, requests)`.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.ring.iter().filter(|(_, count)| *count > 0)
+        self.buckets.iter().copied()
+    }
+
+    /// The number of the bucket that ends the window.
+    const fn newest(&self) -> u64 {
+        self.seen_millis / BUCKET_MILLIS
+    }
+
+    /// Adds to the bucket of that number, which is the last one or a later one. The sum of all stays a number.
+    fn add(&mut self, number: u64, requests: u64) {
+        let room = requests.min(u64::MAX - self.used);
+        if room == 0 {
+            return;
+        }
+        self.used += room;
+        match self.buckets.back_mut() {
+            Some((last, count)) if *last == number => *count += room,
+            _ => self.buckets.push_back((number, room)),
+        }
     }
 }
 
