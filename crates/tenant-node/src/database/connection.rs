@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::access_policy::{Phase, Verdict, analyzes, decide};
 use super::descriptors::ConnectionSlot;
 use super::figures::{DatabaseCounters, FileSizes};
+use super::functions;
 use super::schedule::{give_way, time_away};
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
@@ -181,6 +182,9 @@ impl TenantConnection {
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizing.authorize(context)))?;
         let watching = Arc::clone(&fence);
         sqlite.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watching.should_stop()))?;
+        let pausing = Arc::clone(&fence);
+        let should_stop: functions::ShouldStop = Arc::new(move || pausing.should_stop());
+        functions::install(&sqlite, &should_stop)?;
         // Takes the place of SQLite's automatic checkpoint, which would hold up the commit that happens to cause it.
         sqlite.wal_hook(Some(move |_wal: &mut rusqlite::hooks::Wal, pages| {
             wal_pages.store(u32::try_from(pages).unwrap_or(0), Relaxed);
