@@ -8,6 +8,7 @@
 //! panic, nor take much memory that is on nobody's account, nor loop for long without [`Pause`].
 
 mod instr;
+mod pattern;
 mod pause;
 mod replace;
 mod search;
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 use pause::Pause;
 pub(super) use pause::ShouldStop;
 
+use self::pattern::Pattern;
 use self::trim::Ends;
 use super::raw_sqlite::functions::register;
 
@@ -35,5 +37,37 @@ pub(super) fn install(connection: &Connection, should_stop: &ShouldStop) -> rusq
     register(connection, c"trim", 2, trim::Trim(Ends::Both, pause()))?;
     register(connection, c"ltrim", 2, trim::Trim(Ends::Left, pause()))?;
     register(connection, c"rtrim", 2, trim::Trim(Ends::Right, pause()))?;
-    register(connection, c"unhex", 2, unhex::Unhex(pause()))
+    register(connection, c"unhex", 2, unhex::Unhex(pause()))?;
+    register(connection, c"glob", 2, Pattern::glob(pause()))?;
+    install_like(connection, should_stop, Case::Ignored)
+}
+
+/// What LIKE does with the letters of ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Ignored,
+    Sensitive,
+}
+
+/// `PRAGMA case_sensitive_like` puts SQLite's own LIKE in place. To be called when no statement of the connection is under way.
+pub(super) fn reinstall_like(connection: &Connection, should_stop: &ShouldStop) -> rusqlite::Result<()> {
+    let ignored = connection.query_row("SELECT 'a' LIKE 'A'", [], |row| row.get(0))?;
+    let case = if ignored { Case::Ignored } else { Case::Sensitive };
+    install_like(connection, should_stop, case)
+}
+
+fn install_like(connection: &Connection, should_stop: &ShouldStop, case: Case) -> rusqlite::Result<()> {
+    for arguments in [2, 3] {
+        let pause = Pause::new(should_stop.clone());
+        register(
+            connection,
+            c"like",
+            arguments,
+            Pattern::like(case == Case::Sensitive, pause),
+        )?;
+    }
+    // The planner learns what they are by their first call.
+    connection.query_row("SELECT 'a' LIKE 'b', 'a' LIKE 'b' ESCAPE 'c', 'a' GLOB 'b'", [], |_| {
+        Ok(())
+    })
 }

@@ -28,10 +28,7 @@ impl Function for Replace {
         let Some(first) = search.next(text, 0)? else {
             return Ok(Answer::Text(text));
         };
-        let length = self.length(&search, text, old.len(), new.len(), first)?;
-        if length > call.limit_bytes() && new.len() > old.len() {
-            return Err(Failure::TooBig);
-        }
+        let length = self.length(&search, text, new.len(), first, call.limit_bytes())?;
         let mut made = Buffer::with_capacity(length)?;
         let (mut done, mut next) = (0, Some(first));
         while let Some(place) = next {
@@ -48,13 +45,27 @@ impl Function for Replace {
 
 impl Replace {
     /// How long the result will be, so that it is not begun where it may not be, and takes no more memory than it needs.
-    fn length(&self, search: &Search<'_>, text: &[u8], old: usize, new: usize, first: usize) -> Result<usize, Failure> {
-        let mut count: usize = 0;
+    fn length(
+        &self,
+        search: &Search<'_>,
+        text: &[u8],
+        new: usize,
+        first: usize,
+        limit: usize,
+    ) -> Result<usize, Failure> {
+        let old = search.needle_length();
+        let mut length = text.len();
+        if new == old {
+            return Ok(length);
+        }
         let mut next = Some(first);
         while let Some(place) = next {
-            count += 1;
+            length = length - old + new;
+            if new > old && length > limit {
+                return Err(Failure::TooBig);
+            }
             next = search.next(text, place + old)?;
         }
-        Ok((text.len() - count * old).saturating_add(count.saturating_mul(new)))
+        Ok(length)
     }
 }

@@ -22,9 +22,13 @@ impl<'a> Search<'a> {
         }
     }
 
+    pub(super) fn needle_length(&self) -> usize {
+        self.finder.needle().len()
+    }
+
     /// The first place at or after `from`.
     pub(super) fn next(&self, haystack: &[u8], from: usize) -> Result<Option<usize>, Failure> {
-        let needle = self.finder.needle().len();
+        let needle = self.needle_length();
         // A long needle is looked for in long stretches: two of them overlap by its length.
         let stretch = STRETCH.max(needle);
         let mut from = from;

@@ -42,3 +42,27 @@ pub(super) fn code(character: &[u8]) -> u32 {
     }
     code
 }
+
+/// Reads characters. At the end it reads zeros, which stand nowhere else.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    #[inline]
+    pub(super) fn next(&mut self) -> u32 {
+        match self.rest {
+            [] => 0,
+            [ascii @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                u32::from(*ascii)
+            }
+            whole => {
+                let (character, rest) = whole.split_at(first_length(whole));
+                self.rest = rest;
+                code(character)
+            }
+        }
+    }
+}

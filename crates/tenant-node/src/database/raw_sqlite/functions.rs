@@ -10,6 +10,12 @@ use std::ptr::NonNull;
 
 use rusqlite::{Connection, ffi};
 
+mod planner;
+
+pub(in crate::database) use planner::Planned;
+#[cfg(test)]
+pub(in crate::database) use planner::knows_this_sqlite;
+
 /// Most arguments that a function may have.
 const MOST_ARGUMENTS: usize = 3;
 
@@ -49,6 +55,8 @@ pub(in crate::database) enum Failure {
     TooBig,
     /// The statement has to stop.
     Interrupted,
+    /// In SQLite's words.
+    Words(&'static CStr),
 }
 
 /// One call of a function.
@@ -63,6 +71,11 @@ impl Call<'_> {
         self.limit(ffi::SQLITE_LIMIT_LENGTH)
     }
 
+    /// How long a pattern may be.
+    pub(in crate::database) fn limit_pattern_bytes(&self) -> usize {
+        self.limit(ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH)
+    }
+
     fn limit(&self, limit: c_int) -> usize {
         // SAFETY: the connection runs the statement that makes this call; -1 asks without setting.
         let value = unsafe { ffi::sqlite3_limit(self.database, limit, -1) };
@@ -73,6 +86,11 @@ impl Call<'_> {
 /// A function that does not depend on anything but its arguments, and is harmless wherever a schema uses it.
 pub(in crate::database) trait Function: Send + 'static {
     fn call<'a>(&self, call: &Call<'a>) -> Result<Answer<'a>, Failure>;
+
+    /// What SQLite's planner takes it for.
+    fn planned(&self) -> Planned {
+        Planned::Plainly
+    }
 }
 
 /// Bytes that SQLite's allocator gave, and so the tenant's account.
@@ -127,6 +145,14 @@ impl Drop for Buffer {
     }
 }
 
+/// The data of a registered function.
+#[repr(C)]
+struct Registered<F> {
+    /// Of [`Planned::data`]: first, since SQLite reads it there.
+    planned: [u8; 4],
+    function: F,
+}
+
 /// Puts `function` in the place of SQLite's own of that name and number of arguments.
 pub(in crate::database) fn register<F: Function>(
     connection: &Connection,
@@ -134,7 +160,8 @@ pub(in crate::database) fn register<F: Function>(
     arguments: c_int,
     function: F,
 ) -> rusqlite::Result<()> {
-    let function: *mut F = Box::into_raw(Box::new(function));
+    let planned = function.planned().data();
+    let function: *mut Registered<F> = Box::into_raw(Box::new(Registered { planned, function }));
     let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
     // SAFETY: the handle is open while `connection` is borrowed, and `Connection` is not `Sync`. SQLite copies the name. It calls `destroy`
     // once with the pointer, also where this fails, and `call` only before that, with the pointer as user data.
@@ -160,7 +187,7 @@ pub(in crate::database) fn register<F: Function>(
 
 unsafe extern "C" fn destroy<F: Function>(function: *mut c_void) {
     // SAFETY: it is the pointer that `register` made of a box, and SQLite passes it once.
-    drop(unsafe { Box::from_raw(function.cast::<F>()) });
+    drop(unsafe { Box::from_raw(function.cast::<Registered<F>>()) });
 }
 
 unsafe extern "C" fn call<F: Function>(
@@ -170,20 +197,22 @@ unsafe extern "C" fn call<F: Function>(
 ) {
     // SAFETY: the user data is the pointer that `register` made of a box, which lives as long as the function is registered; it is only
     // borrowed by shared references.
-    let function = unsafe { &*ffi::sqlite3_user_data(context).cast::<F>() };
+    let function = unsafe { &(*ffi::sqlite3_user_data(context).cast::<Registered<F>>()).function };
     let mut arguments = [Argument::Null; MOST_ARGUMENTS];
-    let count = usize::try_from(count).unwrap_or(0).min(MOST_ARGUMENTS);
+    let read_count = usize::try_from(count).unwrap_or(0).min(MOST_ARGUMENTS);
     let mut outcome = Ok(Answer::Null);
-    for (index, argument) in arguments.iter_mut().take(count).enumerate() {
+    for (index, argument) in arguments.iter_mut().take(read_count).enumerate() {
         // SAFETY: SQLite passes `count` values, and this is their first and only conversion in this call.
         match unsafe { read(*values.add(index)) } {
             Ok(read) => *argument = read,
             Err(failure) => outcome = Err(failure),
         }
     }
+    // SAFETY: the context is valid for the call, and `register` made the function's pointer its user data.
+    unsafe { planner::tell(context, count, function.planned()) };
     if outcome.is_ok() {
         outcome = function.call(&Call {
-            arguments: &arguments[..count],
+            arguments: &arguments[..read_count],
             // SAFETY: the context is valid for the call.
             database: unsafe { ffi::sqlite3_context_db_handle(context) },
         });
@@ -237,11 +266,7 @@ unsafe fn slice<'a>(start: *const u8, count: c_int) -> Result<&'a [u8], Failure>
 /// The context must be that of a call that goes on.
 unsafe fn give_answer(context: *mut ffi::sqlite3_context, answer: Answer<'_>) {
     // One of 1, 2, 3, 4 and 16.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a constant that fits"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a constant that fits")]
     const UTF8: u8 = ffi::SQLITE_UTF8 as u8;
     // SAFETY: texts that are not made here are copied before the call returns; buffers are SQLite's from here on, which frees them by the
     // function that fits their allocation, also where it refuses them.
@@ -277,6 +302,7 @@ unsafe fn give_failure(context: *mut ffi::sqlite3_context, failure: Failure) {
                 ffi::sqlite3_result_error(context, c"interrupted".as_ptr(), -1);
                 ffi::sqlite3_result_error_code(context, ffi::SQLITE_INTERRUPT);
             }
+            Failure::Words(words) => ffi::sqlite3_result_error(context, words.as_ptr(), -1),
         }
     }
 }
