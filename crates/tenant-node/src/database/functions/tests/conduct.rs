@@ -1,10 +1,14 @@
 //! What else a function is expected to do: stop, keep to its memory, serve schemas.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::*;
+use crate::database::connection::TenantConnection;
+use crate::database::descriptors::{ConnectionSlot, Stock};
 use crate::database::memory::{MemoryAccount, give, take};
 use crate::database::raw_sqlite::count_memory;
+use crate::database::{Cancellation, statement};
 
 #[test]
 fn all_of_them_stop_inside_of_one_call() {
@@ -103,6 +107,50 @@ fn where_memory_is_refused_to_a_call_its_statement_fails_and_what_it_made_is_giv
         assert!(account.held_bytes() < held + (4 << 20), "{left}: {account:?}");
     }
     assert!(refused > 20, "{refused}");
+}
+
+#[test]
+fn a_connection_that_lost_its_like_for_lack_of_memory_runs_nothing_until_it_has_it_back() {
+    if !count_memory() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let account = Arc::new(MemoryAccount::default());
+    account.set_limit(16 << 20);
+    let _entered = account.enter();
+    let slot = ConnectionSlot::take(&Arc::default(), &Stock::new(1)).unwrap();
+    let path = folder.path().join("db.sqlite");
+    let connection = TenantConnection::open(&path, Arc::default(), Arc::default(), slot).unwrap();
+    let begin = || connection.begin_statement(Duration::from_millis(100), &Cancellation::default());
+    begin();
+    statement::compile(&connection, "pragma case_sensitive_like = on")
+        .unwrap()
+        .discard();
+    let mut taken = 0;
+    for bytes in [1 << 20, 1 << 15, 1 << 10, 1 << 5, 1] {
+        while take(bytes) {
+            taken += bytes;
+        }
+    }
+    connection.end_statement();
+    begin();
+    let refused = statement::compile(&connection, "select 1").map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("out of memory"), "{refused:?}");
+    connection.end_statement();
+    give(taken);
+    begin();
+    let run = |sql: &str| -> rusqlite::Result<i64> {
+        let mut compiled = statement::compile(&connection, sql).unwrap();
+        compiled.query_row([], |row| row.get(0))
+    };
+    assert_eq!(run("select ('a' like 'A') * 10 + ('a' like 'a')"), Ok(1));
+    let long = format!("select hex(zeroblob(2000000)) like '%{}1'", "0".repeat(900));
+    let error = run(&long).unwrap_err();
+    assert_eq!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::OperationInterrupted)
+    );
+    connection.end_statement();
 }
 
 #[test]
