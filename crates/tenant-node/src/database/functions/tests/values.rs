@@ -62,3 +62,38 @@ fn lengths_around_the_limit_equal_those_of_sqlite() {
         compare(OF_TWO, &[Value::Text("éaé".to_owned()), set]).unwrap();
     }
 }
+
+#[test]
+fn what_lies_across_a_pause_is_found_as_by_sqlite() {
+    let plain = Connection::open_in_memory().unwrap();
+    let ours = Connection::open_in_memory().unwrap();
+    install(&ours, &(Arc::new(|| false) as ShouldStop)).unwrap();
+    let sqls = [
+        "instr(?1, ?2)",
+        "replace(?1, ?2, 'new')",
+        "?1 like '%' || substr(?2, 1, 90) || '%'",
+    ];
+    for needle in ["x".to_owned(), "x€y".to_owned(), "xy".repeat(35_000)] {
+        for stretch in [1 << 16, 70_000, 1 << 17] {
+            for before in [
+                stretch - needle.len() % 9 - 1,
+                stretch - 2,
+                stretch - 1,
+                stretch,
+                stretch + 1,
+            ] {
+                for after in [0, 1, 70_000] {
+                    let text = format!("{}{needle}{}", "a".repeat(before), "xa".repeat(after));
+                    let values = [Value::Text(text), Value::Text(needle.clone())];
+                    for sql in sqls {
+                        assert!(
+                            outcome(&ours, sql, &values) == outcome(&plain, sql, &values),
+                            "{sql} {} {before} {after}",
+                            needle.len()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
