@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::access_policy::{Phase, Verdict, analyzes, decide};
 use super::descriptors::ConnectionSlot;
 use super::figures::{DatabaseCounters, FileSizes};
+use super::functions::{self, ShouldStop};
 use super::schedule::{give_way, time_away};
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
@@ -39,6 +40,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A write-ahead log that was long once is cut back to this size when it begins anew.
 const KEPT_WAL_BYTES: u64 = 16 << 20;
+
+const LOST_LIKE: &str = "out of memory: PRAGMA case_sensitive_like could not be carried out to its end";
 
 const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_LENGTH, 32 << 20),
@@ -75,17 +78,30 @@ struct Fence {
     tainted: AtomicBool,
     saw_pragma: AtomicBool,
     saw_analysis: AtomicBool,
+    /// Whether LIKE may have become SQLite's own again.
+    saw_like_pragma: AtomicBool,
+    /// Whether it has, and could not be changed back: nothing may run until it is.
+    lost_like: AtomicBool,
 }
 
 impl Fence {
     fn authorize(&self, context: AuthContext<'_>) -> Authorization {
-        if matches!(context.action, rusqlite::hooks::AuthAction::Pragma { .. }) {
+        if let AuthAction::Pragma { pragma_name, .. } = context.action {
             self.saw_pragma.store(true, Relaxed);
+            if pragma_name.eq_ignore_ascii_case("case_sensitive_like") {
+                self.saw_like_pragma.store(true, Relaxed);
+            }
         }
         if analyzes(&context.action) {
             self.saw_analysis.store(true, Relaxed);
         }
-        match decide(&context.action, *self.phase.lock()) {
+        let phase = *self.phase.lock();
+        let verdict = if self.lost_like.load(Relaxed) && phase != Phase::Internal {
+            Verdict::Deny(LOST_LIKE.to_owned())
+        } else {
+            decide(&context.action, phase)
+        };
+        match verdict {
             Verdict::Allow => Authorization::Allow,
             Verdict::AllowAndTaint => {
                 self.tainted.store(true, Relaxed);
@@ -128,6 +144,7 @@ impl Fence {
 pub(super) struct TenantConnection {
     sqlite: Connection,
     fence: Arc<Fence>,
+    should_stop: ShouldStop,
     counters: Arc<DatabaseCounters>,
     /// Last, so that it goes when the files are closed.
     slot: ConnectionSlot,
@@ -176,11 +193,16 @@ impl TenantConnection {
             tainted: AtomicBool::new(false),
             saw_pragma: AtomicBool::new(false),
             saw_analysis: AtomicBool::new(false),
+            saw_like_pragma: AtomicBool::new(false),
+            lost_like: AtomicBool::new(false),
         });
         let authorizing = Arc::clone(&fence);
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizing.authorize(context)))?;
         let watching = Arc::clone(&fence);
         sqlite.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watching.should_stop()))?;
+        let pausing = Arc::clone(&fence);
+        let should_stop: ShouldStop = Arc::new(move || pausing.should_stop());
+        functions::install(&sqlite, &should_stop)?;
         // Takes the place of SQLite's automatic checkpoint, which would hold up the commit that happens to cause it.
         sqlite.wal_hook(Some(move |_wal: &mut rusqlite::hooks::Wal, pages| {
             wal_pages.store(u32::try_from(pages).unwrap_or(0), Relaxed);
@@ -190,6 +212,7 @@ impl TenantConnection {
         Ok(Self {
             sqlite,
             fence,
+            should_stop,
             counters,
             slot,
         })
@@ -211,6 +234,9 @@ impl TenantConnection {
 
     /// Arms the fence for one statement of the tenant.
     pub(super) fn begin_statement(&self, query_time: Duration, cancellation: &Cancellation) {
+        if self.fence.lost_like.load(Relaxed) {
+            self.put_like_back();
+        }
         let deadline = self.fence.running_time().saturating_add(query_time);
         self.fence
             .deadline
@@ -231,6 +257,18 @@ impl TenantConnection {
         self.enter(Phase::Internal);
         self.fence.deadline.store(0, Relaxed);
         *self.fence.cancellation.lock() = None;
+        if self.fence.saw_like_pragma.swap(false, Relaxed) {
+            self.put_like_back();
+        }
+    }
+
+    /// SQLite's own LIKE asks nobody whether it may go on.
+    fn put_like_back(&self) {
+        let outcome = functions::reinstall_like(&self.sqlite, &self.should_stop);
+        if let Err(error) = &outcome {
+            tracing::debug!(%error, "LIKE could not be put back on a connection, which runs nothing until it is");
+        }
+        self.fence.lost_like.store(outcome.is_err(), Relaxed);
     }
 
     pub(super) fn stopped(&self) -> Option<Stopped> {

@@ -131,6 +131,30 @@ pub(super) fn give(bytes: i64) {
     }
 }
 
+/// Memory that is not SQLite's and yet the tenant's, until this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Reserved {
+    bytes: i64,
+}
+
+impl Reserved {
+    /// So many bytes more are wanted. Whether they may be taken.
+    pub(super) fn more(&mut self, bytes: usize) -> bool {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let may = take(bytes);
+        if may {
+            self.bytes += bytes;
+        }
+        may
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        give(self.bytes);
+    }
+}
+
 fn on_account(act: impl FnOnce(&MemoryAccount) -> Option<i64>) -> Option<i64> {
     ACCOUNT
         .try_with(|account| account.borrow().as_deref().and_then(act))

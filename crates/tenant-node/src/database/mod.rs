@@ -11,6 +11,7 @@ mod databases;
 mod descriptors;
 mod error;
 mod figures;
+mod functions;
 mod memory;
 mod raw_sqlite;
 mod schedule;

@@ -1,10 +1,12 @@
-//! The functions of SQLite's C interface that rusqlite does not wrap, and the allocator that SQLite is given. The only unsafe code of this
-//! crate: one call with a connection that is borrowed for its whole length, and an allocator that counts and otherwise hands everything
-//! to the one that SQLite would have used.
+//! The functions of SQLite's C interface that rusqlite does not wrap, the allocator that SQLite is given, and SQL functions. The only
+//! unsafe code of this crate: one call with a connection that is borrowed for its whole length; an allocator that counts and otherwise
+//! hands everything to the one that SQLite would have used; and what is between SQLite and a SQL function of ours, in `functions`.
 #![expect(
     unsafe_code,
-    reason = "sqlite3_set_last_insert_rowid and sqlite3_config have no safe wrapper in rusqlite"
+    reason = "sqlite3_set_last_insert_rowid and sqlite3_config have no safe wrapper in rusqlite, and that of functions panics without memory"
 )]
+
+pub(super) mod functions;
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;

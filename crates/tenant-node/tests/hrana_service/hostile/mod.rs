@@ -4,6 +4,7 @@
 mod bodies;
 mod crowd;
 mod files;
+mod functions;
 mod refused;
 mod schema;
 mod size;
