@@ -6,6 +6,7 @@
 
 mod byte_size;
 mod event;
+mod explained_quota;
 mod ids;
 mod name;
 mod node;
@@ -18,6 +19,7 @@ mod usage;
 
 pub use byte_size::{ByteSize, InvalidByteSize};
 pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
+pub use explained_quota::{ExplainedLimit, ExplainedQuota};
 pub use ids::{
     ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
     Revision, TenantUid, TokenGeneration,
