@@ -46,6 +46,7 @@ macro_rules! service {
 service! { AdminService {
         undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
+        explain_tenant_quota(ExplainTenantQuotaRequest) -> ExplainTenantQuotaResponse;
         list_tiers(ListTiersRequest) -> ListTiersResponse;
         update_tier(UpdateTierRequest) -> UpdateTierResponse;
         list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;

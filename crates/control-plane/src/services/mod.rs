@@ -13,6 +13,7 @@ mod notification;
 mod page;
 mod placement;
 mod placing;
+mod quotas;
 mod routing_watch;
 mod snapshots;
 mod status;

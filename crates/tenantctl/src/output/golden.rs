@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use tenantry_proto::v1::{self, event_detail::Kind, event_origin::Origin};
 
+use super::explained_quota::ExplainedQuota;
 use super::{json, table};
 
 fn check(file: &str, actual: &str) {
@@ -325,6 +326,67 @@ fn usage_prints_as_agreed_with_and_without_enough_data() {
         "not enough data yet: node-1 has not reported the tenant"
     );
     check_json("usage_none.json", &json::Usage::from(&none));
+}
+
+/// Own rate and daily limit, an edited tier, and a node that is behind by one change.
+fn explained_quota(reported: bool) -> v1::ExplainTenantQuotaResponse {
+    let (tier, tenant) = (v1::LimitOrigin::Tier.into(), v1::LimitOrigin::Tenant.into());
+    let of_tier = |value| {
+        Some(v1::ExplainedLimit {
+            in_force: value,
+            origin: tier,
+            of_tier: value,
+            built_in: value,
+        })
+    };
+    let reported = reported.then(|| usage(true));
+    v1::ExplainTenantQuotaResponse {
+        name: "tenants/acme".into(),
+        uid: "0123456789abcdef0123456789abcdef".into(),
+        tier: v1::Tier::Small.into(),
+        quota: Some(v1::ExplainedQuota {
+            database_bytes: of_tier(1 << 20),
+            requests_per_day: Some(v1::ExplainedLimit {
+                in_force: 2_000,
+                origin: tenant,
+                of_tier: 10_000,
+                built_in: 10_000,
+            }),
+            burst: Some(v1::ExplainedBurst {
+                in_force: quota().burst,
+                origin: tenant,
+                of_tier: None,
+                built_in: None,
+            }),
+            concurrent_requests: Some(v1::ExplainedLimit {
+                in_force: 40,
+                origin: tier,
+                of_tier: 40,
+                built_in: 20,
+            }),
+            query_time_ms: of_tier(5_000),
+            memory_bytes: of_tier(200 << 20),
+            cpu_millicores: of_tier(100),
+            result_bytes: of_tier(64 << 20),
+            request_bytes: of_tier(16 << 20),
+        }),
+        weight: of_tier(2),
+        node: reported.as_ref().map_or_else(String::new, |usage| usage.node.clone()),
+        usage: reported.and_then(|usage| usage.usage),
+        revision: 42,
+    }
+}
+
+#[test]
+fn an_explained_quota_prints_as_agreed_with_and_without_use() {
+    let explained = ExplainedQuota::new(&explained_quota(true)).unwrap();
+    check("explained_quota.txt", &explained.to_string());
+    check_json("explained_quota.json", &explained);
+    let unplaced = ExplainedQuota::new(&explained_quota(false)).unwrap();
+    check("explained_quota_early.txt", &unplaced.to_string());
+    let mut incomplete = explained_quota(true);
+    incomplete.quota.as_mut().unwrap().memory_bytes = None;
+    assert!(ExplainedQuota::new(&incomplete).is_none());
 }
 
 #[test]

@@ -74,14 +74,23 @@ impl From<&v1::Tenant> for Tenant {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Burst {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Burst {
     requests_per_second: u32,
     size: u32,
 }
 
 impl From<v1::Burst> for Burst {
     fn from(burst: v1::Burst) -> Self {
+        Self {
+            requests_per_second: burst.requests_per_second,
+            size: burst.size,
+        }
+    }
+}
+
+impl From<Burst> for v1::Burst {
+    fn from(burst: Burst) -> Self {
         Self {
             requests_per_second: burst.requests_per_second,
             size: burst.size,

@@ -1,5 +1,6 @@
 //! What is printed: tables for people, JSON for programs. Neither asks anything.
 
+pub(crate) mod explained_quota;
 pub(crate) mod json;
 pub(crate) mod protocol_names;
 pub(crate) mod snapshot;

@@ -46,6 +46,7 @@ words! {
     member_kind: MemberKind { Voter => "voter", Learner => "learner" }
     token_key_phase: TokenKeyPhase { Waiting => "waiting", Signing => "signing", Superseded => "superseded" }
     severity: EventSeverity { Info => "info", Warning => "warning" }
+    limit_origin: LimitOrigin { Tier => "tier", Tenant => "tenant" }
     quota_kind: QuotaKind { RequestsPerDay => "requests-per-day", Database => "database" }
 }
 

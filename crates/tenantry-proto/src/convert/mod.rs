@@ -5,6 +5,7 @@
 
 pub mod digest;
 mod event;
+mod explained_quota;
 mod field;
 pub mod names;
 mod node;
@@ -20,6 +21,7 @@ pub mod update_mask;
 mod usage;
 
 pub use event::severity_from_wire;
+pub use explained_quota::{explained_quota_to_proto, explained_weight_to_proto};
 pub use field::{InvalidField, Within};
 pub use node::{NodeView, etag, node_to_proto, node_view_to_proto, parse_etag, scheduling_from_wire};
 pub use placement_service::{key_bytes, key_id};
