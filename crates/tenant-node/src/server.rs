@@ -26,11 +26,12 @@ use crate::http::StopNotice;
 use crate::http::router::{StackParts, stack};
 use crate::http::server::{ServerOptions, serve};
 use crate::identity::Identity;
+use crate::latest_usage::LatestUsage;
 use crate::layers::{Ingress, QuotaEvent};
 use crate::metrics::{Exposition, MeterRegistry};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
 use crate::quota::QuotaRegistry;
-use crate::sampler::{LatestUsage, Sampler};
+use crate::sampler::Sampler;
 use crate::usage::UsageReader;
 
 /// How long tasks may take to end at a stop, beyond the drain time.

@@ -31,4 +31,4 @@ pub use route::{NodeRoute, TenantRoute, TokenKey};
 pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
 pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
 pub use time::UnixMillis;
-pub use usage::{GrowthRate, TenantUsage};
+pub use usage::{GrowthRate, TenantUsage, UsageOrder};

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
 use super::deadline::Deadline;
-use super::{page, placing, quotas, status, tokens};
+use super::{page, placing, quotas, status, tokens, usage};
 
 /// An update without an etag is tried again when the tenant changed between its reading and its writing.
 const UPDATE_ATTEMPTS: usize = 4;
@@ -332,6 +332,24 @@ impl AdminService for Admin {
             usage: usage.as_ref().map(Into::into),
             node,
         }))
+    }
+
+    async fn list_tenant_usage(
+        &self,
+        request: Request<v1::ListTenantUsageRequest>,
+    ) -> Result<Response<v1::ListTenantUsageResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let order = convert::usage_order_from_wire("order", request.order).map_err(status::invalid)?;
+        // Also says that this member still leads: another one hears the nodes otherwise.
+        let published = self.control_plane.read(deadline).await?;
+        Ok(Response::new(usage::ranked(
+            &self.control_plane,
+            &published,
+            order,
+            size,
+        )))
     }
 
     async fn explain_tenant_quota(

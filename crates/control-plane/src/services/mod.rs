@@ -18,6 +18,7 @@ mod routing_watch;
 mod snapshots;
 mod status;
 mod tokens;
+mod usage;
 
 pub use admin::Admin;
 pub use cluster::Cluster;

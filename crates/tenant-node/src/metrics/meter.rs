@@ -13,6 +13,7 @@ use super::answer::{AnswerClass, ClassCounts};
 use super::cpu::CpuUse;
 use super::error_rate::ErrorRate;
 use super::growth::Growth;
+use super::last_minute::LastMinute;
 use super::peak_rpm::PeakRpm;
 use super::response_time::{ResponseHistogram, ResponseTimes};
 use crate::clock::Now;
@@ -96,6 +97,7 @@ pub struct TenantMeter {
 struct Figures {
     answers: ClassCounts,
     peak_rpm: PeakRpm,
+    last_minute: LastMinute,
     response_times: ResponseTimes,
     error_rate: ErrorRate,
     growth: Growth,
@@ -114,6 +116,7 @@ impl TenantMeter {
             figures: Mutex::new(Figures {
                 answers: ClassCounts::default(),
                 peak_rpm: PeakRpm::new(),
+                last_minute: LastMinute::new(),
                 response_times: ResponseTimes::new(),
                 error_rate: ErrorRate::new(),
                 growth,
@@ -134,7 +137,9 @@ impl TenantMeter {
     /// A request came. Every call is followed by one of [`Self::ended`].
     pub(super) fn began(&self, now: Now) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        self.figures.lock().peak_rpm.record(now.steady);
+        let mut figures = self.figures.lock();
+        figures.peak_rpm.record(now.steady);
+        figures.last_minute.request(now.steady);
     }
 
     /// The answer to a request ended after `time`.
@@ -143,6 +148,9 @@ impl TenantMeter {
         let mut figures = self.figures.lock();
         figures.answers.add(class);
         figures.error_rate.record(now.steady, class);
+        if class == AnswerClass::ServerError {
+            figures.last_minute.error(now.steady);
+        }
         figures.response_times.record(now.steady, time);
     }
 
@@ -186,6 +194,7 @@ impl TenantMeter {
     fn usage_of(&self, figures: &mut Figures, now: Now, input: &UsageInput, tiers: &[TierDefinition]) -> TenantUsage {
         let database = &input.database;
         let class = figures.detector.observed_class().or(input.known_class);
+        let (requests_last_minute, errors_last_minute) = figures.last_minute.totals(now.steady);
         let mut usage = TenantUsage {
             tenant: self.uid,
             epoch: input.epoch,
@@ -197,6 +206,8 @@ impl TenantMeter {
             wal_bytes: database.wal_bytes,
             free_bytes: database.free_bytes,
             growth: figures.growth.rate(now.steady),
+            requests_last_minute,
+            errors_last_minute,
             peak_requests_per_minute: figures.peak_rpm.peak(now.steady),
             average_response_micros: figures.response_times.average_micros(now.steady),
             error_ratio: figures.error_rate.ratio(now.steady, AnswerClass::ServerError),
@@ -244,8 +255,11 @@ mod tests {
     }
 
     fn meter() -> TenantMeter {
-        let growth = Growth::new(Duration::from_secs(300), 24);
-        TenantMeter::new(TenantUid::from_u128(1), TenantName::new("acme").unwrap(), growth)
+        TenantMeter::new(TenantUid::from_u128(1), TenantName::new("acme").unwrap(), growth())
+    }
+
+    fn growth() -> Growth {
+        Growth::new(Duration::from_secs(300), 24)
     }
 
     #[test]
@@ -267,9 +281,21 @@ mod tests {
         meter.began(now_at(250_000));
         let usage = meter.usage(now_at(250_000), &input(0, 0), &tiers);
         assert_eq!(usage.peak_requests_per_minute, 3);
+        assert_eq!((usage.requests_last_minute, usage.errors_last_minute), (2, 0));
         assert_eq!(usage.average_response_micros, Some(20_000));
         assert_eq!(usage.error_ratio, Some(0.2));
         assert_eq!(usage.concurrent_requests, 1);
+
+        // Seen while it was going on.
+        let early = TenantMeter::new(TenantUid::from_u128(2), TenantName::new("early").unwrap(), growth());
+        for (at, class, took) in log {
+            early.began(now_at(at));
+            early.ended(now_at(at), class, Duration::from_millis(took));
+            if at == 3_000 {
+                let usage = early.usage(now_at(at), &input(0, 0), &tiers);
+                assert_eq!((usage.requests_last_minute, usage.errors_last_minute), (3, 1));
+            }
+        }
 
         // A silent hour later, without a write in between.
         let usage = meter.usage(now_at(250_000 + 3_600_000), &input(0, 0), &tiers);

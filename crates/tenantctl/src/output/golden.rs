@@ -7,6 +7,7 @@ use serde::Serialize;
 use tenantry_proto::v1::{self, event_detail::Kind, event_origin::Origin};
 
 use super::explained_quota::ExplainedQuota;
+use super::top::Round;
 use super::{json, table};
 
 fn check(file: &str, actual: &str) {
@@ -112,6 +113,8 @@ fn usage(full: bool) -> v1::GetTenantUsageResponse {
             wal_bytes: 32_768,
             free_bytes: 4_096,
             growth_bytes_per_hour: later(-1_536.0),
+            requests_last_minute: 31,
+            errors_last_minute: 2,
             peak_requests_per_minute: 77,
             average_response_seconds: later(0.0021),
             error_ratio: later(0.015),
@@ -326,6 +329,26 @@ fn usage_prints_as_agreed_with_and_without_enough_data() {
         "not enough data yet: node-1 has not reported the tenant"
     );
     check_json("usage_none.json", &json::Usage::from(&none));
+}
+
+#[test]
+fn the_busiest_tenants_print_as_agreed() {
+    let ranked = |name: &str, node: &str, full: bool| v1::RankedTenant {
+        name: format!("tenants/{name}"),
+        node: format!("nodes/{node}"),
+        usage: usage(full).usage,
+    };
+    let answer = v1::ListTenantUsageResponse {
+        tenants: vec![
+            ranked("acme", "node-1", true),
+            ranked("idle-until-now", "node-2", false),
+        ],
+        measured_tenants: 1_234,
+    };
+    let now = jiff::Timestamp::new(1_700_000_300, 400_000_000).unwrap();
+    let round = Round::new(now, v1::TenantUsageOrder::DatabaseBytes, &answer);
+    check("top.txt", &round.to_string());
+    check("top.jsonl", &(serde_json::to_string(&round).unwrap() + "\n"));
 }
 
 /// Own rate and daily limit, an edited tier, and a node that is behind by one change.

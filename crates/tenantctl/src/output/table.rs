@@ -195,6 +195,8 @@ pub(crate) fn usage(answer: &v1::GetTenantUsageResponse) -> String {
             count(quota.concurrent_requests),
             share(usage.concurrent_requests.into(), quota.concurrent_requests.into()),
         ),
+        plain("requests, last minute", count(usage.requests_last_minute)),
+        plain("errors, last minute", count(usage.errors_last_minute)),
         plain("peak requests/minute, 60 min", count(usage.peak_requests_per_minute)),
         plain(
             "average response, 5 min",

@@ -29,3 +29,4 @@ pub use tenant::{stored_to_proto, tenant_to_proto};
 pub use tier::{required_tier, tier_from_wire};
 pub use time::{timestamp, unix_millis};
 pub use update_mask::apply_update_mask;
+pub use usage::usage_order_from_wire;
