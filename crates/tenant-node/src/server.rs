@@ -305,7 +305,11 @@ fn install_recorder() -> PrometheusHandle {
     );
     metrics::describe_counter!(
         "tenantry_node_routing_refused_total",
-        "Routing updates that made no sense."
+        "Records of the routing table that made no sense and were refused."
+    );
+    metrics::describe_gauge!(
+        "tenantry_node_routing_refused_records",
+        "Records of the control plane that are not in force, since they make no sense."
     );
     metrics::describe_counter!(
         "tenantry_node_routing_write_failures_total",
