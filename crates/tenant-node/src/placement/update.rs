@@ -129,7 +129,7 @@ fn apply(table: &mut RoutingTable, last: &RoutingTable, delta: v1::RoutingDelta)
 fn kept(good: &Arc<TenantRoute>, message: &v1::TenantRoute) -> TenantRoute {
     let placement = match &good.placement {
         Some(placement) if message.epoch <= placement.epoch.get() => Some(placement.clone()),
-        // Served elsewhere from now on. Where that is cannot always be told; here it is not.
+        // Another node's from now on. Also where the record does not tell whose: then nobody's, as far as this node knows.
         _ => NodeId::new(&message.node_id).ok().map(|node| Placement {
             node,
             epoch: Epoch(message.epoch),

@@ -39,7 +39,7 @@ struct Limits {
     request_bytes: Limit<u64>,
 }
 
-/// `used` is `null` where use is not counted against the limit over time, too.
+/// `used` is `null` for limits of a single statement, answer or request, too: nothing adds up against them.
 #[derive(Debug, Serialize)]
 struct Limit<T> {
     in_force: T,
@@ -50,7 +50,7 @@ struct Limit<T> {
 }
 
 impl ExplainedQuota {
-    /// `None` when the answer explains not all limits.
+    /// `None` when the answer does not explain every limit.
     pub(crate) fn new(answer: &v1::ExplainTenantQuotaResponse) -> Option<Self> {
         let v1::ExplainedQuota {
             database_bytes,
