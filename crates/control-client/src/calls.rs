@@ -52,6 +52,8 @@ calls! {
         mutation delete_tenant(DeleteTenantRequest) -> DeleteTenantResponse;
         mutation undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         repeatable get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
+        repeatable list_tenant_usage(ListTenantUsageRequest) -> ListTenantUsageResponse;
+        repeatable explain_tenant_quota(ExplainTenantQuotaRequest) -> ExplainTenantQuotaResponse;
         repeatable create_tenant_token(CreateTenantTokenRequest) -> CreateTenantTokenResponse;
         mutation revoke_tenant_tokens(RevokeTenantTokensRequest) -> RevokeTenantTokensResponse;
         repeatable list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;

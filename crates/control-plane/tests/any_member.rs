@@ -233,6 +233,49 @@ async fn every_member_takes_every_write_and_every_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_explained_alike_by_every_member_and_as_it_is_after_the_last_change() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    created(&cluster, leader, &create("acme", "")).await;
+    let explain = |member, name: &str| {
+        let name = format!("tenants/{name}");
+        let mut admin = cluster.admin(member);
+        async move { admin.explain_tenant_quota(ExplainTenantQuotaRequest { name }).await }
+    };
+    for (member, limit) in [(0, 20), (1, 30), (2, 40)] {
+        let own = QuotaOverrides {
+            requests_per_day: Some(limit),
+            ..QuotaOverrides::default()
+        };
+        let update = UpdateTenantRequest {
+            tenant: Some(Tenant {
+                name: "tenants/acme".to_owned(),
+                spec: Some(TenantSpec {
+                    quota: Some(own),
+                    ..TenantSpec::default()
+                }),
+                ..Tenant::default()
+            }),
+            ..UpdateTenantRequest::default()
+        };
+        cluster.admin(leader).update_tenant(update).await.unwrap();
+        let answer = explain(member, "acme").await.unwrap().into_inner();
+        let explained = answer.quota.unwrap().requests_per_day.unwrap();
+        assert_eq!(
+            (explained.in_force, explained.origin(), explained.of_tier),
+            (limit, LimitOrigin::Tenant, 10_000)
+        );
+        let unknown = explain(member, "nobody").await.unwrap_err();
+        assert_eq!(
+            (unknown.code(), reason(&unknown).as_str()),
+            (Code::NotFound, "NOT_FOUND")
+        );
+        let malformed = explain(member, "No Name").await.unwrap_err();
+        assert_eq!(malformed.code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_answered_the_same_after_its_leader_is_gone_and_after_all_restart() {
     let mut cluster = Cluster::start().await;
     let leader = cluster.leader().await;

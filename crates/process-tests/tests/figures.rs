@@ -78,6 +78,37 @@ fn every_figure_of_a_tenant_is_at_metrics_and_in_its_usage() {
     }
 }
 
+#[test]
+fn the_busiest_tenants_of_both_nodes_are_ranked_by_what_they_did_in_the_last_minute() {
+    let cluster = Cluster::start();
+    let names = ["calm", "busy", "idle"];
+    for name in names {
+        cluster.create_tenant(name, &[]);
+    }
+    for (name, requests) in [("calm", 10), ("busy", 30)] {
+        (0..requests).for_each(|turn| cluster.run(turn % 2, name, &["select 1"]));
+    }
+    // Questions about a tenant's use are requests, too: each tenant has some of those that waited for it.
+    let top = value_of("what both tenants did", PATIENCE, || {
+        let top = cluster.try_ctl(&["top", "--once", "--by", "requests", "--limit", "2"])?;
+        let rows = top["tenants"].as_array().unwrap();
+        let done = |row: &Value, name: &str, requests: u64| {
+            row["tenant"] == name && row["requests_last_minute"].as_u64() >= Some(requests)
+        };
+        match rows.as_slice() {
+            [first, second] if done(first, "busy", 30) && done(second, "calm", 10) => Ok(top),
+            _ => Err(top.to_string()),
+        }
+    });
+    for row in top["tenants"].as_array().unwrap() {
+        assert_eq!(row["errors_last_minute"], 0, "{top}");
+        assert!(row["node"].as_str().unwrap().starts_with("node-"), "{top}");
+        assert!(row["average_response_seconds"].as_f64().unwrap() > 0.0, "{top}");
+    }
+    let failing = cluster.try_ctl(&["top", "--once", "--by", "errors"]).unwrap();
+    assert_eq!(failing["tenants"], Value::Array(Vec::new()), "nobody fails");
+}
+
 fn promtool_accepts(what: &str, metrics: &str) {
     let mut promtool = Command::new("promtool");
     promtool

@@ -7,9 +7,12 @@
 )]
 
 use std::thread;
+use std::time::Duration;
 
-use process_tests::{Answer, Cluster, NODES, first_error};
+use process_tests::{Answer, Cluster, NODES, first_error, value_of};
 
+/// Only bounds a test that would hang.
+const PATIENCE: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 8;
 const REQUESTS_EACH: usize = 6;
 
@@ -95,4 +98,77 @@ fn a_full_database_refuses_inserts_with_507_and_takes_them_again_after_a_vacuum(
     cluster.run(1, "acme", &["vacuum"]);
     let answer = cluster.sql(0, "acme", &[insert]).unwrap();
     assert_eq!((answer.status, first_error(&answer)), (200, None), "{}", answer.body);
+}
+
+/// Asks through both nodes until the serving node says that `limits` are in force.
+fn wait_for_limits(cluster: &Cluster, tenant: &str, limits: &[&str]) {
+    for node in 0..NODES {
+        value_of(&format!("{limits:?} at node {node}"), PATIENCE, || {
+            let answer = cluster
+                .sql(node, tenant, &["select 1"])
+                .map_err(|error| error.to_string())?;
+            let policy = answer.header("ratelimit-policy").unwrap_or_default();
+            match limits.iter().all(|limit| policy.contains(limit)) {
+                true => Ok(()),
+                false => Err(format!("{} {policy}", answer.status)),
+            }
+        });
+    }
+}
+
+#[test]
+fn changed_limits_of_a_tenant_and_of_its_tier_reach_the_node_that_serves_it() {
+    let cluster = Cluster::start();
+    cluster.create_tenant("acme", &["--tier", "small"]);
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=10000;"#]);
+
+    let update = ["tenant", "update", "acme", "--requests-per-day", "5000"];
+    let updated = cluster.ctl(&update);
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=5000;"#]);
+    // Sent again it changes nothing: neither the etag nor the time of the last change.
+    assert_eq!(cluster.ctl(&update), updated);
+
+    let edit = [
+        "tier",
+        "update",
+        "small",
+        "--requests-per-day",
+        "6000",
+        "--concurrent",
+        "9",
+    ];
+    let edited = cluster.ctl(&edit);
+    // The tenant's own limit stays; that which follows the tier changes.
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=5000;"#, r#""concurrent";q=9;"#]);
+    assert_eq!(cluster.ctl(&edit), edited);
+    assert_eq!(cluster.ctl(&["tenant", "get", "acme"]), updated_by_tier(&updated));
+    let explained = cluster.ctl(&["tenant", "explain-quota", "acme"]);
+    let limits = &explained["limits"];
+    assert_eq!(limits["requests_per_day"]["origin"], "tenant", "{explained}");
+    assert_eq!(limits["requests_per_day"]["of_tier"], 6_000, "{explained}");
+    assert_eq!(limits["concurrent_requests"]["built_in"], 20, "{explained}");
+
+    let _ = cluster.ctl(&["tenant", "update", "acme", "--unset", "requests-per-day"]);
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=6000;"#]);
+
+    // Lowered below the use: nothing is left, and nothing wraps around. Raised, the difference can be used at once.
+    let _ = cluster.ctl(&["tenant", "update", "acme", "--requests-per-day", "1"]);
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=1;"#]);
+    let refused = cluster.sql(0, "acme", &["select 1"]).unwrap();
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(
+        refused.header("ratelimit").unwrap().contains(r#""daily";r=0"#),
+        "{refused:?}"
+    );
+    let _ = cluster.ctl(&["tier", "update", "small", "--requests-per-day", "7000"]);
+    let _ = cluster.ctl(&["tenant", "update", "acme", "--unset", "requests-per-day"]);
+    wait_for_limits(&cluster, "acme", &[r#""daily";q=7000;"#]);
+    assert_eq!(cluster.query(1, "acme", "select 1"), "1");
+}
+
+/// A tier's change is seen in the limits of its tenants, and changes nothing else of them.
+fn updated_by_tier(tenant: &serde_json::Value) -> serde_json::Value {
+    let mut tenant = tenant.clone();
+    tenant["quota"]["concurrent_requests"] = 9.into();
+    tenant
 }

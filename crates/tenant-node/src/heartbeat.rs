@@ -11,8 +11,8 @@ use tenantry_types::{ByteSize, NodeLoad, NodeSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identity;
+use crate::latest_usage::LatestUsage;
 use crate::placement::SharedRoutingTable;
-use crate::sampler::LatestUsage;
 use tenantry_layers::meter::MeterRegistry;
 
 /// Tenants in one heartbeat.
@@ -123,7 +123,7 @@ impl Heartbeat {
             load: Some(v1::NodeLoad::from(&load)),
             usage: self
                 .latest
-                .busiest(MOST_USAGE)
+                .report(MOST_USAGE)
                 .iter()
                 .map(v1::TenantUsage::from)
                 .collect(),

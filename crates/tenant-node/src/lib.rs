@@ -15,6 +15,7 @@ pub mod hotspot;
 pub mod hrana;
 pub mod http;
 pub mod identity;
+pub mod latest_usage;
 pub mod layers;
 pub mod metrics;
 pub mod placement;

@@ -3,40 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use tenantry_types::{NodeId, TenantUsage};
+use tenantry_types::NodeId;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Outbox;
+use crate::latest_usage::LatestUsage;
 use crate::metrics::{Exposition, NodeFigures};
 use crate::usage::UsageReader;
 
 /// Quotas of tenants that were quiet for this long are written and forgotten: then a tenant costs no memory for them.
 const QUOTA_QUIET: Duration = Duration::from_secs(600);
-
-/// The latest figures, busiest first, for the heartbeat. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct LatestUsage(Arc<RwLock<Vec<TenantUsage>>>);
-
-impl LatestUsage {
-    /// At most `most` tenants' figures, busiest first.
-    #[must_use]
-    pub fn busiest(&self, most: usize) -> Vec<TenantUsage> {
-        self.0.read().iter().take(most).cloned().collect()
-    }
-
-    /// Sum of the CPU time of all tenants' queries, in thousandths of one core, and of their database bytes.
-    #[must_use]
-    pub fn totals(&self) -> (u64, u64) {
-        let latest = self.0.read();
-        let cpu = latest.iter().map(|usage| usage.cpu_millicores).sum();
-        let bytes = latest
-            .iter()
-            .map(|usage| usage.database_bytes.saturating_add(usage.wal_bytes))
-            .sum();
-        (cpu, bytes)
-    }
-}
 
 /// What the sampler works with.
 pub struct Sampler {
@@ -91,7 +67,8 @@ impl Sampler {
             }
         }
         samples.sort_by_key(|sample| std::cmp::Reverse((sample.requests_last_hour, sample.usage.tenant)));
-        *self.latest.0.write() = samples.iter().map(|sample| sample.usage.clone()).collect();
+        self.latest
+            .replace(samples.iter().map(|sample| sample.usage.clone()).collect());
         let open = self.reader.databases.open_tenants().len() as u64;
         let figures = NodeFigures::gather(open, &self.reader.meters, &self.reader.quotas);
         let exposition = Arc::clone(&self.exposition);

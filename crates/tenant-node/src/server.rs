@@ -25,10 +25,11 @@ use crate::http::StopNotice;
 use crate::http::router::{StackParts, stack};
 use crate::http::server::{ServerOptions, serve};
 use crate::identity::Identity;
+use crate::latest_usage::LatestUsage;
 use crate::layers::Ingress;
 use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
-use crate::sampler::{LatestUsage, Sampler};
+use crate::sampler::Sampler;
 use crate::usage::UsageReader;
 use tenantry_layers::QuotaEvent;
 use tenantry_layers::clock::{Clock, SystemClock};
@@ -308,7 +309,11 @@ fn install_recorder() -> PrometheusHandle {
     );
     metrics::describe_counter!(
         "tenantry_node_routing_refused_total",
-        "Routing updates that made no sense."
+        "Records of the routing table that made no sense and were refused."
+    );
+    metrics::describe_gauge!(
+        "tenantry_node_routing_refused_records",
+        "Records of the control plane that are not in force, since they make no sense."
     );
     metrics::describe_counter!(
         "tenantry_node_routing_write_failures_total",

@@ -46,6 +46,8 @@ fn sample(number: u64, requests: u64) -> Sample {
             wal_bytes: 4096,
             free_bytes: 8192,
             growth: GrowthRate::BytesPerHour(-1.5),
+            requests_last_minute: 6,
+            errors_last_minute: 1,
             peak_requests_per_minute: 12,
             average_response_micros: Some(7_500),
             error_ratio: Some(0.25),

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use control_client::Endpoint;
 use jiff::{Span, SpanRelativeTo};
 
-use crate::commands::{cluster, events, node, placement, tenant, tier, token};
+use crate::commands::{cluster, events, node, placement, tenant, tier, token, top};
 
 /// Operates Tenantry: tenants, nodes, the control plane and its events.
 #[derive(Debug, Parser)]
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     /// What happened
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// The busiest tenants of all nodes, again and again
+    Top(top::TopArguments),
     /// Who serves whom, and why
     #[command(subcommand)]
     Placement(placement::PlacementCommand),

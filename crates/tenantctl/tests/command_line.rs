@@ -1,6 +1,7 @@
 //! The real program against a fake control plane: what it sends, prints and exits with.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::io::BufRead as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +47,7 @@ macro_rules! service {
 service! { AdminService {
         undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
+        explain_tenant_quota(ExplainTenantQuotaRequest) -> ExplainTenantQuotaResponse;
         list_tiers(ListTiersRequest) -> ListTiersResponse;
         update_tier(UpdateTierRequest) -> UpdateTierResponse;
         list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;
@@ -70,6 +72,18 @@ service! { AdminService {
                 tenant: Some(Tenant { spec: request.spec, ..tenant(name) }),
             })),
         }
+    }
+
+    /// A tenant whose figures are what was asked for.
+    async fn list_tenant_usage(&self, request: Request<ListTenantUsageRequest>) -> Result<Response<ListTenantUsageResponse>, Status> {
+        let request = request.into_inner();
+        let usage = TenantUsage {
+            requests_last_minute: u64::try_from(request.order).unwrap(),
+            database_bytes: u64::try_from(request.page_size).unwrap(),
+            ..TenantUsage::default()
+        };
+        let ranked = RankedTenant { name: "tenants/acme".into(), node: "nodes/node-1".into(), usage: Some(usage) };
+        Ok(Response::new(ListTenantUsageResponse { tenants: vec![ranked], measured_tenants: 7 }))
     }
 
     async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
@@ -338,4 +352,47 @@ async fn watched_events_are_an_object_a_line_across_reconnections() {
         .map(|text| line(text)["sequence"].as_u64().unwrap())
         .collect();
     assert_eq!(sequences, [5, 6, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_busiest_tenants_are_asked_for_as_the_flags_say_and_printed_round_after_round() {
+    let (_fake, address) = fake().await;
+    let (code, stdout, _) = run(&address, "top --by errors --limit 33 --once -o json", &[]).await;
+    let round: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, stdout.lines().count()), (0, 1));
+    assert_eq!(
+        (&round["by"], &round["measured_tenants"]),
+        (&"errors".into(), &7.into())
+    );
+    let asked = &round["tenants"][0];
+    let order: i32 = TenantUsageOrder::Errors.into();
+    assert_eq!(
+        (&asked["requests_last_minute"], &asked["database_bytes"]),
+        (&order.into(), &33.into())
+    );
+
+    // Through a pipe: one table after the other, without a word to a terminal, until nobody reads any more.
+    let words = ["top", "--interval", "1", "--endpoint", &address];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenantctl"));
+    command
+        .args(words)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let read_two_tables = move || {
+        let mut lines = std::io::BufReader::new(stdout).lines().map(Result::unwrap);
+        for _ in 0..2 {
+            let table: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("acme ")).collect();
+            assert!(table.iter().any(|line| line.starts_with("TENANT")), "{table:?}");
+            assert!(!table.concat().contains('\x1b'), "{table:?}");
+        }
+    };
+    tokio::task::spawn_blocking(read_two_tables).await.unwrap();
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(status.success(), "{status}");
 }

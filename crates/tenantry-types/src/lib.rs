@@ -6,6 +6,7 @@
 
 mod byte_size;
 mod event;
+mod explained_quota;
 mod ids;
 mod name;
 mod node;
@@ -18,6 +19,7 @@ mod usage;
 
 pub use byte_size::{ByteSize, InvalidByteSize};
 pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
+pub use explained_quota::{ExplainedLimit, ExplainedQuota};
 pub use ids::{
     ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
     Revision, TenantUid, TokenGeneration,
@@ -29,4 +31,4 @@ pub use route::{NodeRoute, TenantRoute, TokenKey};
 pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
 pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
 pub use time::UnixMillis;
-pub use usage::{GrowthRate, TenantUsage};
+pub use usage::{GrowthRate, TenantUsage, UsageOrder};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ExplainedQuota;
+
 /// A limit that cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {rule}")]
@@ -81,22 +83,8 @@ impl EffectiveQuota {
 
     /// These limits with every override put in its place.
     #[must_use]
-    pub fn overlaid(mut self, overrides: &QuotaOverrides) -> Self {
-        fn set<T: Copy>(limit: &mut T, with: Option<T>) {
-            if let Some(value) = with {
-                *limit = value;
-            }
-        }
-        set(&mut self.database_bytes, overrides.database_bytes);
-        set(&mut self.requests_per_day, overrides.requests_per_day);
-        set(&mut self.concurrent_requests, overrides.concurrent_requests);
-        set(&mut self.query_time_ms, overrides.query_time_ms);
-        set(&mut self.memory_bytes, overrides.memory_bytes);
-        set(&mut self.cpu_millicores, overrides.cpu_millicores);
-        set(&mut self.result_bytes, overrides.result_bytes);
-        set(&mut self.request_bytes, overrides.request_bytes);
-        self.burst = overrides.burst.or(self.burst);
-        self
+    pub fn overlaid(self, overrides: &QuotaOverrides) -> Self {
+        ExplainedQuota::of(&self, overrides).effective()
     }
 
     /// # Errors

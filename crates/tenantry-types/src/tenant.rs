@@ -1,8 +1,8 @@
 //! A tenant as the replicated state knows it.
 
 use crate::{
-    DomainName, EffectiveQuota, Epoch, Labels, NodeId, QuotaOverrides, Revision, TenantName, TenantUid, Tier,
-    TierDefinition, TierPolicy, TokenGeneration, UnixMillis,
+    DomainName, EffectiveQuota, Epoch, ExplainedQuota, Labels, NodeId, QuotaOverrides, Revision, TenantName, TenantUid,
+    Tier, TierDefinition, TierPolicy, TokenGeneration, UnixMillis,
 };
 
 /// When a write is acknowledged.
@@ -81,10 +81,16 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Each limit with where it comes from, given the definition of this tenant's tier.
+    #[must_use]
+    pub fn explained_quota(&self, tier: &TierDefinition) -> ExplainedQuota {
+        ExplainedQuota::of(&tier.quota, &self.spec.quota)
+    }
+
     /// The limits in force, given the definition of this tenant's tier.
     #[must_use]
     pub fn effective_quota(&self, tier: &TierDefinition) -> EffectiveQuota {
-        tier.quota.overlaid(&self.spec.quota)
+        self.explained_quota(tier).effective()
     }
 
     /// Whether it takes requests.

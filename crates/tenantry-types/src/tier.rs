@@ -87,6 +87,19 @@ pub struct TierDefinition {
 }
 
 impl TierDefinition {
+    /// The definition of `tier` that a new cluster starts with, and that stands until an operator edits it.
+    #[must_use]
+    pub fn built_in(tier: Tier) -> Self {
+        let [micro, small, medium, large, enterprise] = Self::defaults();
+        match tier {
+            Tier::Micro => micro,
+            Tier::Small => small,
+            Tier::Medium => medium,
+            Tier::Large => large,
+            Tier::Enterprise => enterprise,
+        }
+    }
+
     /// The definitions that a new cluster starts with.
     #[must_use]
     pub fn defaults() -> [Self; 5] {
@@ -145,6 +158,13 @@ mod tests {
             assert_eq!(tier.as_str().parse(), Ok(tier));
         }
         assert!("Large".parse::<Tier>().is_err());
+    }
+
+    #[test]
+    fn every_tier_has_its_own_built_in_definition() {
+        for tier in Tier::ALL {
+            assert_eq!(TierDefinition::built_in(tier).tier, tier);
+        }
     }
 
     #[test]

@@ -34,6 +34,10 @@ pub struct TenantUsage {
     pub free_bytes: u64,
     /// How fast the database grows.
     pub growth: GrowthRate,
+    /// Requests that came in the last 60 seconds.
+    pub requests_last_minute: u64,
+    /// 5xx answers other than 507 that ended in the last 60 seconds, and answers that broke off.
+    pub errors_last_minute: u64,
     /// The busiest minute of the last 60.
     pub peak_requests_per_minute: u64,
     /// Average over the last 5 minutes, in microseconds; `None` without requests.
@@ -52,4 +56,33 @@ pub struct TenantUsage {
     pub observed_class: Tier,
     /// How hot it is.
     pub hotspot: HotspotScore,
+}
+
+/// By what tenants are ranked, most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageOrder {
+    /// Requests of the last minute.
+    Requests,
+    /// CPU time of queries.
+    Cpu,
+    /// Bytes of the database file.
+    DatabaseBytes,
+    /// Errors of the last minute.
+    Errors,
+}
+
+impl UsageOrder {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Requests, Self::Cpu, Self::DatabaseBytes, Self::Errors];
+
+    /// The figure that counts. A tenant with none of it has no rank.
+    #[must_use]
+    pub const fn rank(self, usage: &TenantUsage) -> u64 {
+        match self {
+            Self::Requests => usage.requests_last_minute,
+            Self::Cpu => usage.cpu_millicores,
+            Self::DatabaseBytes => usage.database_bytes,
+            Self::Errors => usage.errors_last_minute,
+        }
+    }
 }

@@ -179,6 +179,8 @@ service! { AdminService {
         delete_tenant(DeleteTenantRequest) -> DeleteTenantResponse;
         undelete_tenant(UndeleteTenantRequest) -> UndeleteTenantResponse;
         get_tenant_usage(GetTenantUsageRequest) -> GetTenantUsageResponse;
+        list_tenant_usage(ListTenantUsageRequest) -> ListTenantUsageResponse;
+        explain_tenant_quota(ExplainTenantQuotaRequest) -> ExplainTenantQuotaResponse;
         create_tenant_token(CreateTenantTokenRequest) -> CreateTenantTokenResponse;
         revoke_tenant_tokens(RevokeTenantTokensRequest) -> RevokeTenantTokensResponse;
         list_token_keys(ListTokenKeysRequest) -> ListTokenKeysResponse;

@@ -1,6 +1,6 @@
-//! What 100,000 tenants cost a member: memory, snapshot out and in, and the routing watch of 300 nodes.
+//! What 100,000 tenants cost a member: memory, snapshot out and in, a ranking of all, and the routing watch of 300 nodes.
 //!
-//! `cargo bench -p control-plane --bench scale -- [memory] [snapshot] [watch]`; without arguments all of them. Figures are of
+//! `cargo bench -p control-plane --bench scale -- [memory] [snapshot] [ranking] [watch]`; without arguments all of them. Figures are of
 //! the machine that it runs on, and printed, never asserted. Beside the time that passed stands the CPU time that this
 //! process took, which other work on the machine does not stretch. The watchers of `watch` run in this process, too, each
 //! over a connection of its own.
@@ -12,6 +12,7 @@
     reason = "a measurement: it fails by panicking and prints its figures"
 )]
 
+mod ranking;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -36,6 +37,9 @@ fn main() {
     }
     if wants("snapshot") {
         snapshot();
+    }
+    if wants("ranking") {
+        ranking::run();
     }
     if wants("watch") {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -8,12 +8,12 @@ use tenantry_proto::convert::{self, Within as _, names};
 use tenantry_proto::v1;
 use tenantry_proto::v1::admin_service_server::AdminService;
 use tenantry_state::{Answer, Command, DeletedTenants, State, TenantFilter};
-use tenantry_types::{Durability, Revision, Tenant, TenantName, TenantSpec, TenantUid, TierDefinition};
+use tenantry_types::{Durability, Revision, Tenant, TenantName, TenantSpec, TenantUid, TenantUsage, TierDefinition};
 use tonic::{Request, Response, Status};
 
 use super::control_plane::ControlPlane;
 use super::deadline::Deadline;
-use super::{page, placing, status, tokens};
+use super::{page, placing, quotas, status, tokens, usage};
 
 /// An update without an etag is tried again when the tenant changed between its reading and its writing.
 const UPDATE_ATTEMPTS: usize = 4;
@@ -52,6 +52,13 @@ impl Admin {
             Answer::Tenant(tenant) => Ok(message(&self.control_plane.published.current().state, &tenant)),
             other => Err(status::internal(format!("a tenant was expected, not {other:?}"))),
         }
+    }
+
+    /// What the node that serves a tenant last reported of it.
+    fn last_usage(&self, tenant: &Tenant) -> Option<TenantUsage> {
+        let placement = tenant.placement.as_ref()?;
+        self.control_plane
+            .observations(|observations| observations.usage(&placement.node, tenant.uid))
     }
 
     /// Proposes a change of the signing keys; gives back the id of the key.
@@ -317,10 +324,7 @@ impl AdminService for Admin {
         let published = self.control_plane.read(deadline).await?;
         let tenant = find(&published.state, &name)?;
         let placement = tenant.placement.as_ref();
-        let usage = placement.and_then(|placement| {
-            self.control_plane
-                .observations(|observations| observations.usage(&placement.node, tenant.uid))
-        });
+        let usage = self.last_usage(tenant);
         let node = placement
             .map(|placement| names::node(&placement.node))
             .unwrap_or_default();
@@ -328,6 +332,36 @@ impl AdminService for Admin {
             usage: usage.as_ref().map(Into::into),
             node,
         }))
+    }
+
+    async fn list_tenant_usage(
+        &self,
+        request: Request<v1::ListTenantUsageRequest>,
+    ) -> Result<Response<v1::ListTenantUsageResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let order = convert::usage_order_from_wire("order", request.order).map_err(status::invalid)?;
+        // Also says that this member still leads: another one hears the nodes otherwise.
+        let published = self.control_plane.read(deadline).await?;
+        Ok(Response::new(usage::ranked(
+            &self.control_plane,
+            &published,
+            order,
+            size,
+        )))
+    }
+
+    async fn explain_tenant_quota(
+        &self,
+        request: Request<v1::ExplainTenantQuotaRequest>,
+    ) -> Result<Response<v1::ExplainTenantQuotaResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let name = names::parse_tenant_ref("name", &request.into_inner().name).map_err(status::invalid)?;
+        let published = self.control_plane.read(deadline).await?;
+        let tenant = find(&published.state, &name)?;
+        let usage = self.last_usage(tenant);
+        Ok(Response::new(quotas::explain(&published.state, tenant, usage.as_ref())))
     }
 
     async fn create_tenant_token(

@@ -256,6 +256,8 @@ mod tests {
         for path in [
             "/tenantry.v1.AdminService/CreateTenant",
             "/tenantry.v1.AdminService/GetTenantUsage",
+            "/tenantry.v1.AdminService/ListTenantUsage",
+            "/tenantry.v1.AdminService/ExplainTenantQuota",
             "/tenantry.v1.PlacementService/ListNodes",
             "/tenantry.v1.PlacementService/Heartbeat",
             "/tenantry.v1.PlacementService/RegisterNode",

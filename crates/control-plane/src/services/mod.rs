@@ -13,10 +13,12 @@ mod notification;
 mod page;
 mod placement;
 mod placing;
+mod quotas;
 mod routing_watch;
 mod snapshots;
 mod status;
 mod tokens;
+mod usage;
 
 pub use admin::Admin;
 pub use cluster::Cluster;

@@ -164,7 +164,7 @@ pub(super) mod tests {
         clippy::cast_sign_loss,
         reason = "small positive test figures"
     )]
-    pub(in crate::hotspot) fn usage(shares: [f64; 4]) -> TenantUsage {
+    pub(crate) fn usage(shares: [f64; 4]) -> TenantUsage {
         let [database, requests, cpu, memory] = shares;
         let quota = quota();
         let part = |share: f64, limit: u64| (share * limit as f64) as u64;
@@ -179,6 +179,8 @@ pub(super) mod tests {
             wal_bytes: 0,
             free_bytes: 0,
             growth: GrowthRate::NotEnoughData,
+            requests_last_minute: 0,
+            errors_last_minute: 0,
             peak_requests_per_minute: 0,
             average_response_micros: None,
             error_ratio: None,

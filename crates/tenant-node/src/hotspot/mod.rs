@@ -6,5 +6,7 @@
 mod detector;
 mod score;
 
+#[cfg(test)]
+pub(crate) use detector::tests::usage as usage_of_shares;
 pub use detector::{Detector, class_of};
 pub use score::{score, terms};

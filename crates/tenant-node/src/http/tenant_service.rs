@@ -110,6 +110,8 @@ fn json(tenant: &str, usage: &TenantUsage) -> Value {
             GrowthRate::NotEnoughData => Value::Null,
             GrowthRate::BytesPerHour(rate) => json!(rate),
         },
+        "requests_last_minute": usage.requests_last_minute,
+        "errors_last_minute": usage.errors_last_minute,
         "peak_requests_per_minute": usage.peak_requests_per_minute,
         "average_response_seconds": usage.average_response_micros.map(seconds),
         "error_ratio": usage.error_ratio,

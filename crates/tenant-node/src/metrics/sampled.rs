@@ -198,6 +198,8 @@ impl SampledTenant {
             wal_bytes: database.wal_bytes,
             free_bytes: database.free_bytes,
             growth: state.growth.rate(now.steady),
+            requests_last_minute: requests.requests_last_minute,
+            errors_last_minute: requests.errors_last_minute,
             peak_requests_per_minute: requests.peak_requests_per_minute,
             average_response_micros: requests.average_response_micros,
             error_ratio: requests.ratios.server_error,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use service_runtime::data_dir::{AtomicWriteError, write_atomically};
 use tenantry_proto::v1;
-use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
+use tenantry_types::{ClusterEpoch, ClusterUid};
 
 use super::RoutingTable;
 use super::change_log::{self, ChangeLog};
@@ -81,14 +81,6 @@ pub enum RoutingFileError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// It holds a record that makes no sense.
-    #[error("{path} holds an invalid record")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Which.
-        source: InvalidRecord,
-    },
 }
 
 impl RoutingFile {
@@ -130,13 +122,8 @@ impl RoutingFile {
             source,
         })?;
         for delta in changes {
-            let mut next = table.clone();
-            if let Err(error) = change(&mut next, delta) {
-                // The table before it is still a good one.
-                tracing::error!(%error, revision = table.revision.get(), "what follows in the routing table's log is left out");
-                break;
-            }
-            table = next;
+            // Refused when it came, and now again; what it left in force is still there.
+            report(&change(&mut table, delta));
         }
         Ok(Some(table))
     }
@@ -168,19 +155,25 @@ impl RoutingFile {
         }
         let snapshot = v1::RoutingSnapshot::decode(body).map_err(|_| damaged("does not parse"))?;
         let cluster: ClusterUid = snapshot.cluster_uid.parse().map_err(|_| damaged("names no cluster"))?;
-        let revision = Revision(snapshot.revision);
-        replace(
-            revision,
-            (cluster, ClusterEpoch(snapshot.cluster_epoch)),
-            snapshot.tenants,
-            snapshot.nodes,
-            snapshot.token_keys,
-            snapshot.tiers,
-        )
-        .map_err(|source| RoutingFileError::Invalid {
-            path: self.path.clone(),
-            source,
-        })
+        let records = v1::RoutingDelta {
+            revision: snapshot.revision,
+            removed_tenant_uids: Vec::new(),
+            tenants: snapshot.tenants,
+            nodes: snapshot.nodes,
+            token_keys: snapshot.token_keys,
+            tiers: snapshot.tiers,
+        };
+        let epoch = ClusterEpoch(snapshot.cluster_epoch);
+        let (table, refused) = replace(&RoutingTable::default(), (cluster, epoch), records);
+        report(&refused);
+        Ok(table)
+    }
+}
+
+/// Only what an earlier version wrote, or a record that was refused when it came, can make no sense here.
+fn report(refused: &[InvalidRecord]) {
+    for error in refused {
+        tracing::warn!(%error, "a record in the routing table's copy on disk makes no sense and is left out");
     }
 }
 
@@ -254,7 +247,7 @@ fn encode(table: &RoutingTable) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tenantry_types::{TenantName, TenantRoute, TenantUid, TokenGeneration, TokenKey};
+    use tenantry_types::{Revision, TenantName, TenantRoute, TenantUid, TokenGeneration, TokenKey};
 
     use super::*;
     use crate::placement::table_tests::route;
@@ -303,7 +296,7 @@ mod tests {
             ..v1::RoutingDelta::default()
         };
         let bytes = delta.encode_to_vec().into();
-        change(table, delta).unwrap();
+        assert_eq!(change(table, delta), []);
         bytes
     }
 

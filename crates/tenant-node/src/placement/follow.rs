@@ -18,10 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::{RoutingFile, RoutingWriter};
 use super::table::{RoutingTable, SharedRoutingTable};
-use super::update;
+use super::update::{self, InvalidRecord};
 
 /// Pause after an error that another attempt will hardly mend.
 const ERROR_PAUSE: Duration = Duration::from_secs(5);
+
+/// Records that were refused at once and are logged each; of the others only how many.
+const REPORTED_BY_NAME: usize = 10;
 
 /// Lost watches are opened early at most once in this time, however many requests a peer sends that we do not understand.
 const HURRY_PAUSE: Duration = Duration::from_millis(500);
@@ -87,6 +90,7 @@ async fn put_in_force(
             tracing::error!(%error, "the routing table's copy on disk could not be written");
         }
         metrics::gauge!("tenantry_node_routing_revision").set(precise(newest.revision.get()));
+        metrics::gauge!("tenantry_node_routing_refused_records").set(precise(newest.refused_records() as u64));
         table.replace(newest);
         known.release();
     }
@@ -130,7 +134,8 @@ async fn watch(client: ControlClient, node: NodeId, table: SharedRoutingTable, r
             }
         };
         match take_in(&current, &mut digests, update) {
-            Taken::Table { table, change } => {
+            Taken::Table { table, change, refused } => {
+                report(&refused);
                 current = Arc::new(*table);
                 if digests == Digests::Comparable {
                     watch.confirm(current.digest());
@@ -145,12 +150,6 @@ async fn watch(client: ControlClient, node: NodeId, table: SharedRoutingTable, r
                 metrics::counter!("tenantry_node_routing_diverged_total").increment(1);
                 tracing::warn!("the routing table differs from the control plane's and is fetched anew");
                 watch.start_over();
-            }
-            Taken::Refused(error) => {
-                metrics::counter!("tenantry_node_routing_refused_total").increment(1);
-                tracing::error!(%error, "the control plane sent a record that makes no sense; the last good table stays");
-                watch.start_over();
-                tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
@@ -168,17 +167,31 @@ enum Digests {
 
 /// What became of an update.
 enum Taken {
-    /// Another table, and how it differs from the one before, unless that is as a whole.
+    /// Another table, how it differs from the one before, unless that is as a whole, and what of it was refused.
     Table {
         table: Box<RoutingTable>,
         change: Option<Bytes>,
+        refused: Vec<InvalidRecord>,
     },
     /// The table is what it should be.
     Same,
     /// The table is not what it should be.
     Diverged,
-    /// The update cannot be used.
-    Refused(update::InvalidRecord),
+}
+
+/// Counts and reports records that were refused: all of them, and the first few by name, since a faulty control plane may
+/// send as many as there are tenants.
+fn report(refused: &[InvalidRecord]) {
+    if refused.is_empty() {
+        return;
+    }
+    metrics::counter!("tenantry_node_routing_refused_total").increment(refused.len() as u64);
+    for error in refused.iter().take(REPORTED_BY_NAME) {
+        tracing::error!(%error, "the control plane sent a record that makes no sense; the last good one stays in force");
+    }
+    if let Some(more) = refused.len().checked_sub(REPORTED_BY_NAME).filter(|more| *more > 0) {
+        tracing::error!(more, "further records make no sense");
+    }
 }
 
 fn take_in(current: &RoutingTable, digests: &mut Digests, update: RoutingUpdate) -> Taken {
@@ -200,19 +213,23 @@ fn take_in(current: &RoutingTable, digests: &mut Digests, update: RoutingUpdate)
                     "the control plane was restored from a snapshot; its table replaces this node's"
                 );
             }
-            let cluster = (cluster_uid, cluster_epoch);
-            match update::replace(revision, cluster, tenants, nodes, keys, tiers) {
-                Ok(table) => {
-                    *digests = match table.digest() == digest {
-                        true => Digests::Comparable,
-                        false => Digests::OfAnotherVersion,
-                    };
-                    Taken::Table {
-                        table: Box::new(table),
-                        change: None,
-                    }
-                }
-                Err(error) => Taken::Refused(error),
+            let records = RoutingDelta {
+                revision: revision.get(),
+                removed_tenant_uids: Vec::new(),
+                tenants,
+                nodes,
+                token_keys: keys,
+                tiers,
+            };
+            let (table, refused) = update::replace(current, (cluster_uid, cluster_epoch), records);
+            *digests = match table.digest() == digest {
+                true => Digests::Comparable,
+                false => Digests::OfAnotherVersion,
+            };
+            Taken::Table {
+                table: Box::new(table),
+                change: None,
+                refused,
             }
         }
         RoutingUpdate::Changed(delta) => changed(current, delta),
@@ -233,12 +250,11 @@ fn take_in(current: &RoutingTable, digests: &mut Digests, update: RoutingUpdate)
 fn changed(current: &RoutingTable, delta: RoutingDelta) -> Taken {
     let bytes = Bytes::from(delta.encode_to_vec());
     let mut table = current.clone();
-    match update::change(&mut table, delta) {
-        Ok(()) => Taken::Table {
-            table: Box::new(table),
-            change: Some(bytes),
-        },
-        Err(error) => Taken::Refused(error),
+    let refused = update::change(&mut table, delta);
+    Taken::Table {
+        table: Box::new(table),
+        change: Some(bytes),
+        refused,
     }
 }
 
@@ -252,6 +268,7 @@ const fn precise(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tenantry_proto::convert::digest;
     use tenantry_proto::v1;
     use tenantry_types::{ClusterEpoch, ClusterUid, Revision};
 
@@ -282,6 +299,34 @@ mod tests {
         match taken {
             Taken::Table { table, .. } => *table,
             _ => panic!("a table was expected"),
+        }
+    }
+
+    #[test]
+    fn a_refused_record_is_no_reason_to_fetch_the_table_again_and_again() {
+        let good = v1::TenantRoute::from(&route(1, "acme", "node-1"));
+        let mut bad = good.clone();
+        bad.tier = 99;
+        let mut digests = Digests::Comparable;
+        let first = table(take_in(&RoutingTable::default(), &mut digests, replaced(0)));
+        let theirs = first.digest() ^ digest::tenant_route(&good) ^ digest::tenant_route(&bad);
+        let mut whole = replaced(theirs);
+        if let RoutingUpdate::Replaced { tenants, .. } = &mut whole {
+            *tenants = vec![bad.clone()];
+        }
+        let change = RoutingUpdate::Changed(RoutingDelta {
+            revision: 6,
+            tenants: vec![bad],
+            ..RoutingDelta::default()
+        });
+        for update in [whole, change] {
+            let Taken::Table { table, refused, .. } = take_in(&first, &mut digests, update) else {
+                panic!("a table was expected");
+            };
+            assert_eq!((refused.len(), table.refused_records()), (1, 1));
+            assert_eq!((table.digest(), digests), (theirs, Digests::Comparable));
+            let known = take_in(&table, &mut digests, bookmark(table.revision.get(), theirs));
+            assert!(matches!(known, Taken::Same));
         }
     }
 

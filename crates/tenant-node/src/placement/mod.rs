@@ -5,6 +5,7 @@
 mod change_log;
 mod disk;
 mod follow;
+mod refused;
 mod table;
 mod update;
 

@@ -13,6 +13,8 @@ use tenantry_types::{
 };
 use tokio::sync::Notify;
 
+use super::refused::Refused;
+
 /// Every tenant's route at one revision. Copies share their content.
 #[derive(Debug, Clone)]
 pub struct RoutingTable {
@@ -26,9 +28,21 @@ pub struct RoutingTable {
     by_name: HashMap<TenantName, TenantUid>,
     by_domain: HashMap<DomainName, TenantUid>,
     nodes: HashMap<NodeId, NodeRoute>,
-    token_keys: Arc<[TokenKey]>,
-    tiers: Arc<[TierDefinition]>,
+    token_keys: Listed<TokenKey>,
+    tiers: Listed<TierDefinition>,
+    refused: Refused,
     digest: u64,
+}
+
+/// Records that are only sent all together.
+#[derive(Debug, Clone)]
+pub(super) struct Listed<T> {
+    /// Those in force.
+    pub(super) records: Arc<[T]>,
+    /// The digest over the list as the control plane has it.
+    pub(super) digest: u64,
+    /// How many of the control plane's were refused.
+    pub(super) refused: usize,
 }
 
 impl Default for RoutingTable {
@@ -42,9 +56,10 @@ impl Default for RoutingTable {
             by_name: HashMap::new(),
             by_domain: HashMap::new(),
             nodes: HashMap::new(),
-            token_keys: Arc::new([]),
+            token_keys: Listed::of(Vec::new(), 0),
+            refused: Refused::default(),
             digest: of_tiers(&tiers),
-            tiers: Arc::from(tiers),
+            tiers: Listed::of(tiers.to_vec(), of_tiers(&tiers)),
         }
     }
 }
@@ -83,13 +98,13 @@ impl RoutingTable {
     /// All tiers' definitions.
     #[must_use]
     pub fn tiers(&self) -> &[TierDefinition] {
-        &self.tiers
+        &self.tiers.records
     }
 
     /// The share of a tenant of that tier beside others.
     #[must_use]
     pub fn weight(&self, tier: Tier) -> u32 {
-        let definition = self.tiers.iter().find(|definition| definition.tier == tier);
+        let definition = self.tiers().iter().find(|definition| definition.tier == tier);
         definition.map_or(1, |definition| definition.weight)
     }
 
@@ -106,18 +121,29 @@ impl RoutingTable {
     /// All token keys.
     #[must_use]
     pub fn token_keys(&self) -> &[TokenKey] {
-        &self.token_keys
+        &self.token_keys.records
+    }
+
+    /// How many records of the control plane are not in force as it has them, since they made no sense.
+    #[must_use]
+    pub fn refused_records(&self) -> usize {
+        self.refused.len() + self.token_keys.refused + self.tiers.refused
     }
 
     /// The digest that the control plane has for the same table: the XOR over all records. Kept with every change, so that a
-    /// change of one tenant does not cost a pass over all.
+    /// change of one tenant does not cost a pass over all. A refused record counts as the control plane has it: what is sent
+    /// again would be refused again.
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// Adds a tenant or replaces what was known of it.
+    /// Adds a tenant or replaces what was known of it. An equal route leaves the one that is there.
     pub fn put_tenant(&mut self, route: TenantRoute) {
+        let known = self.tenant(route.uid).is_some_and(|known| **known == route);
+        if known && !self.refused.tenant(route.uid) {
+            return;
+        }
         self.remove_tenant(route.uid);
         self.by_name.insert(route.name.clone(), route.uid);
         for domain in &route.domains {
@@ -127,10 +153,40 @@ impl RoutingTable {
         self.tenants.insert(route.uid, Arc::new(route));
     }
 
+    /// Takes note of a record of a tenant that makes no sense, with what stays in force of it, if anything was there. A name
+    /// or domain that leads to another tenant by now stays that one's.
+    pub(super) fn refuse_tenant(&mut self, uid: &str, digest: u64, kept: Option<TenantRoute>) {
+        match uid.parse::<TenantUid>() {
+            Ok(uid) => {
+                self.remove_tenant(uid);
+                self.refused.put_tenant(uid.to_string(), digest);
+            }
+            Err(_) => {
+                self.forget_refused_tenant(uid);
+                self.refused.put_tenant(uid.to_owned(), digest);
+            }
+        }
+        self.digest ^= digest;
+        if let Some(route) = kept {
+            self.by_name.entry(route.name.clone()).or_insert(route.uid);
+            for domain in &route.domains {
+                self.by_domain.entry(domain.clone()).or_insert(route.uid);
+            }
+            self.tenants.insert(route.uid, Arc::new(route));
+        }
+    }
+
+    /// Forgets a refused record whose uid is none.
+    pub(super) fn forget_refused_tenant(&mut self, uid: &str) {
+        self.digest ^= self.refused.forget_tenant(uid).unwrap_or(0);
+    }
+
     /// Forgets a tenant. Names and domains that lead to another by now stay.
     pub fn remove_tenant(&mut self, uid: TenantUid) {
-        let Some(old) = self.tenants.remove(&uid) else { return };
-        self.digest ^= of_tenant(&old);
+        let refused = self.refused.forget_tenant(&uid.to_string());
+        let old = self.tenants.remove(&uid);
+        self.digest ^= refused.or_else(|| old.as_deref().map(of_tenant)).unwrap_or(0);
+        let Some(old) = old else { return };
         if self.by_name.get(&old.name) == Some(&uid) {
             self.by_name.remove(&old.name);
         }
@@ -143,21 +199,53 @@ impl RoutingTable {
 
     /// Adds a node or replaces what was known of it.
     pub fn put_node(&mut self, node: NodeRoute) {
+        let refused = self.refused.forget_node(node.id.as_str());
         self.digest ^= of_node(&node);
         let old = self.nodes.insert(node.id.clone(), node);
-        self.digest ^= old.as_ref().map_or(0, of_node);
+        self.digest ^= refused.or_else(|| old.as_ref().map(of_node)).unwrap_or(0);
+    }
+
+    /// Takes note of a record of a node that makes no sense, with what stays in force of it, if anything was there.
+    pub(super) fn refuse_node(&mut self, id: &str, digest: u64, kept: Option<NodeRoute>) {
+        let refused = self.refused.forget_node(id);
+        let old = NodeId::new(id).ok().and_then(|id| self.nodes.remove(&id));
+        self.digest ^= refused.or_else(|| old.as_ref().map(of_node)).unwrap_or(0) ^ digest;
+        self.refused.put_node(id, digest);
+        if let Some(node) = kept {
+            self.nodes.insert(node.id.clone(), node);
+        }
     }
 
     /// Replaces all token keys.
     pub fn set_token_keys(&mut self, keys: Vec<TokenKey>) {
-        self.digest ^= of_keys(&self.token_keys) ^ of_keys(&keys);
-        self.token_keys = keys.into();
+        let digest = of_keys(&keys);
+        self.list_token_keys(Listed::of(keys, digest));
+    }
+
+    pub(super) fn list_token_keys(&mut self, keys: Listed<TokenKey>) {
+        self.digest ^= self.token_keys.digest ^ keys.digest;
+        self.token_keys = keys;
     }
 
     /// Replaces all tiers' definitions.
     pub fn set_tiers(&mut self, tiers: Vec<TierDefinition>) {
-        self.digest ^= of_tiers(&self.tiers) ^ of_tiers(&tiers);
-        self.tiers = tiers.into();
+        let digest = of_tiers(&tiers);
+        self.list_tiers(Listed::of(tiers, digest));
+    }
+
+    pub(super) fn list_tiers(&mut self, tiers: Listed<TierDefinition>) {
+        self.digest ^= self.tiers.digest ^ tiers.digest;
+        self.tiers = tiers;
+    }
+}
+
+impl<T> Listed<T> {
+    fn of(records: Vec<T>, digest: u64) -> Self {
+        Self {
+            records: records.into(),
+            digest,
+            refused: 0,
+        }
     }
 }
 

@@ -1,103 +1,180 @@
 //! Takes what the control plane says into a routing table. Pure.
 //!
-//! A record that does not parse is an error of that record: a whole table with one is refused, and the last good table
-//! stays in force.
+//! A record that makes no sense is refused by itself: the last good one of the same tenant, node, key or tier stays in force,
+//! and all others are applied. Bad data of one tenant is no reason to serve another by old rules.
 
-use tenantry_proto::convert::InvalidField;
+use std::sync::Arc;
+
+use tenantry_proto::convert::{InvalidField, digest};
 use tenantry_proto::v1;
-use tenantry_types::{ClusterEpoch, ClusterUid, NodeRoute, Revision, TenantRoute, TenantUid, TierDefinition, TokenKey};
+use tenantry_types::{
+    ClusterEpoch, ClusterUid, Epoch, NodeId, NodeRoute, Placement, Revision, TenantRoute, TenantUid, TokenGeneration,
+};
 
 use super::RoutingTable;
+use super::table::Listed;
 
 /// A record of the routing table that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {name}: {reason}")]
-pub struct InvalidRecord {
+#[error("{kind} {name:?}: {reason}")]
+pub(super) struct InvalidRecord {
     /// What kind of record.
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// Which one, as far as it can be told.
-    pub name: String,
+    pub(super) name: String,
     /// What is wrong with it.
-    pub reason: InvalidField,
+    pub(super) reason: InvalidField,
 }
 
 /// Reads a record, and says which one it was when that fails.
-fn read<M, T>(kind: &'static str, name: impl Into<String>, message: M) -> Result<T, InvalidRecord>
+fn read<M, T>(kind: &'static str, name: &str, message: M) -> Result<T, InvalidRecord>
 where
     T: TryFrom<M, Error = InvalidField>,
 {
     T::try_from(message).map_err(|reason| InvalidRecord {
         kind,
-        name: name.into(),
+        name: name.to_owned(),
         reason,
     })
 }
 
-/// A whole table.
-///
-/// # Errors
-/// Names the first record that makes no sense.
+/// A whole table after `last`, of which only what a refused record leaves in force is kept. Also the records that were
+/// refused.
 pub(super) fn replace(
-    revision: Revision,
+    last: &RoutingTable,
     (cluster, epoch): (ClusterUid, ClusterEpoch),
-    tenants: Vec<v1::TenantRoute>,
-    nodes: Vec<v1::NodeRoute>,
-    keys: Vec<v1::TokenKey>,
-    tiers: Vec<v1::TierDefinition>,
-) -> Result<RoutingTable, InvalidRecord> {
+    records: v1::RoutingDelta,
+) -> (RoutingTable, Vec<InvalidRecord>) {
     let mut table = RoutingTable::default();
     table.cluster = Some(cluster);
     table.cluster_epoch = epoch;
-    let rest = v1::RoutingDelta {
-        nodes,
-        token_keys: keys,
-        tiers,
-        ..v1::RoutingDelta::default()
-    };
-    change(
-        &mut table,
-        v1::RoutingDelta {
-            revision: revision.get(),
-            tenants,
-            ..rest
-        },
-    )?;
-    Ok(table)
+    let refused = apply(&mut table, last, records);
+    (table, refused)
 }
 
-/// What one revision changed. On an error the table is half changed: work on a copy.
-///
-/// # Errors
-/// Names the first record that makes no sense.
-pub(super) fn change(table: &mut RoutingTable, delta: v1::RoutingDelta) -> Result<(), InvalidRecord> {
+/// What one revision changed. Gives back the records that were refused.
+pub(super) fn change(table: &mut RoutingTable, delta: v1::RoutingDelta) -> Vec<InvalidRecord> {
+    let last = table.clone();
+    apply(table, &last, delta)
+}
+
+fn apply(table: &mut RoutingTable, last: &RoutingTable, delta: v1::RoutingDelta) -> Vec<InvalidRecord> {
+    let mut refused = Vec::new();
     for uid in delta.removed_tenant_uids {
-        let invalid = |error: tenantry_types::InvalidId| InvalidRecord {
-            kind: "removed tenant",
-            name: uid.clone(),
-            reason: InvalidField::new("removed_tenant_uids", error),
-        };
-        table.remove_tenant(uid.parse::<TenantUid>().map_err(invalid)?);
+        match uid.parse::<TenantUid>() {
+            Ok(uid) => table.remove_tenant(uid),
+            Err(error) => {
+                table.forget_refused_tenant(&uid);
+                refused.push(InvalidRecord {
+                    kind: "removed tenant",
+                    name: uid,
+                    reason: InvalidField::new("removed_tenant_uids", error),
+                });
+            }
+        }
     }
+    let mut bad_tenants = Vec::new();
     for message in delta.tenants {
-        table.put_tenant(read::<_, TenantRoute>("tenant", message.tenant_id.clone(), message)?);
+        match read::<_, TenantRoute>("tenant", &message.tenant_id, message.clone()) {
+            Ok(route) => table.put_tenant(route),
+            Err(error) => bad_tenants.push((message, error)),
+        }
+    }
+    // After the good ones, so that what is kept of a refused one takes no name from them.
+    for (message, error) in bad_tenants {
+        let uid = message.tenant_uid.parse().ok();
+        let kept = uid.and_then(|uid| last.tenant(uid)).map(|good| kept(good, &message));
+        table.refuse_tenant(&message.tenant_uid, digest::tenant_route(&message), kept);
+        refused.push(error);
     }
     for message in delta.nodes {
-        table.put_node(read::<_, NodeRoute>("node", message.node_id.clone(), message)?);
+        match read::<_, NodeRoute>("node", &message.node_id, message.clone()) {
+            Ok(node) => table.put_node(node),
+            Err(error) => {
+                let id = NodeId::new(&message.node_id).ok();
+                let kept = id.and_then(|id| last.node(&id)).cloned();
+                table.refuse_node(&message.node_id, digest::node_route(&message), kept);
+                refused.push(error);
+            }
+        }
     }
     if !delta.token_keys.is_empty() {
-        let keys = delta.token_keys.into_iter();
-        let keys: Result<Vec<TokenKey>, _> = keys
-            .map(|message| read("token key", message.key_id.clone(), message))
-            .collect();
-        table.set_token_keys(keys?);
+        let keys = list(delta.token_keys, &mut refused, |message: &v1::TokenKey| Seen {
+            kind: "token key",
+            name: message.key_id.clone(),
+            digest: digest::token_key(message),
+            last_good: last.token_keys().iter().find(|key| key.id == message.key_id).cloned(),
+        });
+        table.list_token_keys(keys);
     }
     if !delta.tiers.is_empty() {
-        let tiers = delta.tiers.into_iter();
-        let tiers: Result<Vec<TierDefinition>, _> = tiers
-            .map(|message| read("tier", message.tier.to_string(), message))
-            .collect();
-        table.set_tiers(tiers?);
+        let tiers = list(delta.tiers, &mut refused, |message: &v1::TierDefinition| Seen {
+            kind: "tier",
+            name: message.tier.to_string(),
+            digest: digest::tier(message),
+            last_good: last
+                .tiers()
+                .iter()
+                .find(|definition| i32::from(v1::Tier::from(definition.tier)) == message.tier)
+                .copied(),
+        });
+        table.list_tiers(tiers);
     }
     table.revision = Revision(delta.revision);
-    Ok(())
+    refused
 }
+
+/// What is kept of a tenant whose record was refused: the last good route, but for what guards against two writers and
+/// against revoked tokens. There the newer word counts, also where the rest of the record makes no sense.
+fn kept(good: &Arc<TenantRoute>, message: &v1::TenantRoute) -> TenantRoute {
+    let placement = match &good.placement {
+        Some(placement) if message.epoch <= placement.epoch.get() => Some(placement.clone()),
+        // Another node's from now on. Also where the record does not tell whose: then nobody's, as far as this node knows.
+        _ => NodeId::new(&message.node_id).ok().map(|node| Placement {
+            node,
+            epoch: Epoch(message.epoch),
+        }),
+    };
+    TenantRoute {
+        placement,
+        token_generation: good.token_generation.max(TokenGeneration(message.token_generation)),
+        ..TenantRoute::clone(good)
+    }
+}
+
+/// A record of a list, before it is read.
+struct Seen<T> {
+    kind: &'static str,
+    name: String,
+    digest: u64,
+    last_good: Option<T>,
+}
+
+/// Reads records that are sent all together.
+fn list<M, T>(messages: Vec<M>, refused: &mut Vec<InvalidRecord>, see: impl Fn(&M) -> Seen<T>) -> Listed<T>
+where
+    T: TryFrom<M, Error = InvalidField>,
+{
+    let before = refused.len();
+    let (mut records, mut digest) = (Vec::with_capacity(messages.len()), 0);
+    for message in messages {
+        let seen = see(&message);
+        digest ^= seen.digest;
+        match read(seen.kind, &seen.name, message) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                records.extend(seen.last_good);
+                refused.push(error);
+            }
+        }
+    }
+    Listed {
+        records: records.into(),
+        digest,
+        refused: refused.len() - before,
+    }
+}
+
+#[cfg(test)]
+#[path = "update_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use super::advance_page;
 use super::confirm::confirm;
 use super::tenant_spec::{SpecArguments, UpdateArguments};
 use crate::failure::Failure;
+use crate::output::explained_quota::ExplainedQuota;
 use crate::output::protocol_names::tier_message;
 use crate::output::{Printer, json, table};
 use crate::resource_name;
@@ -52,6 +53,8 @@ pub(crate) enum TenantCommand {
     },
     /// Show what a tenant was measured to use
     Usage { name: TenantName },
+    /// Say for each limit what is in force, and whether that is the tier's or the tenant's own
+    ExplainQuota { name: TenantName },
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -134,6 +137,14 @@ pub(crate) async fn run(command: TenantCommand, client: &ControlClient, printer:
             let name = resource_name::tenant(&name);
             let answer = admin.get_tenant_usage(v1::GetTenantUsageRequest { name }).await?;
             printer.print(&json::Usage::from(&answer), || table::usage(&answer))
+        }
+        TenantCommand::ExplainQuota { name } => {
+            let name = resource_name::tenant(&name);
+            let answer = admin
+                .explain_tenant_quota(v1::ExplainTenantQuotaRequest { name })
+                .await?;
+            let explained = ExplainedQuota::new(&answer).ok_or(Failure::Answer("without an explanation"))?;
+            printer.print(&explained, || explained.to_string())
         }
     }
 }

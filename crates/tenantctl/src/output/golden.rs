@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use tenantry_proto::v1::{self, event_detail::Kind, event_origin::Origin};
 
+use super::explained_quota::ExplainedQuota;
+use super::top::Round;
 use super::{json, table};
 
 fn check(file: &str, actual: &str) {
@@ -111,6 +113,8 @@ fn usage(full: bool) -> v1::GetTenantUsageResponse {
             wal_bytes: 32_768,
             free_bytes: 4_096,
             growth_bytes_per_hour: later(-1_536.0),
+            requests_last_minute: 31,
+            errors_last_minute: 2,
             peak_requests_per_minute: 77,
             average_response_seconds: later(0.0021),
             error_ratio: later(0.015),
@@ -325,6 +329,87 @@ fn usage_prints_as_agreed_with_and_without_enough_data() {
         "not enough data yet: node-1 has not reported the tenant"
     );
     check_json("usage_none.json", &json::Usage::from(&none));
+}
+
+#[test]
+fn the_busiest_tenants_print_as_agreed() {
+    let ranked = |name: &str, node: &str, full: bool| v1::RankedTenant {
+        name: format!("tenants/{name}"),
+        node: format!("nodes/{node}"),
+        usage: usage(full).usage,
+    };
+    let answer = v1::ListTenantUsageResponse {
+        tenants: vec![
+            ranked("acme", "node-1", true),
+            ranked("idle-until-now", "node-2", false),
+        ],
+        measured_tenants: 1_234,
+    };
+    let now = jiff::Timestamp::new(1_700_000_300, 400_000_000).unwrap();
+    let round = Round::new(now, v1::TenantUsageOrder::DatabaseBytes, &answer);
+    check("top.txt", &round.to_string());
+    check("top.jsonl", &(serde_json::to_string(&round).unwrap() + "\n"));
+}
+
+/// Own rate and daily limit, an edited tier, and a node that is behind by one change.
+fn explained_quota(reported: bool) -> v1::ExplainTenantQuotaResponse {
+    let (tier, tenant) = (v1::LimitOrigin::Tier.into(), v1::LimitOrigin::Tenant.into());
+    let of_tier = |value| {
+        Some(v1::ExplainedLimit {
+            in_force: value,
+            origin: tier,
+            of_tier: value,
+            built_in: value,
+        })
+    };
+    let reported = reported.then(|| usage(true));
+    v1::ExplainTenantQuotaResponse {
+        name: "tenants/acme".into(),
+        uid: "0123456789abcdef0123456789abcdef".into(),
+        tier: v1::Tier::Small.into(),
+        quota: Some(v1::ExplainedQuota {
+            database_bytes: of_tier(1 << 20),
+            requests_per_day: Some(v1::ExplainedLimit {
+                in_force: 2_000,
+                origin: tenant,
+                of_tier: 10_000,
+                built_in: 10_000,
+            }),
+            burst: Some(v1::ExplainedBurst {
+                in_force: quota().burst,
+                origin: tenant,
+                of_tier: None,
+                built_in: None,
+            }),
+            concurrent_requests: Some(v1::ExplainedLimit {
+                in_force: 40,
+                origin: tier,
+                of_tier: 40,
+                built_in: 20,
+            }),
+            query_time_ms: of_tier(5_000),
+            memory_bytes: of_tier(200 << 20),
+            cpu_millicores: of_tier(100),
+            result_bytes: of_tier(64 << 20),
+            request_bytes: of_tier(16 << 20),
+        }),
+        weight: of_tier(2),
+        node: reported.as_ref().map_or_else(String::new, |usage| usage.node.clone()),
+        usage: reported.and_then(|usage| usage.usage),
+        revision: 42,
+    }
+}
+
+#[test]
+fn an_explained_quota_prints_as_agreed_with_and_without_use() {
+    let explained = ExplainedQuota::new(&explained_quota(true)).unwrap();
+    check("explained_quota.txt", &explained.to_string());
+    check_json("explained_quota.json", &explained);
+    let unplaced = ExplainedQuota::new(&explained_quota(false)).unwrap();
+    check("explained_quota_early.txt", &unplaced.to_string());
+    let mut incomplete = explained_quota(true);
+    incomplete.quota.as_mut().unwrap().memory_bytes = None;
+    assert!(ExplainedQuota::new(&incomplete).is_none());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Names are snake_case; times are RFC 3339 in UTC; sizes are bytes; ratios and shares are numbers where 1 is the whole. A
 //! value that there is none of is `null`, never left out. Lists are arrays. `events watch` prints an object a line, whose
-//! `type` is `event` or `gap`.
+//! `type` is `event` or `gap`; `top` an object a line for each round.
 
 use std::collections::BTreeMap;
 
@@ -74,14 +74,23 @@ impl From<&v1::Tenant> for Tenant {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Burst {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Burst {
     requests_per_second: u32,
     size: u32,
 }
 
 impl From<v1::Burst> for Burst {
     fn from(burst: v1::Burst) -> Self {
+        Self {
+            requests_per_second: burst.requests_per_second,
+            size: burst.size,
+        }
+    }
+}
+
+impl From<Burst> for v1::Burst {
+    fn from(burst: Burst) -> Self {
         Self {
             requests_per_second: burst.requests_per_second,
             size: burst.size,
@@ -160,6 +169,8 @@ struct UsageFigures {
     epoch: u64,
     measure_time: Option<String>,
     requests_last_day: u64,
+    requests_last_minute: u64,
+    errors_last_minute: u64,
     concurrent_requests: u32,
     database_bytes: u64,
     wal_bytes: u64,
@@ -210,6 +221,8 @@ impl From<&v1::TenantUsage> for UsageFigures {
             epoch: usage.epoch,
             measure_time: units::time(usage.measure_time.as_ref()),
             requests_last_day: usage.requests_last_day,
+            requests_last_minute: usage.requests_last_minute,
+            errors_last_minute: usage.errors_last_minute,
             concurrent_requests: usage.concurrent_requests,
             database_bytes: usage.database_bytes,
             wal_bytes: usage.wal_bytes,

@@ -46,6 +46,10 @@ words! {
     member_kind: MemberKind { Voter => "voter", Learner => "learner" }
     token_key_phase: TokenKeyPhase { Waiting => "waiting", Signing => "signing", Superseded => "superseded" }
     severity: EventSeverity { Info => "info", Warning => "warning" }
+    tenant_usage_order: TenantUsageOrder {
+        Requests => "requests", Cpu => "cpu", DatabaseBytes => "bytes", Errors => "errors",
+    }
+    limit_origin: LimitOrigin { Tier => "tier", Tenant => "tenant" }
     quota_kind: QuotaKind { RequestsPerDay => "requests-per-day", Database => "database" }
 }
 

@@ -7,16 +7,16 @@ use super::units::{self, NONE, NOT_YET, bytes, count, percent};
 use super::{protocol_names as word, units::share};
 use crate::resource_name::short;
 
-fn or_none(text: Option<impl Into<String>>) -> String {
+pub(super) fn or_none(text: Option<impl Into<String>>) -> String {
     text.map_or_else(|| NONE.to_owned(), Into::into)
 }
 
-fn given(text: &str) -> String {
+pub(super) fn given(text: &str) -> String {
     or_none((!text.is_empty()).then(|| short(text)))
 }
 
 /// Lines without blanks at their ends, so that golden files and diffs stay calm.
-fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn render(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -52,7 +52,7 @@ fn tier_with_mode(spec: &v1::TenantSpec) -> String {
     }
 }
 
-fn rate(burst: Option<&v1::Burst>) -> String {
+pub(super) fn rate(burst: Option<&v1::Burst>) -> String {
     or_none(burst.map(|burst| format!("{}/s, {} at once", count(burst.requests_per_second), count(burst.size))))
 }
 
@@ -195,6 +195,8 @@ pub(crate) fn usage(answer: &v1::GetTenantUsageResponse) -> String {
             count(quota.concurrent_requests),
             share(usage.concurrent_requests.into(), quota.concurrent_requests.into()),
         ),
+        plain("requests, last minute", count(usage.requests_last_minute)),
+        plain("errors, last minute", count(usage.errors_last_minute)),
         plain("peak requests/minute, 60 min", count(usage.peak_requests_per_minute)),
         plain(
             "average response, 5 min",

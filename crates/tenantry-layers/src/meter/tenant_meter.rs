@@ -8,6 +8,7 @@ use tenantry_types::{TenantName, TenantUid};
 
 use super::answer::{AnswerClass, ClassCounts};
 use super::error_rate::ErrorRate;
+use super::last_minute::LastMinute;
 use super::peak_rpm::PeakRpm;
 use super::response_time::{ResponseHistogram, ResponseTimes};
 use crate::clock::Now;
@@ -28,6 +29,10 @@ pub struct Ratios {
 pub struct RequestFigures {
     /// Requests being served.
     pub concurrent: u32,
+    /// Requests that came in the last 60 seconds.
+    pub requests_last_minute: u64,
+    /// 5xx other than 507, and answers that broke off, in the last 60 seconds.
+    pub errors_last_minute: u64,
     /// Requests that came in the busiest minute of the last 60, the running one included.
     pub peak_requests_per_minute: u64,
     /// Requests that came in the last 60 minutes: how busy the tenant is.
@@ -55,6 +60,7 @@ pub struct TenantMeter {
 struct Windows {
     answers: ClassCounts,
     peak_rpm: PeakRpm,
+    last_minute: LastMinute,
     response_times: ResponseTimes,
     error_rate: ErrorRate,
 }
@@ -70,6 +76,7 @@ impl TenantMeter {
             windows: Mutex::new(Windows {
                 answers: ClassCounts::default(),
                 peak_rpm: PeakRpm::new(),
+                last_minute: LastMinute::new(),
                 response_times: ResponseTimes::new(),
                 error_rate: ErrorRate::new(),
             }),
@@ -91,7 +98,9 @@ impl TenantMeter {
     /// A request came. Every call is followed by one of [`Self::ended`].
     pub fn began(&self, now: Now) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        self.windows.lock().peak_rpm.record(now.steady);
+        let mut windows = self.windows.lock();
+        windows.peak_rpm.record(now.steady);
+        windows.last_minute.request(now.steady);
     }
 
     /// The answer to a request ended after `time`.
@@ -100,6 +109,9 @@ impl TenantMeter {
         let mut windows = self.windows.lock();
         windows.answers.add(class);
         windows.error_rate.record(now.steady, class);
+        if class == AnswerClass::ServerError {
+            windows.last_minute.error(now.steady);
+        }
         // How soon a tenant is refused says nothing about how soon it is served.
         if class != AnswerClass::Throttled {
             windows.response_times.record(now.steady, time);
@@ -109,7 +121,10 @@ impl TenantMeter {
     /// The figures of this moment. Changes nothing but windows that slide.
     pub fn figures(&self, now: Now) -> RequestFigures {
         let mut windows = self.windows.lock();
+        let (requests_last_minute, errors_last_minute) = windows.last_minute.totals(now.steady);
         RequestFigures {
+            requests_last_minute,
+            errors_last_minute,
             concurrent: self.in_flight.load(Ordering::Acquire),
             peak_requests_per_minute: windows.peak_rpm.peak(now.steady),
             requests_last_hour: windows.peak_rpm.total(now.steady),
@@ -149,10 +164,15 @@ mod tests {
         for (at, class, took) in log {
             meter.began(now_at(at));
             meter.ended(now_at(at), class, Duration::from_millis(took));
+            if at == 3_000 {
+                let figures = meter.figures(now_at(at));
+                assert_eq!((figures.requests_last_minute, figures.errors_last_minute), (3, 1));
+            }
         }
         meter.began(now_at(250_000));
         let figures = meter.figures(now_at(250_000));
         assert_eq!((figures.peak_requests_per_minute, figures.requests_last_hour), (3, 6));
+        assert_eq!((figures.requests_last_minute, figures.errors_last_minute), (2, 0));
         assert_eq!(figures.average_response_micros, Some(25_000));
         assert_eq!(figures.ratios.server_error, Some(0.2));
         assert_eq!(figures.ratios.client_error, Some(0.2));

@@ -5,6 +5,7 @@
 
 pub mod digest;
 mod event;
+mod explained_quota;
 mod field;
 pub mod names;
 mod node;
@@ -20,6 +21,7 @@ pub mod update_mask;
 mod usage;
 
 pub use event::severity_from_wire;
+pub use explained_quota::{explained_quota_to_proto, explained_weight_to_proto};
 pub use field::{InvalidField, Within};
 pub use node::{NodeView, etag, node_to_proto, node_view_to_proto, parse_etag, scheduling_from_wire};
 pub use placement_service::{key_bytes, key_id};
@@ -27,3 +29,4 @@ pub use tenant::{stored_to_proto, tenant_to_proto};
 pub use tier::{required_tier, tier_from_wire};
 pub use time::{timestamp, unix_millis};
 pub use update_mask::apply_update_mask;
+pub use usage::usage_order_from_wire;

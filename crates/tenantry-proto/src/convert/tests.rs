@@ -5,6 +5,7 @@
 use tenantry_types::{
     Burst, EffectiveQuota, Epoch, GrowthRate, HotspotScore, NodeId, NodeRoute, NodeSpec, Placement, ReportedEvent,
     Tenant, TenantRoute, TenantSpec, TenantUid, TenantUsage, Tier, TierDefinition, TierPolicy, TokenKey, UnixMillis,
+    UsageOrder,
 };
 
 use super::{InvalidField, tenant_to_proto};
@@ -73,6 +74,8 @@ fn usage_reads_back() {
         wal_bytes: 7,
         free_bytes: 8,
         growth: GrowthRate::BytesPerHour(-9.5),
+        requests_last_minute: 15,
+        errors_last_minute: 16,
         peak_requests_per_minute: 10,
         average_response_micros: Some(1_234_567),
         error_ratio: Some(0.25),
@@ -92,6 +95,14 @@ fn usage_reads_back() {
     for usage in [usage, idle] {
         assert_eq!(TenantUsage::try_from(v1::TenantUsage::from(&usage)), Ok(usage));
     }
+}
+
+#[test]
+fn an_order_of_usage_is_that_of_requests_unless_it_is_given_and_an_unknown_one_is_refused() {
+    let read = |number| super::usage_order_from_wire("order", number);
+    assert_eq!(read(0), Ok(UsageOrder::Requests));
+    assert_eq!(read(v1::TenantUsageOrder::Errors.into()), Ok(UsageOrder::Errors));
+    assert_eq!(read(99).unwrap_err().field, "order");
 }
 
 #[test]

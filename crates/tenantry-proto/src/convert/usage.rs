@@ -1,6 +1,6 @@
 //! What a tenant was measured to use, in `tenant.proto`.
 
-use tenantry_types::{Epoch, GrowthRate, HotspotScore, TenantUsage};
+use tenantry_types::{Epoch, GrowthRate, HotspotScore, TenantUsage, UsageOrder};
 
 use super::field::{InvalidField, Within};
 use super::names::bare_uid;
@@ -25,6 +25,8 @@ impl From<&TenantUsage> for v1::TenantUsage {
                 GrowthRate::NotEnoughData => None,
                 GrowthRate::BytesPerHour(rate) => Some(rate),
             },
+            requests_last_minute: usage.requests_last_minute,
+            errors_last_minute: usage.errors_last_minute,
             peak_requests_per_minute: usage.peak_requests_per_minute,
             average_response_seconds: usage.average_response_micros.map(|micros| micros as f64 / 1e6),
             error_ratio: usage.error_ratio,
@@ -58,6 +60,8 @@ impl TryFrom<v1::TenantUsage> for TenantUsage {
             wal_bytes: usage.wal_bytes,
             free_bytes: usage.free_bytes,
             growth: growth.map_or(GrowthRate::NotEnoughData, GrowthRate::BytesPerHour),
+            requests_last_minute: usage.requests_last_minute,
+            errors_last_minute: usage.errors_last_minute,
             peak_requests_per_minute: usage.peak_requests_per_minute,
             average_response_micros: usage.average_response_seconds.map(micros).transpose()?,
             error_ratio: usage.error_ratio.map(|ratio| share("error_ratio", ratio)).transpose()?,
@@ -69,6 +73,21 @@ impl TryFrom<v1::TenantUsage> for TenantUsage {
             hotspot: HotspotScore::clamped(share("hotspot_score", usage.hotspot_score)?),
         })
     }
+}
+
+/// The order of a number; requests where it is unspecified.
+///
+/// # Errors
+/// Names `field` when there is no such order.
+pub fn usage_order_from_wire(field: &str, number: i32) -> Result<UsageOrder, InvalidField> {
+    let order = v1::TenantUsageOrder::try_from(number)
+        .map_err(|_| InvalidField::new(field, format!("there is no order {number}")))?;
+    Ok(match order {
+        v1::TenantUsageOrder::Unspecified | v1::TenantUsageOrder::Requests => UsageOrder::Requests,
+        v1::TenantUsageOrder::Cpu => UsageOrder::Cpu,
+        v1::TenantUsageOrder::DatabaseBytes => UsageOrder::DatabaseBytes,
+        v1::TenantUsageOrder::Errors => UsageOrder::Errors,
+    })
 }
 
 /// Whole microseconds; more than a year is no response time.

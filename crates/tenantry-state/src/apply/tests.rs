@@ -1,5 +1,7 @@
 //! The rules of apply, as tables: what was done before, the command, and what comes of it.
 
+use std::sync::Arc;
+
 use tenantry_types::{
     DomainName, Epoch, EventDetail, EventOrigin, EventSequence, Incarnation, NodeId, ReportSequence, ReportedEvent,
     RequestId, Revision, TenantName, TenantSpec, TenantUid, Tier, TierDefinition, TierPolicy, UnixMillis,
@@ -350,6 +352,33 @@ fn the_same_spec_sent_again_changes_nothing() {
         cluster.done(update(ACME, Some(before.get()), &[])),
         [Change::RouteUpserted { uid: ACME }]
     );
+    assert!(cluster.revision_of(ACME) > before);
+}
+
+#[test]
+fn the_same_config_sent_again_leaves_no_trace_but_its_place_in_the_log() {
+    let mut cluster = Cluster::with_acme();
+    let own = |requests_per_day| {
+        let mut spec = spec(&["db.acme.example"]);
+        spec.quota.requests_per_day = requests_per_day;
+        let (uid, expected) = (ACME, None);
+        Command::UpdateTenant { uid, expected, spec }
+    };
+    assert_eq!(cluster.done(own(Some(20))), [Change::RouteUpserted { uid: ACME }]);
+    let tenant = Arc::clone(cluster.state.tenant(ACME).unwrap());
+    let (events, tiers) = (cluster.kinds(), cluster.state.tiers().clone());
+    cluster.now = UnixMillis(9_000);
+    let definition = *tiers.get(Tier::Small);
+    for command in [own(Some(20)), Command::UpdateTier { definition }, own(Some(20))] {
+        assert_eq!(cluster.done(command), []);
+        // The same tenant, with its etag and its time of change.
+        assert!(Arc::ptr_eq(cluster.state.tenant(ACME).unwrap(), &tenant));
+        assert_eq!((cluster.kinds(), cluster.state.tiers()), (events.clone(), &tiers));
+    }
+    // To make the tier's limit the tenant's own is a change of its spec, and none for the node that keeps the limit.
+    cluster.done(own(None));
+    let before = cluster.revision_of(ACME);
+    assert_eq!(cluster.done(own(Some(definition.quota.requests_per_day))), []);
     assert!(cluster.revision_of(ACME) > before);
 }
 
