@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
+use tenantry_types::TenantUid;
 use tokio::time::Sleep;
 use tower::Service;
 
@@ -58,10 +59,15 @@ where
             Err(_) if self.charge == Charge::Free => (None, shared.fields(limits, None)),
             Err(error) => return State::answer(quota_unavailable(shared.fields(limits, None), error)),
         };
+        let whose = Whose {
+            shared: Arc::clone(&self.shared),
+            tenant: tenant.uid(),
+        };
         State::Serving {
             serving: self.inner.call(self.request),
             permit,
             fields: Some(fields),
+            whose,
         }
     }
 }
@@ -99,8 +105,20 @@ pin_project! {
             serving: S::Future,
             permit: Option<Permit>,
             fields: Option<Fields>,
+            whose: Whose,
+        },
+        RefusedBelow {
+            until: Pin<Box<Sleep>>,
+            response: Option<S::Response>,
+            permit: Option<Permit>,
         },
     }
+}
+
+/// Whose request the inner service has.
+pub(super) struct Whose {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tenant: TenantUid,
 }
 
 impl<S, T, A> State<S, T, A>
@@ -149,12 +167,13 @@ where
         }
     }
 
-    pub(super) const fn serve(serving: S::Future, permit: Option<Permit>, fields: Fields) -> Self {
+    pub(super) const fn serve(serving: S::Future, permit: Option<Permit>, fields: Fields, whose: Whose) -> Self {
         Self {
             state: State::Serving {
                 serving,
                 permit,
                 fields: Some(fields),
+                whose,
             },
         }
     }
@@ -187,12 +206,35 @@ where
                     serving,
                     permit,
                     fields,
+                    whose,
                 } => {
                     let mut response = ready!(serving.poll(context))?;
                     if let Some(fields) = fields.take() {
                         fields.put_into(&mut response);
                     }
-                    return Poll::Ready(Ok(AdmittedBody::served(response, permit.take())));
+                    // A limit of the inner service's own. Who floods it is slowed down all the same.
+                    let hold = match response.status() {
+                        StatusCode::TOO_MANY_REQUESTS => whose.shared.registry.refused_elsewhere(whose.tenant),
+                        _ => Duration::ZERO,
+                    };
+                    if hold.is_zero() {
+                        return Poll::Ready(Ok(AdmittedBody::served(response, permit.take())));
+                    }
+                    State::RefusedBelow {
+                        until: Box::pin(tokio::time::sleep(hold)),
+                        response: Some(response),
+                        permit: permit.take(),
+                    }
+                }
+                StateProjection::RefusedBelow {
+                    until,
+                    response,
+                    permit,
+                } => {
+                    ready!(until.as_mut().poll(context));
+                    return response.take().map_or(Poll::Pending, |response| {
+                        Poll::Ready(Ok(AdmittedBody::served(response, permit.take())))
+                    });
                 }
                 StateProjection::Waiting { deciding, waiting } => {
                     let outcome = ready!(deciding.as_mut().poll(context));

@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 pub use self::body::AdmittedBody;
 use self::fields::{Dialect, Fields};
 pub use self::future::AdmitFuture;
-use self::future::Waiting;
+use self::future::{Waiting, Whose};
 use self::refusals::{jittered_seconds, no_tenant, quota_exceeded};
 use crate::clock::Clock;
 use crate::quota::{Admission, Charge, Crossing, QuotaRegistry, Refusal, RequestLimits};
@@ -169,7 +169,11 @@ where
         match decision.admission {
             Admission::Admitted(permit, standing) => {
                 let fields = self.shared.fields(&limits, decision.policy).with(standing);
-                AdmitFuture::serve(self.inner.call(request), permit, fields)
+                let whose = Whose {
+                    shared: Arc::clone(&self.shared),
+                    tenant: tenant.uid(),
+                };
+                AdmitFuture::serve(self.inner.call(request), permit, fields, whose)
             }
             Admission::Refused(refusal) => {
                 let fields = self.shared.fields(&limits, decision.policy);

@@ -342,6 +342,39 @@ async fn a_flood_of_refusals_is_answered_ever_later_and_served_requests_are_not(
     assert_eq!(began.elapsed(), held, "what is served is not held back");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_the_inner_service_refuses_keeps_the_same_pace() {
+    let stack = Stack::with_limits(|limits| {
+        limits.requests_per_day = 1_000_000;
+        limits.concurrent_requests = 1_000;
+    });
+    let refusing = || {
+        stack.layer.layer(service_fn(|_: Request<Body>| async {
+            let refusal = Response::builder().status(429).body(full("too many streams"));
+            Ok::<_, Infallible>(refusal.unwrap())
+        }))
+    };
+    let began = tokio::time::Instant::now();
+    let ask = || refusing().oneshot(stack.request(Method::POST, "/v2/pipeline"));
+    let flood = futures_util::future::join_all((0..300).map(|_| ask())).await;
+    assert!(began.elapsed() >= Duration::from_millis(199), "{:?}", began.elapsed());
+    for answer in flood {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 429);
+        check_fields(answer.headers());
+        assert_eq!(
+            answer.into_body().collect().await.unwrap().to_bytes(),
+            "too many streams"
+        );
+    }
+    let standing = stack
+        .registry
+        .standing(TenantUid::from_u128(9), &stack.limits)
+        .await
+        .unwrap();
+    assert_eq!((standing.daily_used, standing.concurrent), (300, 0));
+}
+
 #[test]
 fn retry_after_is_never_early_and_at_most_a_tenth_late() {
     let cases = [

@@ -224,6 +224,15 @@ impl TenantQuota {
         }
     }
 
+    /// Counts a refusal by somebody else, at the tenant's pace of refusals. How long its answer is to be held back.
+    #[must_use]
+    pub fn refused_elsewhere(&self, now: Now) -> Duration {
+        match &mut *self.phase.lock() {
+            Phase::Ready(account) => account.refusals.refuse(now.monotonic),
+            Phase::Unloaded | Phase::Loading | Phase::Gone => Duration::ZERO,
+        }
+    }
+
     /// Limits and use, without charging; `None` before the ledger is read.
     #[must_use]
     pub fn standing(&self, now: Now, limits: &RequestLimits) -> Option<Standing> {

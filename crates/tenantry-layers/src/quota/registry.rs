@@ -129,6 +129,15 @@ impl QuotaRegistry {
         Err(QuotaError::LedgerBusy)
     }
 
+    /// Counts a refusal that another limit of the service caused, so that all refusals of a tenant keep one pace. How long its answer
+    /// is to be held back.
+    #[must_use]
+    pub fn refused_elsewhere(&self, uid: TenantUid) -> Duration {
+        self.tenants
+            .get(uid)
+            .map_or(Duration::ZERO, |tenant| tenant.refused_elsewhere(self.clock.now()))
+    }
+
     /// Limits and use of a tenant, its ledger read if needed. Charges nothing.
     ///
     /// # Errors
