@@ -15,6 +15,7 @@ mod measured;
 mod operation;
 mod pip_program;
 mod process;
+pub mod quotas;
 mod report;
 mod subject;
 mod suite;

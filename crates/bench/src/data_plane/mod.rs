@@ -13,9 +13,9 @@ use crate::suite::{self, Suite};
 use requests::Work;
 
 pub(crate) mod answer;
-mod baseline;
+pub(crate) mod baseline;
 pub(crate) mod client;
-mod contest;
+pub(crate) mod contest;
 mod first_request;
 mod in_process;
 mod layers;
