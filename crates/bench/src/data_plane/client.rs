@@ -174,6 +174,11 @@ impl Connection {
         }
     }
 
+    /// The last answer, its head included.
+    pub(crate) fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
     fn shown(&self) -> String {
         let length = self.answer.len().min(SHOWN_BYTES);
         String::from_utf8_lossy(self.answer.get(..length).unwrap_or_default()).into_owned()

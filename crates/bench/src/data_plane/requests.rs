@@ -173,6 +173,16 @@ impl Requests {
         Self(Arc::new(target.hosts.iter().map(one).collect()))
     }
 
+    /// One counted request for each tenant that needs no database: whether the server speaks the protocol.
+    pub(crate) fn counted(target: &Target) -> Self {
+        let one = |host: &String| Request {
+            bytes: format!("GET /v2 HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
+            status: SERVED,
+            expected: Vec::new(),
+        };
+        Self(Arc::new(target.hosts.iter().map(one).collect()))
+    }
+
     /// This statement alone, without arguments; `expected` stands in each right answer.
     pub(crate) fn statement(host: &str, sql: &str, expected: &str) -> Self {
         Self(Arc::new(vec![Request {
@@ -204,6 +214,15 @@ pub(crate) fn setup(host: &str, headers: &str) -> Request {
         bytes: pipeline(host, headers, &statements.join(",")),
         status: SERVED,
         expected: format!("\"affected_row_count\":{ROWS}").into_bytes(),
+    }
+}
+
+/// Asks a program for its metrics.
+pub(crate) fn metrics() -> Request {
+    Request {
+        bytes: b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+        status: SERVED,
+        expected: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::data_plane::Programs;
 use crate::load::Shape;
 use crate::pip_program::{ENVOY, Found};
 use crate::report::Report;
@@ -14,7 +15,9 @@ use crate::suite::{self, Suite};
 mod decisions;
 mod envoy;
 mod instructions;
+mod limit_change;
 mod limiters;
+mod scrape;
 mod servers;
 
 /// What to run and how long.
@@ -35,6 +38,12 @@ pub struct Arguments {
     /// Where all programs keep their data: decides which disk is measured. Only what is made there is removed.
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
+    /// The tenant-node's program [default: beside this one].
+    #[arg(long)]
+    tenant_node: Option<PathBuf>,
+    /// The control plane's program [default: beside this one].
+    #[arg(long)]
+    control_plane: Option<PathBuf>,
     /// The program of the baselines, and of the layers without a node [default: beside this one].
     #[arg(long)]
     baselines: Option<PathBuf>,
@@ -50,6 +59,10 @@ enum Measurement {
     Limiters,
     /// Nanoseconds and instructions of one decision, without HTTP.
     Decisions,
+    /// From the change of a tenant's limit to the first answer that names the new one.
+    LimitChange,
+    /// What the metrics of many tenants cost a node.
+    Scrape,
 }
 
 /// What every measurement needs.
@@ -57,6 +70,7 @@ struct Bench {
     report: Report,
     plan: Plan,
     folder: PathBuf,
+    node: Programs,
     /// Serves the same answer with and without limits.
     baselines: PathBuf,
     /// `None`: not at hand.
@@ -73,6 +87,12 @@ struct Plan {
     deciding_tenants: u32,
     /// Under valgrind, which is slow.
     counted_decisions: u32,
+    registered_tenants: u64,
+    limit_changes: u64,
+    scraped_tenants: u64,
+    scrapes: u32,
+    /// So long is a node watched that nobody asks.
+    rest: Duration,
 }
 
 impl Plan {
@@ -93,6 +113,8 @@ impl Suite for Bench {
         match measurement {
             Measurement::Limiters => Box::pin(limiters::run(self)).await,
             Measurement::Decisions => Box::pin(decisions::run(self)).await,
+            Measurement::LimitChange => Box::pin(limit_change::run(self)).await,
+            Measurement::Scrape => Box::pin(scrape::run(self)).await,
         }
     }
 
@@ -125,6 +147,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         report,
         plan: arguments.plan(),
         folder: folder.clone(),
+        node: Programs::of_node(arguments.tenant_node.as_deref(), arguments.control_plane.as_deref())?,
         baselines: suite::program(arguments.baselines.as_deref(), "bench-baselines")?,
         envoy,
     };
@@ -146,6 +169,11 @@ impl Arguments {
                 decisions: 200_000,
                 deciding_tenants: 10_000,
                 counted_decisions: 10_000,
+                registered_tenants: 1_000,
+                limit_changes: 100,
+                scraped_tenants: 500,
+                scrapes: 5,
+                rest: Duration::from_secs(4),
             }
         } else {
             Plan {
@@ -155,6 +183,11 @@ impl Arguments {
                 decisions: 4_000_000,
                 deciding_tenants: 100_000,
                 counted_decisions: 100_000,
+                registered_tenants: 10_000,
+                limit_changes: 100,
+                scraped_tenants: 10_000,
+                scrapes: 20,
+                rest: Duration::from_secs(20),
             }
         };
         Plan {
