@@ -85,6 +85,8 @@ enum BenchSuite {
     DataPlane,
     /// What hostile tenants do to their neighbours on a tenant-node.
     Isolation,
+    /// What keeping tenants within limits costs, beside governor and Envoy.
+    Quotas,
 }
 
 impl BenchSuite {
@@ -93,6 +95,7 @@ impl BenchSuite {
             Self::ControlPlane => "control-plane",
             Self::DataPlane => "data-plane",
             Self::Isolation => "isolation",
+            Self::Quotas => "quotas",
         }
     }
 }

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
+use tenantry_layers::BoxError;
 use tokio::net::TcpListener;
 
 /// What a point SELECT of the benchmark is answered, as Hrana means it.
@@ -27,17 +28,28 @@ pub(crate) struct Arguments {
 /// Serves until it is killed.
 #[tokio::main]
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
-    let listener = TcpListener::bind(arguments.listen)
+    serve(arguments.listen, service_fn(answer)).await
+}
+
+/// Serves with nothing but hyper around `service`.
+pub(crate) async fn serve<S, B>(listen: SocketAddr, service: S) -> Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        .with_context(|| format!("cannot listen on {listen}"))?;
     loop {
         let (socket, _) = listener.accept().await.context("cannot accept")?;
         socket.set_nodelay(true).context("cannot set TCP_NODELAY")?;
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer)));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service.clone()));
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+pub(crate) async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     // A client that leaves midway has no use for the answer either.
     let _body = request.into_body().collect().await;
     let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));

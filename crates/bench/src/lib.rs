@@ -13,9 +13,12 @@ mod load;
 mod machine;
 mod measured;
 mod operation;
+mod pip_program;
 mod process;
+pub mod quotas;
 mod report;
 mod subject;
+mod suite;
 
 /// The few messages of etcd's protocol.
 mod etcd_proto {

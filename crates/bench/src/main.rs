@@ -1,7 +1,7 @@
 //! Runs benchmarks. `cargo xtask bench` builds everything first and starts this.
 
 use anyhow::{Context as _, bail};
-use bench::{control_plane, data_plane, isolation};
+use bench::{control_plane, data_plane, isolation, quotas};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,6 +21,8 @@ enum Suite {
     DataPlane(data_plane::Arguments),
     /// What hostile tenants do to their neighbours on a tenant-node.
     Isolation(isolation::Arguments),
+    /// What keeping tenants within limits costs, beside governor and Envoy.
+    Quotas(quotas::Arguments),
 }
 
 #[tokio::main]
@@ -41,5 +43,6 @@ async fn run(suite: Suite) -> anyhow::Result<()> {
         Suite::ControlPlane(arguments) => control_plane::run(arguments).await,
         Suite::DataPlane(arguments) => data_plane::run(arguments).await,
         Suite::Isolation(arguments) => isolation::run(arguments).await,
+        Suite::Quotas(arguments) => quotas::run(arguments).await,
     }
 }

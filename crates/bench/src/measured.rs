@@ -57,14 +57,38 @@ pub(crate) fn processor_ratios(ours: &[Measured], baseline: &[Measured]) -> Stri
     })
 }
 
+/// Of the servers' processor time for a call, without the client's.
+pub(crate) fn server_ratios(these: &[Measured], others: &[Measured]) -> String {
+    over_rounds(these, others, |this, other| {
+        this.micros_a_call(this.servers) / other.micros_a_call(other.servers)
+    })
+}
+
+/// The servers' processor time for a call, in microseconds; the median of the rounds.
+pub(crate) fn micros(rounds: &[Measured]) -> String {
+    let each: Vec<f64> = rounds.iter().map(|round| round.micros_a_call(round.servers)).collect();
+    format!("{:.1}", median(&each))
+}
+
+/// How many cores the servers keep busy at the rate of the calls; the median of the rounds.
+pub(crate) fn cores(rounds: &[Measured]) -> String {
+    let busy = |round: &Measured| round.micros_a_call(round.servers) / 1e6 * round.sample.per_second;
+    let each: Vec<f64> = rounds.iter().map(busy).collect();
+    format!("{:.2}", median(&each))
+}
+
 fn over_rounds(ours: &[Measured], baseline: &[Measured], ratio: impl Fn(&Measured, &Measured) -> f64) -> String {
     let pairs = ours.iter().zip(baseline);
-    let ratios: Vec<f64> = pairs.map(|(ours, baseline)| ratio(ours, baseline)).collect();
+    with_rounds(&pairs.map(|(ours, baseline)| ratio(ours, baseline)).collect::<Vec<_>>())
+}
+
+/// The median of the rounds' ratios, and each round's in brackets; a dash for no rounds.
+pub(crate) fn with_rounds(ratios: &[f64]) -> String {
     if ratios.is_empty() {
         return "–".to_owned();
     }
     let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-    format!("**{:.2}** ({})", median(&ratios), each.join(" "))
+    format!("**{:.2}** ({})", median(ratios), each.join(" "))
 }
 
 /// Calls that failed, in all rounds.
@@ -124,6 +148,16 @@ pub(crate) mod tests {
         let (mut ours, baseline) = (measured(1.0), measured(100.0));
         ours.servers = Duration::from_millis(550);
         assert_eq!(processor_ratios(&[ours], &[baseline]), "**0.25** (0.25)");
+    }
+
+    #[test]
+    fn what_servers_alone_use_is_told_without_the_client() {
+        let (mut one, other) = (measured(1.0), measured(100.0));
+        one.servers = Duration::from_millis(50);
+        assert_eq!(server_ratios(&[one.clone()], &[other]), "**0.50** (0.50)");
+        assert_eq!(micros(std::slice::from_ref(&one)), "100.0");
+        one.sample.per_second = 5_000.0;
+        assert_eq!(cores(&[one]), "0.50");
     }
 
     #[test]

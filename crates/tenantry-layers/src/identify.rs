@@ -2,6 +2,7 @@
 //!
 //! Must not look the tenant up, nor at tokens. A request without a tenant is answered 400 here.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -115,7 +116,7 @@ fn hint(headers: &HeaderMap, uri: &Uri, suffix: &str) -> Result<TenantHint, Prob
         (None, None) => return Err(invalid("Host", "is missing, and so is X-Tenant-ID")),
     };
     let host = strip_port(host);
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let host = lower_case(host.strip_suffix('.').unwrap_or(host));
     if let Some(name) = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')) {
         return TenantName::new(name)
             .map(TenantHint::Name)
@@ -127,10 +128,18 @@ fn hint(headers: &HeaderMap, uri: &Uri, suffix: &str) -> Result<TenantHint, Prob
             &format!("names no tenant: use TENANT.{suffix}, a registered domain, or X-Tenant-ID"),
         )
     };
-    if host == suffix || host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[') {
+    if *host == *suffix || host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[') {
         return Err(unnamed());
     }
     DomainName::new(&host).map(TenantHint::Domain).map_err(|_| unnamed())
+}
+
+/// Nearly all hosts come so, and need no copy.
+fn lower_case(host: &str) -> Cow<'_, str> {
+    match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(host.to_ascii_lowercase()),
+        false => Cow::Borrowed(host),
+    }
 }
 
 /// `host:port` without its port; an IPv6 address keeps its brackets.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::machine;
-use crate::process::beside_this_program;
+use crate::pip_program::{ETCD, Found};
 use crate::report::Report;
-use crate::subject::{Found, Product, Timing, find};
+use crate::subject::{Product, Timing};
+use crate::suite::{self, Suite};
 use filled::Filled;
 
 mod comparison;
@@ -106,6 +106,19 @@ impl Bench {
         Some(Product::Etcd { program, timing })
     }
 
+    /// The group with many tenants. One that a measurement failed on is not used again.
+    async fn filled(&mut self) -> Result<&mut Filled> {
+        let filled = match self.filled.take() {
+            Some(filled) => filled,
+            None => Filled::new(&self.ours, &self.folder, self.plan).await?,
+        };
+        Ok(self.filled.insert(filled))
+    }
+}
+
+impl Suite for Bench {
+    type Measurement = Measurement;
+
     /// Boxes what it calls: the measurements' futures are large.
     async fn measure(&mut self, measurement: Measurement) -> Result<()> {
         match measurement {
@@ -122,13 +135,12 @@ impl Bench {
         }
     }
 
-    /// The group with many tenants. One that a measurement failed on is not used again.
-    async fn filled(&mut self) -> Result<&mut Filled> {
-        let filled = match self.filled.take() {
-            Some(filled) => filled,
-            None => Filled::new(&self.ours, &self.folder, self.plan).await?,
-        };
-        Ok(self.filled.insert(filled))
+    fn recover(&mut self) {
+        self.filled = None;
+    }
+
+    fn report(&mut self) -> &mut Report {
+        &mut self.report
     }
 }
 
@@ -137,20 +149,12 @@ impl Bench {
 /// # Errors
 /// When a program cannot be found, or a measurement failed; the others are made all the same.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    std::fs::create_dir_all(&arguments.folder)
-        .with_context(|| format!("cannot make {}", arguments.folder.display()))?;
-    let folder = arguments.folder.canonicalize()?;
-    let program = match &arguments.control_plane {
-        Some(program) => program.clone(),
-        None => beside_this_program("control-plane")?,
-    };
-    let mut report = Report::default();
-    report.say("# Control plane\n");
-    report.say(machine::facts(&folder)?);
+    let (mut report, folder) = suite::begin("Control plane", &arguments.folder)?;
+    let program = suite::program(arguments.control_plane.as_deref(), "control-plane")?;
     let etcd = if arguments.no_baseline {
         Found::Missing("not asked for".to_owned())
     } else {
-        find(arguments.etcd.as_deref(), &folder)
+        ETCD.find(arguments.etcd.as_deref(), &folder)
     };
     let etcd = match etcd {
         Found::Program { program, version } => {
@@ -165,29 +169,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let mut bench = Bench {
         report,
         plan: arguments.plan(),
-        folder,
+        folder: folder.clone(),
         ours: Product::Tenantry { program },
         etcd,
         filled: None,
     };
-    let mut failed = 0;
-    let asked_for = |measurement: &&Measurement| arguments.only.is_empty() || arguments.only.contains(measurement);
-    for measurement in Measurement::value_variants().iter().filter(asked_for) {
-        if let Err(error) = bench.measure(*measurement).await {
-            failed += 1;
-            bench.filled = None;
-            bench
-                .report
-                .say(format_args!("\n**{measurement:?} failed**: {error:#}"));
-        }
-    }
-    bench.report.say("");
-    bench.report.say(machine::facts(&bench.folder)?);
-    if let Some(path) = &arguments.output {
-        bench.report.write_to(path)?;
-    }
-    ensure!(failed == 0, "{failed} measurement(s) failed");
-    Ok(())
+    suite::run(&mut bench, &arguments.only, &folder, arguments.output.as_deref()).await
 }
 
 impl Arguments {

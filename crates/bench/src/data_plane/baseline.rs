@@ -48,7 +48,7 @@ impl Around {
 }
 
 /// A running baseline; it ends with the value.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Process,
     address: SocketAddr,
     /// Where it may listen besides.
@@ -64,7 +64,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not listen in time.
-    pub(super) async fn bare_hyper(program: &Path, folder: &Path, hosts: &[String]) -> Result<Self> {
+    pub(crate) async fn bare_hyper(program: &Path, folder: &Path, hosts: &[String]) -> Result<Self> {
         let target = Target {
             hosts: hosts.to_vec(),
             headers: String::new(),
@@ -143,7 +143,11 @@ impl Server {
         Ok(server)
     }
 
-    async fn start(
+    /// Any program with a folder of its own, once it listens. `arguments` are made of where it shall listen, and its folder.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub(crate) async fn start(
         program: &Path,
         folder: &Path,
         target: Target,
@@ -174,17 +178,17 @@ impl Server {
         })
     }
 
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) const fn target(&self) -> &Target {
+    pub(crate) const fn target(&self) -> &Target {
         &self.target
     }
 
     /// # Errors
     /// When it does not run.
-    pub(super) fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.process.pid()
     }
 }

@@ -151,7 +151,7 @@ impl Connection {
     /// Sends a request and reads its answer to the end.
     ///
     /// # Errors
-    /// When the connection breaks, or the answer is not a 200 that holds what the request expects.
+    /// When the connection breaks, or the answer has not the status or does not hold what the request expects.
     pub(crate) async fn send(&mut self, request: &Request) -> Result<()> {
         self.stream.write_all(&request.bytes).await?;
         self.answer.clear();
@@ -161,7 +161,7 @@ impl Connection {
             }
             match answer::read(&self.answer) {
                 Arrival::Partial => {}
-                Arrival::Complete { status: 200, body } => {
+                Arrival::Complete { status, body } if status == request.status => {
                     let body = self.answer.get(body).unwrap_or_default();
                     if answer::find(body, &request.expected).is_some() {
                         return Ok(());
@@ -172,6 +172,11 @@ impl Connection {
                 Arrival::Malformed => bail!("malformed answer: {}", self.shown()),
             }
         }
+    }
+
+    /// The last answer, its head included.
+    pub(crate) fn answer(&self) -> &[u8] {
+        &self.answer
     }
 
     fn shown(&self) -> String {
@@ -208,18 +213,23 @@ mod tests {
         address
     }
 
-    async fn sample_of(answers: &'static [&'static str]) -> Result<Sample> {
+    const SHORT: Shape = Shape {
+        clients: 2,
+        warm_up: Duration::ZERO,
+        length: Duration::from_millis(100),
+    };
+
+    fn requests() -> Requests {
         let target = Target {
             hosts: vec!["a.localhost".to_owned()],
             headers: String::new(),
             answer: AnswerKind::Fixed,
         };
-        let shape = Shape {
-            clients: 2,
-            warm_up: Duration::ZERO,
-            length: Duration::from_millis(100),
-        };
-        run(server(answers).await, &Requests::of(Work::Select, &target), shape).await
+        Requests::of(Work::Select, &target)
+    }
+
+    async fn sample_of(answers: &'static [&'static str]) -> Result<Sample> {
+        run(server(answers).await, &requests(), SHORT).await
     }
 
     const RIGHT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n\"item-1";
@@ -238,5 +248,14 @@ mod tests {
         assert!(sample.failures > 0 && sample.calls > sample.failures, "{sample:?}");
         assert!(sample_of(&[REFUSED]).await.is_err());
         assert!(sample_of(&[EMPTY]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn where_refusals_are_expected_they_alone_are_right() {
+        let sample = run(server(&[REFUSED]).await, &requests().refused(), SHORT)
+            .await
+            .unwrap();
+        assert!(sample.calls > 0 && sample.failures == 0, "{sample:?}");
+        assert!(run(server(&[RIGHT]).await, &requests().refused(), SHORT).await.is_err());
     }
 }

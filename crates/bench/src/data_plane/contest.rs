@@ -1,6 +1,7 @@
 //! One kind of load on the node and on every baseline, in turn, in every round; and the rows of the report.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,17 +13,17 @@ use crate::machine::processor_time;
 use crate::measured::{Measured, cells, failures, processor_ratios, ratios};
 
 /// Who is measured, under one load.
-pub(super) struct Contestant {
+pub(crate) struct Contestant {
     name: &'static str,
     way: Way,
     rounds: Vec<Measured>,
 }
 
 /// How it is asked.
-pub(super) enum Way {
-    /// Over HTTP; `pid` is the server's.
+pub(crate) enum Way {
+    /// Over HTTP; the processes are all that work on the answer.
     Http {
-        pid: u32,
+        pids: Vec<u32>,
         address: SocketAddr,
         requests: Requests,
     },
@@ -31,7 +32,7 @@ pub(super) enum Way {
 }
 
 impl Contestant {
-    pub(super) const fn new(name: &'static str, way: Way) -> Self {
+    pub(crate) const fn new(name: &'static str, way: Way) -> Self {
         Self {
             name,
             way,
@@ -41,16 +42,11 @@ impl Contestant {
 
     async fn measure(&mut self, shape: Shape) -> Result<()> {
         let measured = match &self.way {
-            Way::Http { pid, address, requests } => {
-                let (servers, this) = (processor_time(*pid)?, std::process::id());
-                let client = processor_time(this)?;
-                let sample = client::run(*address, requests, shape).await?;
-                Measured {
-                    sample,
-                    servers: processor_time(*pid)?.saturating_sub(servers),
-                    client: processor_time(this)?.saturating_sub(client),
-                }
-            }
+            Way::Http {
+                pids,
+                address,
+                requests,
+            } => over_http(processor_time, pids, *address, requests, shape).await?,
             Way::InProcess(in_process) => in_process.run(shape).await?,
         };
         self.rounds.push(measured);
@@ -58,8 +54,30 @@ impl Contestant {
     }
 }
 
+/// Lets the load's connections ask one server, whose processor time `used` tells.
+///
+/// # Errors
+/// When more requests fail than succeed.
+pub(crate) async fn over_http(
+    used: fn(u32) -> Result<Duration>,
+    pids: &[u32],
+    address: SocketAddr,
+    requests: &Requests,
+    shape: Shape,
+) -> Result<Measured> {
+    let servers = || pids.iter().map(|pid| used(*pid)).sum::<Result<Duration>>();
+    let (before, this) = (servers()?, std::process::id());
+    let client = processor_time(this)?;
+    let sample = client::run(address, requests, shape).await?;
+    Ok(Measured {
+        sample,
+        servers: servers()?.saturating_sub(before),
+        client: processor_time(this)?.saturating_sub(client),
+    })
+}
+
 /// One load: the node first, then its baselines.
-pub(super) struct Contest {
+pub(crate) struct Contest {
     name: String,
     shape: Shape,
     contestants: Vec<Contestant>,
@@ -68,7 +86,7 @@ pub(super) struct Contest {
 impl Contest {
     /// "CPU µs": processor time for one call, of the server and of the client, in microseconds. "by CPU": the
     /// ratio that these come to, which other work on the machine blurs least.
-    pub(super) const HEADER: [&str; 9] = [
+    pub(crate) const HEADER: [&str; 9] = [
         "load",
         "server",
         "/s",
@@ -81,7 +99,7 @@ impl Contest {
     ];
 
     /// `contestants` begin with ours.
-    pub(super) const fn new(name: String, shape: Shape, contestants: Vec<Contestant>) -> Self {
+    pub(crate) const fn new(name: String, shape: Shape, contestants: Vec<Contestant>) -> Self {
         Self {
             name,
             shape,
@@ -93,7 +111,7 @@ impl Contest {
     ///
     /// # Errors
     /// When one fails under the load.
-    pub(super) async fn measure(&mut self, round: usize) -> Result<()> {
+    pub(crate) async fn measure(&mut self, round: usize) -> Result<()> {
         let count = self.contestants.len();
         for place in 0..count {
             if let Some(contestant) = self.contestants.get_mut((place + round) % count) {
@@ -104,7 +122,7 @@ impl Contest {
     }
 
     /// A row under [`Contest::HEADER`] for each contestant.
-    pub(super) fn rows(&self) -> Vec<Vec<String>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let ours = self.contestants.first().map(|first| first.rounds.as_slice());
         let row = |(place, contestant): (usize, &Contestant)| {
             let mut row = vec![self.name.clone(), contestant.name.to_owned()];
@@ -126,8 +144,6 @@ impl Contest {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::data_plane::requests::{AnswerKind, Target, Work};
     use crate::measured::tests::measured;
@@ -142,7 +158,7 @@ mod tests {
         let contestant = |name, rate| Contestant {
             name,
             way: Way::Http {
-                pid: 1,
+                pids: vec![1],
                 address: ([127, 0, 0, 1], 1).into(),
                 requests: Requests::of(Work::Select, &target),
             },

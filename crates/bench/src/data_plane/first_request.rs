@@ -23,12 +23,14 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let target = node.create_filled_tenants(tenants, "cold").await?;
     let room = NodeOptions {
         max_open_tenants: Some(tenants),
+        ..NodeOptions::default()
     };
     node.restart(room).await?;
     let first = each_once(&node, &target).await?;
     let open = each_once(&node, &target).await?;
     let half = NodeOptions {
         max_open_tenants: Some(tenants.div_ceil(2)),
+        ..NodeOptions::default()
     };
     node.restart(half).await?;
     each_once(&node, &target).await?;

@@ -30,7 +30,7 @@ pub(super) enum Load {
 }
 
 /// Runs once a round, in a new folder each time.
-pub(super) struct InProcess {
+pub(crate) struct InProcess {
     program: PathBuf,
     folder: PathBuf,
     load: Load,

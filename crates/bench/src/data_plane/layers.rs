@@ -26,7 +26,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
         for (around, server) in &servers {
             let way = |server: &Server| -> Result<Way> {
                 Ok(Way::Http {
-                    pid: server.pid()?,
+                    pids: vec![server.pid()?],
                     address: server.address(),
                     requests: Requests::of(Work::Select, server.target()),
                 })

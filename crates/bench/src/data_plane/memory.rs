@@ -28,6 +28,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let few = plan.registered_tenants / 10;
     let options = NodeOptions {
         max_open_tenants: Some(plan.open_tenants),
+        ..NodeOptions::default()
     };
     progress(format_args!("registering {} tenants", plan.registered_tenants));
     let mut node = Node::start(&bench.programs, &bench.folder, options).await?;

@@ -1,22 +1,21 @@
 //! The tenant-node against bare hyper, SQLite in process and libsql-server: what is measured, in which order, and how long.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::load::Shape;
-use crate::machine;
-use crate::process::beside_this_program;
 use crate::report::Report;
+use crate::suite::{self, Suite};
 use requests::Work;
 
 pub(crate) mod answer;
-mod baseline;
+pub(crate) mod baseline;
 pub(crate) mod client;
-mod contest;
+pub(crate) mod contest;
 mod first_request;
 mod in_process;
 mod layers;
@@ -122,7 +121,24 @@ impl Plan {
     }
 }
 
-impl Bench {
+impl Programs {
+    /// A node and its control plane, with nothing to compare them with; those that are not named are beside this program.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub(crate) fn of_node(tenant_node: Option<&Path>, control_plane: Option<&Path>) -> Result<Self> {
+        Ok(Self {
+            tenant_node: suite::program(tenant_node, "tenant-node")?,
+            control_plane: suite::program(control_plane, "control-plane")?,
+            baselines: None,
+            libsql: None,
+        })
+    }
+}
+
+impl Suite for Bench {
+    type Measurement = Measurement;
+
     /// Boxes what it calls: the measurements' futures are large.
     async fn measure(&mut self, measurement: Measurement) -> Result<()> {
         match measurement {
@@ -134,6 +150,10 @@ impl Bench {
             Measurement::Memory => Box::pin(memory::run(self)).await,
         }
     }
+
+    fn report(&mut self) -> &mut Report {
+        &mut self.report
+    }
 }
 
 /// Measures, prints, and removes what it made.
@@ -141,13 +161,8 @@ impl Bench {
 /// # Errors
 /// When a program cannot be found, or a measurement failed; the others are made all the same.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    std::fs::create_dir_all(&arguments.folder)
-        .with_context(|| format!("cannot make {}", arguments.folder.display()))?;
-    let folder = arguments.folder.canonicalize()?;
+    let (mut report, folder) = suite::begin("Data plane", &arguments.folder)?;
     let programs = arguments.programs()?;
-    let mut report = Report::default();
-    report.say("# Data plane\n");
-    report.say(machine::facts(&folder)?);
     report.say(match (&programs.baselines, &programs.libsql) {
         (None, _) => "baselines: none, not asked for",
         (Some(_), None) => "baselines: bare hyper, SQLite in process; no libsql-server: TENANTRY_BENCH_SQLD names none",
@@ -156,47 +171,26 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let mut bench = Bench {
         report,
         plan: arguments.plan(),
-        folder,
+        folder: folder.clone(),
         programs,
         connections: match arguments.connections.as_slice() {
             [] => vec![1, 16, 64],
             given => given.iter().map(|count| count.get()).collect(),
         },
     };
-    let mut failed = 0;
-    let asked_for = |measurement: &&Measurement| arguments.only.is_empty() || arguments.only.contains(measurement);
-    for measurement in Measurement::value_variants().iter().filter(asked_for) {
-        if let Err(error) = bench.measure(*measurement).await {
-            failed += 1;
-            bench
-                .report
-                .say(format_args!("\n**{measurement:?} failed**: {error:#}"));
-        }
-    }
-    bench.report.say("");
-    bench.report.say(machine::facts(&bench.folder)?);
-    if let Some(path) = &arguments.output {
-        bench.report.write_to(path)?;
-    }
-    ensure!(failed == 0, "{failed} measurement(s) failed");
-    Ok(())
+    suite::run(&mut bench, &arguments.only, &folder, arguments.output.as_deref()).await
 }
 
 impl Arguments {
     fn programs(&self) -> Result<Programs> {
-        let named = |given: &Option<PathBuf>, name| match given {
-            Some(program) => Ok(program.clone()),
-            None => beside_this_program(name),
-        };
         let baselines = match self.no_baseline {
             true => None,
-            false => Some(named(&self.baselines, "bench-baselines")?),
+            false => Some(suite::program(self.baselines.as_deref(), "bench-baselines")?),
         };
         Ok(Programs {
-            tenant_node: named(&self.tenant_node, "tenant-node")?,
-            control_plane: named(&self.control_plane, "control-plane")?,
             libsql: self.libsql_server.clone().filter(|_| baselines.is_some()),
             baselines,
+            ..Programs::of_node(self.tenant_node.as_deref(), self.control_plane.as_deref())?
         })
     }
 

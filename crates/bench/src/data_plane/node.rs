@@ -12,11 +12,12 @@ use tempfile::TempDir;
 use tenantry_proto::v1;
 use tenantry_proto::v1::admin_service_client::AdminServiceClient;
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 use super::Programs;
 use super::client::Connection;
 use super::requests::{Requests, Target, setup};
-use crate::load::{self, connect};
+use crate::load::{self, connect, connect_one};
 use crate::operation::{Operation, tenant_id};
 use crate::process::{Process, free_ports, value_of};
 use crate::subject::{Group, Product, is_ready};
@@ -32,6 +33,9 @@ const PLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct NodeOptions {
     /// Databases open at once.
     pub(crate) max_open_tenants: Option<usize>,
+    /// Tenants that have series of their own.
+    pub(crate) metrics_tenant_limit: Option<usize>,
+    pub(crate) sample_interval: Option<Duration>,
 }
 
 /// Three control-plane members and one node, which end with the value.
@@ -118,6 +122,20 @@ impl Node {
         self.ports.data
     }
 
+    /// Where its operator asks it.
+    pub(crate) const fn ops(&self) -> SocketAddr {
+        self.ports.ops
+    }
+
+    /// A client of the control plane's leader.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be reached.
+    pub(crate) async fn admin(&mut self) -> Result<AdminServiceClient<Channel>> {
+        let leader = self.control_plane.leader_endpoint().await?;
+        Ok(AdminServiceClient::new(connect_one(leader).await?))
+    }
+
     /// # Errors
     /// When it does not run.
     pub(crate) fn pid(&self) -> Result<u32> {
@@ -143,10 +161,9 @@ impl Node {
     /// # Errors
     /// When one cannot be created, or is not served in time.
     pub(crate) async fn create_filled(&mut self, names: Vec<String>, spec: &v1::TenantSpec) -> Result<Target> {
-        let channels = connect(&[self.control_plane.leader_endpoint().await?]).await?;
-        let channel = channels.first().context("connections were opened")?.clone();
+        let admin = self.admin().await?;
         each(&names, |name| {
-            let mut admin = AdminServiceClient::new(channel.clone());
+            let mut admin = admin.clone();
             let spec = spec.clone();
             async move {
                 let request = v1::CreateTenantRequest {
@@ -201,8 +218,21 @@ fn arguments(ports: &Ports, members: &[SocketAddr], folder: &Path, options: Node
     ] {
         arguments.extend([name.into(), value]);
     }
-    if let Some(limit) = options.max_open_tenants {
-        arguments.extend(["--max-open-tenants".into(), limit.to_string().into()]);
+    let millis = |interval: Duration| interval.as_millis().to_string();
+    for (name, value) in [
+        (
+            "--max-open-tenants",
+            options.max_open_tenants.map(|limit| limit.to_string()),
+        ),
+        (
+            "--metrics-tenant-limit",
+            options.metrics_tenant_limit.map(|limit| limit.to_string()),
+        ),
+        ("--sample-interval-ms", options.sample_interval.map(millis)),
+    ] {
+        if let Some(value) = value {
+            arguments.extend([name.into(), value.into()]);
+        }
     }
     arguments
 }

@@ -25,11 +25,18 @@ const ONE_ROW: &str = "\"affected_row_count\":1";
 const VARIETY: u64 = 1_000;
 /// Of the mixed load, one request of so many is an INSERT.
 const MIXED_INSERT_EVERY: u64 = 5;
+/// In every fixed answer.
+const FIXED: &str = "\"item-";
+const SERVED: u16 = 200;
+/// Too Many Requests.
+const REFUSED: u16 = 429;
 
 /// One request and the proof of its answer.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
+    /// What every right answer has.
+    pub(crate) status: u16,
     /// Stands in the body of every right answer.
     pub(crate) expected: Vec<u8>,
 }
@@ -112,14 +119,35 @@ impl Requests {
             let (statement, expected) = if inserts { insert() } else { select(key) };
             let expected = match target.answer {
                 AnswerKind::Real => expected,
-                AnswerKind::Fixed => "\"item-".to_owned(),
+                AnswerKind::Fixed => FIXED.to_owned(),
             };
             Request {
                 bytes: pipeline(host, &target.headers, &statement),
+                status: SERVED,
                 expected: expected.into_bytes(),
             }
         };
         Self(Arc::new((0..count).map(one).collect()))
+    }
+
+    /// The same requests to a server that is to refuse them all, whatever it says.
+    pub(crate) fn refused(self) -> Self {
+        let refused = |request: &Request| Request {
+            bytes: request.bytes.clone(),
+            status: REFUSED,
+            expected: Vec::new(),
+        };
+        Self(Arc::new(self.iter().map(refused).collect()))
+    }
+
+    /// One request without a body for each tenant, to a server that gives the fixed answer to everything.
+    pub(crate) fn fixed(target: &Target) -> Self {
+        let one = |host: &String| Request {
+            bytes: format!("GET / HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
+            status: SERVED,
+            expected: FIXED.as_bytes().to_vec(),
+        };
+        Self(Arc::new(target.hosts.iter().map(one).collect()))
     }
 
     /// One SELECT for each tenant, in their order.
@@ -128,6 +156,7 @@ impl Requests {
             let (statement, expected) = select(1);
             Request {
                 bytes: pipeline(host, &target.headers, &statement),
+                status: SERVED,
                 expected: expected.into_bytes(),
             }
         };
@@ -138,7 +167,18 @@ impl Requests {
     pub(crate) fn usage(target: &Target) -> Self {
         let one = |host: &String| Request {
             bytes: format!("GET /v1/usage HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
+            status: SERVED,
             expected: b"\"database_bytes\"".to_vec(),
+        };
+        Self(Arc::new(target.hosts.iter().map(one).collect()))
+    }
+
+    /// One counted request for each tenant that needs no database: whether the server speaks the protocol.
+    pub(crate) fn counted(target: &Target) -> Self {
+        let one = |host: &String| Request {
+            bytes: format!("GET /v2 HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
+            status: SERVED,
+            expected: Vec::new(),
         };
         Self(Arc::new(target.hosts.iter().map(one).collect()))
     }
@@ -147,6 +187,7 @@ impl Requests {
     pub(crate) fn statement(host: &str, sql: &str, expected: &str) -> Self {
         Self(Arc::new(vec![Request {
             bytes: pipeline(host, "", &execute(sql, "")),
+            status: SERVED,
             expected: expected.as_bytes().to_vec(),
         }]))
     }
@@ -171,7 +212,17 @@ pub(crate) fn setup(host: &str, headers: &str) -> Request {
     let statements: Vec<String> = SETUP.iter().map(|sql| execute(sql, "")).collect();
     Request {
         bytes: pipeline(host, headers, &statements.join(",")),
+        status: SERVED,
         expected: format!("\"affected_row_count\":{ROWS}").into_bytes(),
+    }
+}
+
+/// Asks a program for its metrics.
+pub(crate) fn metrics() -> Request {
+    Request {
+        bytes: b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+        status: SERVED,
+        expected: Vec::new(),
     }
 }
 
@@ -180,6 +231,7 @@ pub(crate) fn create_namespace(name: &str) -> Request {
     let head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
     Request {
         bytes: format!("POST /v1/namespaces/{name}/create HTTP/1.1\r\n{head}").into_bytes(),
+        status: SERVED,
         expected: Vec::new(),
     }
 }

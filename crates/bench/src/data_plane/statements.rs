@@ -25,7 +25,7 @@ pub(super) async fn run(bench: &mut Bench, work: Work) -> Result<()> {
     let mut contests = Vec::new();
     for &clients in &bench.connections {
         let http = |pid, address, target| Way::Http {
-            pid,
+            pids: vec![pid],
             address,
             requests: Requests::of(work, target),
         };

@@ -28,7 +28,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let mut contests = Vec::new();
     for work in [Work::Mixed, Work::Insert] {
         let http = |pid, address, target| Way::Http {
-            pid,
+            pids: vec![pid],
             address,
             requests: Requests::of(work, target),
         };

@@ -4,13 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::data_plane::Programs;
-use crate::machine;
-use crate::process::beside_this_program;
 use crate::report::Report;
+use crate::suite::{self, Suite};
 
 mod answers;
 mod attack;
@@ -77,61 +76,39 @@ struct Plan {
     length: Duration,
 }
 
+impl Suite for Bench {
+    type Measurement = Measurement;
+
+    /// Boxes what it calls: the measurements' futures are large.
+    async fn measure(&mut self, measurement: Measurement) -> Result<()> {
+        match measurement {
+            Measurement::Hostile => Box::pin(hostile::run(self)).await,
+            Measurement::Fairness => Box::pin(fairness::run(self)).await,
+        }
+    }
+
+    fn report(&mut self) -> &mut Report {
+        &mut self.report
+    }
+}
+
 /// Measures, prints, and removes what it made.
 ///
 /// # Errors
 /// When a program cannot be found, or a measurement failed; the others are made all the same.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    std::fs::create_dir_all(&arguments.folder)
-        .with_context(|| format!("cannot make {}", arguments.folder.display()))?;
-    let folder = arguments.folder.canonicalize()?;
-    let mut report = Report::default();
-    report.say("# Isolation\n");
-    report.say(machine::facts(&folder)?);
+    let (report, folder) = suite::begin("Isolation", &arguments.folder)?;
     let mut bench = Bench {
         report,
         plan: arguments.plan(),
-        folder,
-        programs: arguments.programs()?,
-        attacks: arguments.attack.clone(),
+        folder: folder.clone(),
+        programs: Programs::of_node(arguments.tenant_node.as_deref(), arguments.control_plane.as_deref())?,
+        attacks: arguments.attack,
     };
-    let mut failed = 0;
-    let asked_for = |measurement: &&Measurement| arguments.only.is_empty() || arguments.only.contains(measurement);
-    for measurement in Measurement::value_variants().iter().filter(asked_for) {
-        let outcome = match measurement {
-            Measurement::Hostile => Box::pin(hostile::run(&mut bench)).await,
-            Measurement::Fairness => Box::pin(fairness::run(&mut bench)).await,
-        };
-        if let Err(error) = outcome {
-            failed += 1;
-            bench
-                .report
-                .say(format_args!("\n**{measurement:?} failed**: {error:#}"));
-        }
-    }
-    bench.report.say("");
-    bench.report.say(machine::facts(&bench.folder)?);
-    if let Some(path) = &arguments.output {
-        bench.report.write_to(path)?;
-    }
-    ensure!(failed == 0, "{failed} measurement(s) failed");
-    Ok(())
+    suite::run(&mut bench, &arguments.only, &folder, arguments.output.as_deref()).await
 }
 
 impl Arguments {
-    fn programs(&self) -> Result<Programs> {
-        let named = |given: &Option<PathBuf>, name| match given {
-            Some(program) => Ok(program.clone()),
-            None => beside_this_program(name),
-        };
-        Ok(Programs {
-            tenant_node: named(&self.tenant_node, "tenant-node")?,
-            control_plane: named(&self.control_plane, "control-plane")?,
-            baselines: None,
-            libsql: None,
-        })
-    }
-
     fn plan(&self) -> Plan {
         let (rounds, warm_up, length) = match self.quick {
             true => (1, Duration::from_millis(300), Duration::from_millis(1_500)),

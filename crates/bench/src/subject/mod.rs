@@ -13,11 +13,9 @@ use crate::machine::processor_time;
 use crate::process::{Process, free_ports, value_of};
 
 mod etcd;
-mod etcd_program;
 mod tenantry;
 
 pub(crate) use etcd::Timing;
-pub(crate) use etcd_program::{Found, find};
 pub(crate) use tenantry::is_ready;
 
 /// Members of a group.

@@ -5,7 +5,7 @@ use http::{HeaderMap, Response};
 use tenantry_types::UnixMillis;
 
 use crate::quota::{
-    RATE_LIMIT, RATE_LIMIT_POLICY, RequestLimits, Standing, policy_field, rate_limit_field, seconds_up,
+    RATE_LIMIT, RATE_LIMIT_POLICY, RequestLimits, Standing, passing_number, policy_field, rate_limit_field, seconds_up,
 };
 
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -60,10 +60,10 @@ impl Fields {
 
 /// Of the daily limit alone: the old fields have no name for a second one.
 fn put_legacy(headers: &mut HeaderMap, standing: &Standing, wall: UnixMillis) {
-    headers.insert(LEGACY_LIMIT, HeaderValue::from(standing.daily_limit));
-    headers.insert(LEGACY_REMAINING, HeaderValue::from(standing.daily_remaining()));
+    headers.insert(LEGACY_LIMIT, passing_number(standing.daily_limit));
+    headers.insert(LEGACY_REMAINING, passing_number(standing.daily_remaining()));
     if let Some(wait) = standing.daily_wait {
         let reset = (wall.0 / 1_000).saturating_add(seconds_up(wait));
-        headers.insert(LEGACY_RESET, HeaderValue::from(reset));
+        headers.insert(LEGACY_RESET, passing_number(reset));
     }
 }

@@ -35,6 +35,11 @@ pub(super) fn passing_value(write: impl FnOnce(&mut HeaderText<'_>)) -> HeaderVa
     into_value(text)
 }
 
+/// The same, a number and nothing else.
+pub(crate) fn passing_number(number: u64) -> HeaderValue {
+    passing_value(|text| text.number(number))
+}
+
 #[expect(clippy::expect_used, reason = "names and numbers are visible ASCII")]
 fn into_value(text: Bytes) -> HeaderValue {
     HeaderValue::from_maybe_shared(text).expect("visible ASCII")
@@ -51,5 +56,10 @@ impl HeaderText<'_> {
         let separator = if self.buffer.is_empty() { "" } else { ", " };
         // Writing to memory cannot fail: the buffer grows.
         let _ = write!(self.buffer, "{separator}\"{name}\";{parameters}");
+    }
+
+    fn number(&mut self, number: u64) {
+        // As above.
+        let _ = write!(self.buffer, "{number}");
     }
 }

@@ -24,6 +24,7 @@ mod standing;
 
 pub use crossing::{Crossing, CrossingDetector};
 pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
+pub(crate) use header_text::passing_number;
 pub use limits::RequestLimits;
 pub(crate) use rate_limit_fields::seconds_up;
 pub use rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY, policy_field, rate_limit_field};
