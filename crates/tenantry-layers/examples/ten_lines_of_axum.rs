@@ -19,7 +19,9 @@ use tower::ServiceBuilder;
 fn directory(hint: &TenantHint) -> Option<Tenant> {
     let TenantHint::Name(name) = hint else { return None };
     let mut bytes = [0; 16];
-    bytes.get_mut(..name.as_str().len())?.copy_from_slice(name.as_str().as_bytes());
+    bytes
+        .get_mut(..name.as_str().len())?
+        .copy_from_slice(name.as_str().as_bytes());
     Some(Tenant {
         uid: TenantUid::from_u128(u128::from_be_bytes(bytes)),
         name: name.clone(),

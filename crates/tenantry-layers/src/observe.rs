@@ -177,9 +177,9 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
-    use crate::refusable::BoxError;
     use crate::clock::ManualClock;
     use crate::quota::RequestLimits;
+    use crate::refusable::BoxError;
     use crate::test_body::{Body, empty, full};
 
     struct Stack {

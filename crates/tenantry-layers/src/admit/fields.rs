@@ -33,12 +33,7 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Without what is left, as long as that is not known.
-    pub(super) fn new(
-        limits: &RequestLimits,
-        policy: Option<HeaderValue>,
-        dialect: Dialect,
-        wall: UnixMillis,
-    ) -> Self {
+    pub(super) fn new(limits: &RequestLimits, policy: Option<HeaderValue>, dialect: Dialect, wall: UnixMillis) -> Self {
         Self {
             policy: policy.unwrap_or_else(|| policy_field(limits)),
             standing: None,

@@ -173,9 +173,9 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Answer { response } => {
                     // A future is not polled again after its answer; if it is, it has none.
-                    return response
-                        .take()
-                        .map_or(Poll::Pending, |response| Poll::Ready(Ok(AdmittedBody::refusal(response))));
+                    return response.take().map_or(Poll::Pending, |response| {
+                        Poll::Ready(Ok(AdmittedBody::refusal(response)))
+                    });
                 }
                 StateProjection::Held { until, response } => {
                     ready!(until.as_mut().poll(context));

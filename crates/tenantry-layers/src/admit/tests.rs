@@ -321,17 +321,22 @@ async fn the_old_fields_are_sent_where_they_were_asked_for() {
     let service = layer.layer(service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(full("row")))
     }));
-    let number = |response: &Response<_>, name: &str| {
-        response.headers()[name].to_str().unwrap().parse::<u64>().unwrap()
-    };
+    let number =
+        |response: &Response<_>, name: &str| response.headers()[name].to_str().unwrap().parse::<u64>().unwrap();
     let served = service.clone().oneshot(stack.request(Method::POST, "/")).await.unwrap();
     assert_eq!(
-        (number(&served, "x-ratelimit-limit"), number(&served, "x-ratelimit-remaining")),
+        (
+            number(&served, "x-ratelimit-limit"),
+            number(&served, "x-ratelimit-remaining")
+        ),
         (2, 0)
     );
     let reset = number(&served, "x-ratelimit-reset");
     let refused = service.oneshot(stack.request(Method::POST, "/")).await.unwrap();
-    assert_eq!((refused.status().as_u16(), number(&refused, "x-ratelimit-remaining")), (429, 0));
+    assert_eq!(
+        (refused.status().as_u16(), number(&refused, "x-ratelimit-remaining")),
+        (429, 0)
+    );
     // 24 hours and a bucket after the present one began, as unix time.
     assert!((1_700_086_400..=1_700_086_400 + 301).contains(&reset), "{reset}");
     assert!(number(&refused, "x-ratelimit-reset") >= reset, "jitter comes on top");

@@ -43,10 +43,7 @@ pub fn rate_limit_field(standing: &Standing) -> HeaderValue {
     passing_value(|text| {
         let daily = standing.daily_remaining().min(MAX_INTEGER);
         match standing.daily_wait {
-            Some(wait) => text.member(
-                Policy::Daily.as_str(),
-                format_args!("r={daily};t={}", seconds_up(wait)),
-            ),
+            Some(wait) => text.member(Policy::Daily.as_str(), format_args!("r={daily};t={}", seconds_up(wait))),
             None => text.member(Policy::Daily.as_str(), format_args!("r={daily}")),
         }
         if let Some(burst) = standing.burst {
