@@ -309,13 +309,35 @@ impl TenantQuota {
     /// # Errors
     /// When there is nothing to close now: no state is loaded, or a write is under way.
     pub(super) fn begin_close(&self, now: Now, boot: Boot) -> Result<Option<LedgerRecord>, NothingToClose> {
-        match &mut *self.phase.lock() {
+        self.close_in(&mut self.phase.lock(), now, boot)
+    }
+
+    /// As [`Self::begin_close`], for a tenant that serves nothing and had no request for `quiet`.
+    ///
+    /// # Errors
+    /// When it is not so, or there is nothing to close now.
+    pub(super) fn begin_forget(
+        &self,
+        now: Now,
+        boot: Boot,
+        quiet: Duration,
+    ) -> Result<Option<LedgerRecord>, NothingToClose> {
+        let mut phase = self.phase.lock();
+        // Under the lock, so that no request comes between the look and the close: its place would be forgotten.
+        if !self.is_idle_in(&phase, now, quiet) {
+            return Err(NothingToClose);
+        }
+        self.close_in(&mut phase, now, boot)
+    }
+
+    fn close_in(&self, phase: &mut Phase, now: Now, boot: Boot) -> Result<Option<LedgerRecord>, NothingToClose> {
+        match phase {
             Phase::Ready(account) if account.work == Work::Idle => {
                 account.work = Work::Closing;
                 account.day.advance(account.time_millis(now));
                 Ok((account.on_disk == OnDisk::Behind).then(|| account.record(self.uid, now, boot, 0)))
             }
-            phase @ Phase::Unloaded => {
+            Phase::Unloaded => {
                 *phase = Phase::Gone;
                 Ok(None)
             }
@@ -341,8 +363,12 @@ impl TenantQuota {
 
     /// Whether no request is being served and none came for `quiet`.
     pub(super) fn is_idle(&self, now: Now, quiet: Duration) -> bool {
+        self.is_idle_in(&self.phase.lock(), now, quiet)
+    }
+
+    fn is_idle_in(&self, phase: &Phase, now: Now, quiet: Duration) -> bool {
         self.concurrent() == 0
-            && match &*self.phase.lock() {
+            && match phase {
                 Phase::Ready(account) => {
                     account.work == Work::Idle && now.monotonic.saturating_sub(account.last_request) >= quiet
                 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use tenantry_types::TenantUid;
 use tokio_util::task::TaskTracker;
 
-use super::engine::{Admission, Charge, Decision, FoundLedger, LedgerOutcome, LedgerWork, NextStep, TenantQuota};
+use super::engine::{
+    Admission, Charge, Decision, FoundLedger, LedgerOutcome, LedgerWork, NextStep, NothingToClose, TenantQuota,
+};
 use super::ledger::{LedgerFiles, LedgerRecord, ReadLedgerError};
 use super::ledger_store::{LedgerStore, LedgersOnDisk};
 use super::limits::RequestLimits;
@@ -165,7 +167,15 @@ impl QuotaRegistry {
             .values()
             .into_iter()
             .filter(|tenant| tenant.is_idle(now, quiet));
-        self.close_each(idle.collect()).await
+        let forgetting = idle.map(|tenant| {
+            let registry = Arc::clone(self);
+            self.tasks.spawn(async move { registry.forget(tenant, quiet).await })
+        });
+        let mut forgotten = 0;
+        for done in forgetting.collect::<Vec<_>>() {
+            forgotten += usize::from(matches!(done.await, Ok(true)));
+        }
+        forgotten
     }
 
     /// Closes every tenant, for a clean stop, and waits for all ledger work. How many could not be written.
@@ -305,20 +315,32 @@ impl QuotaRegistry {
                 let _ = outcomes.changed().await;
                 continue;
             };
-            let outcome = match record {
-                Some(record) => self.write(record).await,
-                None => LedgerOutcome::Done,
-            };
-            if outcome == LedgerOutcome::Done {
-                self.tenants.remove(tenant.uid(), &tenant);
-            }
-            tenant.closed(outcome);
-            return match outcome {
-                LedgerOutcome::Done => Ok(()),
-                LedgerOutcome::Failed => Err(QuotaError::LedgerUnavailable),
-            };
+            return self.finish_close(&tenant, record).await;
         }
         Err(QuotaError::LedgerBusy)
+    }
+
+    /// Closes a tenant if it is idle still. Whether it was closed.
+    async fn forget(&self, tenant: Arc<TenantQuota>, quiet: Duration) -> bool {
+        match tenant.begin_forget(self.clock.now(), self.clock.boot(), quiet) {
+            Ok(record) => self.finish_close(&tenant, record).await.is_ok(),
+            Err(NothingToClose) => false,
+        }
+    }
+
+    async fn finish_close(&self, tenant: &Arc<TenantQuota>, record: Option<LedgerRecord>) -> Result<(), QuotaError> {
+        let outcome = match record {
+            Some(record) => self.write(record).await,
+            None => LedgerOutcome::Done,
+        };
+        if outcome == LedgerOutcome::Done {
+            self.tenants.remove(tenant.uid(), tenant);
+        }
+        tenant.closed(outcome);
+        match outcome {
+            LedgerOutcome::Done => Ok(()),
+            LedgerOutcome::Failed => Err(QuotaError::LedgerUnavailable),
+        }
     }
 }
 

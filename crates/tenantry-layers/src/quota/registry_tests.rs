@@ -197,6 +197,29 @@ async fn idle_tenants_are_forgotten_with_their_count_on_disk() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_while_its_tenant_is_being_forgotten_keeps_its_place() {
+    let mut node = Node::with_limit(100_000);
+    node.limits.concurrent_requests = 1;
+    // With a reservation left, so that the next request need not wait.
+    assert_eq!(node.admitted(1).await, 1);
+    let mut forgetting = std::pin::pin!(node.registry.forget_idle(Duration::ZERO));
+    assert!(futures_util::poll!(forgetting.as_mut()).is_pending());
+    // Found idle, and not closed yet.
+    let decision = node
+        .registry
+        .admit(TENANT, &node.limits, Charge::Counted)
+        .await
+        .unwrap();
+    let Admission::Admitted(held, _) = decision.admission else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(forgetting.await, 0);
+    assert_eq!(node.admitted(1).await, 0, "the one place is taken");
+    drop(held);
+    assert_eq!(node.admitted(1).await, 1);
+}
+
+#[tokio::test]
 async fn changed_limits_count_at_once_and_without_a_negative_remainder() {
     let mut node = Node::with_limit(10);
     assert_eq!(node.admitted(20).await, 10);
