@@ -8,3 +8,5 @@ pub mod control_plane;
 pub mod linearizability;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod quota;
+pub mod tally;
