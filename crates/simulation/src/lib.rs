@@ -9,4 +9,6 @@ pub mod linearizability;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod quota;
+#[cfg(feature = "mutants")]
+pub mod quota_mutants;
 pub mod tally;

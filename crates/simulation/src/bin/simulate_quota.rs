@@ -125,3 +125,40 @@ fn show(violation: &Violation) {
     }
     eprintln!("{violation}");
 }
+
+/// A table of all bugs. Fails if one is not caught.
+#[cfg(feature = "mutants")]
+fn mutants(arguments: &Arguments, plan: &Plan) -> ExitCode {
+    use simulation::quota_mutants::{hunt, real_bug};
+    use tenantry_layers::mutants::Mutant;
+
+    let seeds = Seeds {
+        first: arguments.seed,
+        count: arguments.seeds.unwrap_or(MAX_SEEDS_PER_MUTANT),
+        time: None,
+    };
+    let mut missed = Vec::new();
+    println!(
+        "{:<28} {:>5} {:>9}  {:<24} real bug",
+        "mutant", "seed", "requests", "noticed as"
+    );
+    for mutant in Mutant::ALL {
+        let hunt = hunt(*mutant, seeds, plan);
+        let name = format!("{mutant:?}");
+        match &hunt.caught {
+            Some(violation) => println!(
+                "{name:<28} {:>5} {:>9}  {:<24} {}",
+                violation.seed,
+                violation.requests,
+                violation.breach.name(),
+                real_bug(*mutant)
+            ),
+            None => missed.push(name),
+        }
+    }
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not caught within {} seeds: {}", seeds.count, missed.join(", "));
+    ExitCode::FAILURE
+}

@@ -18,7 +18,9 @@ const FARTHEST_JUMP_MILLIS: i64 = 36 * 60 * 60 * 1000;
 impl Model<'_> {
     /// Perhaps something happens before a client of `tenant` comes.
     pub(super) fn break_something(&mut self, tenant: usize) -> Checked {
-        if self.happens(self.plan.kill) {
+        let is_due = self.until_kill == Some(0);
+        self.until_kill = self.until_kill.map(|requests| requests.saturating_sub(1));
+        if is_due || self.happens(self.plan.kill) {
             self.kill()?;
         }
         if self.happens(self.plan.stop) {
@@ -111,6 +113,7 @@ impl Model<'_> {
             false => End::Process,
         };
         let at_the_disk = self.disk.cut_off(end);
+        self.until_kill = None;
         self.note(Step::Killed { at_the_disk });
         for tenant in &mut self.tenants {
             tenant.served.clear();
@@ -167,6 +170,8 @@ impl Model<'_> {
             for served in &mut self.tenants[tenant].served {
                 served.before_close = true;
             }
+        } else if self.happens(self.plan.kill_after_failed_close) {
+            self.until_kill = Some(self.rng.random_range(1..8));
         }
         self.note(Step::Closed { tenant, written });
     }

@@ -32,6 +32,8 @@ pub(super) struct Model<'a> {
     pub(super) report: Report,
     /// Whether the wall clock was set since the machine started.
     pub(super) clock_was_set: bool,
+    /// So many requests until a kill that is due.
+    pub(super) until_kill: Option<u32>,
     steps: VecDeque<(Duration, Step)>,
     progress: &'a Cell<u64>,
 }
@@ -60,6 +62,7 @@ impl<'a> Model<'a> {
             tenants,
             report: Report::default(),
             clock_was_set: false,
+            until_kill: None,
             steps: VecDeque::new(),
             progress,
         };

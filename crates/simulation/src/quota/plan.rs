@@ -16,6 +16,8 @@ pub struct Plan {
     pub kill: f64,
     /// That it is killed while the disk is at work, per operation.
     pub kill_at_the_disk: f64,
+    /// That a close that fails is followed by a kill within a few requests: trouble seldom comes alone.
+    pub kill_after_failed_close: f64,
     /// That a kill is that of the machine.
     pub power: f64,
     /// That the process stops in order.
@@ -56,11 +58,12 @@ impl Default for Plan {
             biggest_limit: 20_000,
             kill: 0.000_03,
             kill_at_the_disk: 0.001,
+            kill_after_failed_close: 0.6,
             power: 0.3,
             stop: 0.000_03,
             jump_in_reboot: 0.15,
             jump: 0.000_05,
-            close: 0.000_2,
+            close: 0.000_4,
             forget: 0.000_3,
             change: 0.000_2,
             duplicate: 0.002,
@@ -69,7 +72,7 @@ impl Default for Plan {
             free: 0.01,
             obey: 0.002,
             slow_disk: 0.05,
-            failing_disk: 0.005,
+            failing_disk: 0.01,
             steps: 40,
         }
     }

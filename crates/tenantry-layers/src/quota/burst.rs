@@ -15,6 +15,8 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use tenantry_types::Burst;
 
+use crate::mutants::{Mutant, mutated};
+
 /// The burst limit of one tenant and what is used of it.
 #[derive(Debug, Default)]
 pub(crate) struct BurstLimit {
@@ -35,6 +37,9 @@ impl BurstLimit {
     /// counted at this moment.
     pub(crate) fn set(&mut self, limit: Option<Burst>, now: Duration) {
         if self.bucket.as_ref().map(|bucket| bucket.limit) == limit {
+            if mutated(Mutant::SameLimitsRefill) {
+                self.bucket = limit.map(|limit| Bucket::holding(limit, 0, now));
+            }
             return;
         }
         let counted = self

@@ -24,6 +24,7 @@ use super::rate_limit_fields::policy_field;
 use super::rolling_day::RollingDay;
 use super::standing::{BurstStanding, Refusal, Standing};
 use crate::clock::{Boot, Now};
+use crate::mutants::{Mutant, mutated};
 
 /// Reservations are this part of the daily limit.
 const RESERVATIONS_PER_DAY: u64 = 1024;
@@ -69,6 +70,9 @@ pub struct Permit(Arc<TenantQuota>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if mutated(Mutant::PlaceNotGivenBack) {
+            return;
+        }
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -200,6 +204,13 @@ impl TenantQuota {
         account.last_request = now.monotonic;
         if let Some(mut refusal) = Refusal::of(&before) {
             refusal.hold = account.refusals.refuse(now.monotonic);
+            if mutated(Mutant::RefusedIsCounted) {
+                account.day.charge(1);
+            }
+            let has_burst_room = before.burst.is_some_and(|burst| burst.remaining > 0);
+            if mutated(Mutant::RefusedIsChargedToBurst) && has_burst_room {
+                account.burst.charge(now.monotonic);
+            }
             return Decision {
                 admission: Admission::Refused(refusal),
                 crossing: account.crossings.observe(before.daily_used, limits.requests_per_day),
@@ -257,8 +268,13 @@ impl TenantQuota {
                     }
                     let more = account.missing_reservation(limits);
                     account.work = Work::Reserving(more);
+                    if mutated(Mutant::AdmitsBeforeWrite) {
+                        account.unspent += more;
+                        account.work = Work::Reserving(0);
+                    }
                     account.on_disk = OnDisk::Behind;
-                    let record = account.record(self.uid, now, boot, account.unspent + more);
+                    let unspent = account.unspent - if mutated(Mutant::AdmitsBeforeWrite) { more } else { 0 };
+                    let record = account.record(self.uid, now, boot, unspent + more);
                     NextStep::Do(LedgerWork::Write(record))
                 }
             },
@@ -301,7 +317,9 @@ impl TenantQuota {
                 account.unspent += more;
             }
         }
-        self.ledger_work.send_replace(outcome);
+        if !mutated(Mutant::WaiterForgotten) {
+            self.ledger_work.send_replace(outcome);
+        }
     }
 
     /// Stops admitting. The record to be written, exact and without a reservation; `Ok(None)` when it is on disk already.
@@ -324,7 +342,7 @@ impl TenantQuota {
     ) -> Result<Option<LedgerRecord>, NothingToClose> {
         let mut phase = self.phase.lock();
         // Under the lock, so that no request comes between the look and the close: its place would be forgotten.
-        if !self.is_idle_in(&phase, now, quiet) {
+        if !self.is_idle_in(&phase, now, quiet) && !mutated(Mutant::ForgottenWhileServing) {
             return Err(NothingToClose);
         }
         self.close_in(&mut phase, now, boot)
@@ -335,7 +353,13 @@ impl TenantQuota {
             Phase::Ready(account) if account.work == Work::Idle => {
                 account.work = Work::Closing;
                 account.day.advance(account.time_millis(now));
-                Ok((account.on_disk == OnDisk::Behind).then(|| account.record(self.uid, now, boot, 0)))
+                Ok((account.on_disk == OnDisk::Behind).then(|| {
+                    let mut record = account.record(self.uid, now, boot, 0);
+                    if mutated(Mutant::CloseForgetsLatest) {
+                        record.buckets.pop();
+                    }
+                    record
+                }))
             }
             Phase::Unloaded => {
                 *phase = Phase::Gone;
@@ -352,7 +376,9 @@ impl TenantQuota {
             (Phase::Ready(account), LedgerOutcome::Failed) => {
                 account.work = Work::Idle;
                 // The write may have reached the disk before it failed: without any reservation.
-                account.unspent = 0;
+                if !mutated(Mutant::FailedCloseKeepsReservation) {
+                    account.unspent = 0;
+                }
                 account.on_disk = OnDisk::Behind;
             }
             _ => *phase = Phase::Gone,
@@ -396,6 +422,12 @@ impl Decision {
 impl Account {
     fn new(found: &FoundLedger, now: Now, boot: Boot, limits: &RequestLimits) -> Self {
         let (origin_millis, day) = match found {
+            FoundLedger::Record(_) if mutated(Mutant::RestartForgets) => {
+                (now.wall.0, RollingDay::starting_at(now.wall.0))
+            }
+            FoundLedger::Corrupt if mutated(Mutant::DamagedIsFresh) => {
+                (now.wall.0, RollingDay::starting_at(now.wall.0))
+            }
             FoundLedger::Missing => (now.wall.0, RollingDay::starting_at(now.wall.0)),
             FoundLedger::Corrupt => {
                 let mut day = RollingDay::starting_at(now.wall.0);
@@ -406,7 +438,9 @@ impl Account {
                 let time = record.time_millis.saturating_add(elapsed_millis(record, now, boot));
                 let mut day = RollingDay::from_buckets(record.time_millis, record.buckets.iter().copied());
                 day.advance(time);
-                day.charge(record.reserved);
+                if !mutated(Mutant::ReservationNotRead) {
+                    day.charge(record.reserved);
+                }
                 (time, day)
             }
         };
@@ -437,6 +471,9 @@ impl Account {
         self.day.advance(self.time_millis(now));
         self.burst.set(limits.burst, now.monotonic);
         if self.policy.0 != *limits {
+            if mutated(Mutant::ChangedLimitRefills) {
+                self.day = RollingDay::starting_at(self.time_millis(now));
+            }
             self.policy = (*limits, policy_field(limits));
         }
     }
@@ -487,15 +524,16 @@ impl Account {
     }
 }
 
-const fn reservation(limits: &RequestLimits) -> u64 {
-    let part = limits.requests_per_day / RESERVATIONS_PER_DAY;
+fn reservation(limits: &RequestLimits) -> u64 {
+    let bigger = if mutated(Mutant::ReservationTooBig) { 10 } else { 1 };
+    let part = limits.requests_per_day / (RESERVATIONS_PER_DAY / bigger);
     if part == 0 { 1 } else { part }
 }
 
 /// How long ago the record was written, as far as that is known; never more.
 fn elapsed_millis(record: &LedgerRecord, now: Now, boot: Boot) -> u64 {
     match (record.boot, boot) {
-        (Boot::Known(then), Boot::Known(present)) if then == present => {
+        (Boot::Known(then), Boot::Known(present)) if then == present && !mutated(Mutant::WallClockBelieved) => {
             millis(now.monotonic).saturating_sub(record.monotonic_millis)
         }
         _ => now.wall.0.saturating_sub(record.wall.0),

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::mutants::{Mutant, mutated};
 use crate::slot_ring::SlotRing;
 
 /// Length of a bucket in milliseconds.
@@ -61,6 +62,12 @@ impl RollingDay {
         let before = self.ring.newest();
         self.ring
             .advance(self.seen_millis, |gone| *used = used.saturating_sub(gone));
+        let oldest = self.ring.newest().saturating_sub(BUCKETS as u64 - 1);
+        if mutated(Mutant::BucketLeavesEarly)
+            && let Some(slot) = self.ring.slot_mut(oldest)
+        {
+            *used = used.saturating_sub(std::mem::take(slot));
+        }
         if self.ring.newest() != before {
             let oldest = self.ring.iter_from(self.first).find(|(_, count)| *count > 0);
             self.first = oldest.map_or(self.ring.newest(), |(number, _)| number);
@@ -101,7 +108,8 @@ impl RollingDay {
         for (number, count) in self.ring.iter_from(self.first) {
             gone = gone.saturating_add(count);
             if gone >= requests {
-                let leaves_at = number.saturating_add(BUCKETS as u64).saturating_mul(BUCKET_MILLIS);
+                let buckets = BUCKETS as u64 - u64::from(mutated(Mutant::RetryAfterTooEarly));
+                let leaves_at = number.saturating_add(buckets).saturating_mul(BUCKET_MILLIS);
                 return Some(Duration::from_millis(leaves_at.saturating_sub(self.seen_millis)));
             }
         }
