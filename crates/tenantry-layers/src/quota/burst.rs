@@ -205,6 +205,7 @@ mod tests {
         assert_eq!(take(&limit, at(9000), 20), 5);
     }
 
+    /// volcano-sh/kthena #1013: each reconcile refilled the bucket.
     #[test]
     fn the_same_limit_again_changes_nothing_and_another_keeps_what_is_counted() {
         let mut limit = BurstLimit::default();

@@ -8,6 +8,9 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::quota::Permit;
 
+#[path = "expectation_tests.rs"]
+mod expectations;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const BUCKET: Duration = Duration::from_secs(5 * 60);
 
@@ -72,6 +75,7 @@ impl Node {
     }
 }
 
+/// doughknee/myscrollr #212: what was used was forgotten with every restart.
 #[tokio::test]
 async fn a_clean_restart_keeps_the_exact_count() {
     for limit in [20, 1_000, 1_000_000] {
@@ -219,6 +223,8 @@ async fn a_request_that_comes_while_its_tenant_is_being_forgotten_keeps_its_plac
     assert_eq!(node.admitted(1).await, 1);
 }
 
+/// Kuadrant/limitador #522: what remained of a limit that was lowered below use underflowed, and the process panicked.
+/// sourcegraph PR #51899: rejected calls were counted, and a raised limit did not help who had been rejected often.
 #[tokio::test]
 async fn changed_limits_count_at_once_and_without_a_negative_remainder() {
     let mut node = Node::with_limit(10);
