@@ -532,12 +532,14 @@ fn reservation(limits: &RequestLimits) -> u64 {
 
 /// How long ago the record was written, as far as that is known; never more.
 fn elapsed_millis(record: &LedgerRecord, now: Now, boot: Boot) -> u64 {
-    match (record.boot, boot) {
+    let elapsed = match (record.boot, boot) {
         (Boot::Known(then), Boot::Known(present)) if then == present && !mutated(Mutant::WallClockBelieved) => {
             millis(now.monotonic).saturating_sub(record.monotonic_millis)
         }
         _ => now.wall.0.saturating_sub(record.wall.0),
-    }
+    };
+    // Both readings are cut to milliseconds, so that what lies between them may be one less.
+    elapsed.saturating_sub(1)
 }
 
 fn millis(time: Duration) -> u64 {

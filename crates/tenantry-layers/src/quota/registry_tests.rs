@@ -323,6 +323,25 @@ async fn wall_clock_jumps_grant_nothing_within_a_start_of_the_machine() {
 }
 
 #[tokio::test]
+async fn restarts_between_two_milliseconds_make_no_day_shorter() {
+    let micros = Duration::from_micros;
+    let mut node = Node::with_limit(1);
+    // The clock starts 100 s before the end of a bucket. The ledger is read in the last millisecond of that.
+    node.clock.advance(micros(99_999_900));
+    assert_eq!(node.used().await, 0);
+    node.clock.advance(micros(950));
+    assert_eq!(node.admitted(1).await, 1);
+    node.clock.advance(micros(50));
+    node.restart().await;
+    node.clock.advance(micros(100));
+    assert_eq!(node.used().await, 1);
+    node.clock.advance(DAY - micros(150 + 500));
+    assert_eq!(node.admitted(1).await, 0, "half a millisecond early");
+    node.clock.advance(BUCKET);
+    assert_eq!(node.admitted(1).await, 1);
+}
+
+#[tokio::test]
 async fn after_a_reboot_the_wall_clock_counts_forward_only() {
     let mut node = Node::with_limit(5);
     assert_eq!(node.admitted(9).await, 5);
