@@ -7,11 +7,9 @@
 //! The daily counter runs on the tenant's own time: that of its record, advanced by the monotonic clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use parking_lot::Mutex;
 use tenantry_types::{QuotaKind, TenantUid};
 use tokio::sync::watch;
 
@@ -23,6 +21,7 @@ use super::pace::RefusalPace;
 use super::rate_limit_fields::policy_field;
 use super::rolling_day::RollingDay;
 use super::standing::{BurstStanding, Refusal, Standing};
+use super::sync::{AtomicU32, Mutex, Ordering};
 use crate::clock::{Boot, Now};
 use crate::mutants::{Mutant, mutated};
 

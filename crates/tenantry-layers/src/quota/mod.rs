@@ -14,6 +14,9 @@ mod burst;
 mod crossing;
 mod engine;
 mod header_text;
+#[cfg(test)]
+#[cfg(feature = "interleavings")]
+mod interleavings;
 pub mod ledger;
 mod ledger_store;
 mod limits;
@@ -22,6 +25,7 @@ mod rate_limit_fields;
 mod registry;
 mod rolling_day;
 mod standing;
+mod sync;
 
 pub use crossing::{Crossing, CrossingDetector};
 pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
