@@ -335,6 +335,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_crash_left_of_a_write_is_never_read_and_in_nobodys_way() {
+        let data = tempfile::tempdir().unwrap();
+        let files = LedgerFiles::in_data_folder(data.path());
+        files.write(&sample(1)).unwrap();
+        let torn = &sample(2).encode()[..20];
+        let unfinished = files.folder(TenantUid::from_u128(5)).join("quota.ledger.tmp");
+        fs::write(&unfinished, torn).unwrap();
+        assert_eq!(files.read(TenantUid::from_u128(5)).unwrap(), Some(sample(1)));
+        files.write(&sample(3)).unwrap();
+        assert_eq!(files.read(TenantUid::from_u128(5)).unwrap(), Some(sample(3)));
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
     fn a_file_of_another_tenant_or_version_is_told_apart() {
         let mut bytes = sample(0).encode();
         assert_eq!(
