@@ -1,11 +1,16 @@
 //! `cargo xtask simulate`.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::workspace::cargo;
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How many seeds to run: 30 unless told, or as many as the minutes allow; with mutants 2,000 for each at most.
     #[arg(long)]
     seeds: Option<u64>,
@@ -29,13 +34,46 @@ pub(crate) struct Arguments {
     only: Vec<String>,
 }
 
-/// Runs seeded clusters, which say themselves what they found.
+/// What can be simulated beside clusters.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Hold the quota engine against an exact count of every request, through crashes, clock jumps and changes of limits.
+    Quota(QuotaArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct QuotaArguments {
+    /// How many seeds to run: 24 unless told, over ten million requests; with mutants 40 for each at most.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many requests each seed makes: half a million unless told.
+    #[arg(long)]
+    requests: Option<u64>,
+    /// How many of the last steps to show before a violation.
+    #[arg(long)]
+    lines: Option<usize>,
+    /// Put known bugs back, one after the other, and say which seed catches each.
+    #[arg(long)]
+    mutants: bool,
+}
+
+/// Runs seeded simulations, which say themselves what they found.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut command = cargo(&["run", "--quiet", "--package", "simulation", "--bin", "simulate"]);
-    if arguments.mutants {
-        command.args(["--features", "mutants"]);
-    }
-    command.args(["--", &format!("--seed={}", arguments.seed)]);
+    let mut command = match &arguments.other {
+        None => clusters(arguments),
+        Some(Other::Quota(arguments)) => quota(arguments),
+    };
+    let status = command.status().context("cannot run the simulation")?;
+    ensure!(status.success(), "the simulation failed");
+    Ok(())
+}
+
+fn clusters(arguments: &Arguments) -> Command {
+    let mut command = program("simulate", arguments.mutants);
+    command.arg(format!("--seed={}", arguments.seed));
     command.args([
         format!("--members={}", arguments.members),
         format!("--lines={}", arguments.lines),
@@ -44,7 +82,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command.args(arguments.minutes.map(|minutes| format!("--minutes={minutes}")));
     command.args(arguments.mutants.then_some("--mutants"));
     command.args(arguments.only.iter().map(|mutant| format!("--only={mutant}")));
-    let status = command.status().context("cannot run the simulation")?;
-    ensure!(status.success(), "the simulation failed");
-    Ok(())
+    command
+}
+
+fn quota(arguments: &QuotaArguments) -> Command {
+    let mut command = program("simulate_quota", arguments.mutants);
+    command.arg(format!("--seed={}", arguments.seed));
+    command.args(arguments.seeds.map(|seeds| format!("--seeds={seeds}")));
+    command.args(arguments.requests.map(|requests| format!("--requests={requests}")));
+    command.args(arguments.lines.map(|lines| format!("--lines={lines}")));
+    command.args(arguments.mutants.then_some("--mutants"));
+    command
+}
+
+/// One of the simulation's programs, with or without the bugs in it; its options follow.
+fn program(name: &str, mutants: bool) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--package", "simulation", "--bin", name]);
+    if mutants {
+        command.args(["--features", "mutants"]);
+    }
+    command.arg("--");
+    command
 }

@@ -57,6 +57,11 @@ pub(crate) fn run() -> Result<()> {
         let mut command = cargo(&["test", "--doc", "--workspace", "--no-fail-fast", "--color", "never"]);
         run_counting(&mut command, &mut counts)
     }));
+    steps.push(step("orders of threads", || {
+        let mut command = cargo(&["test", "--package", "tenantry-layers", "--lib", "--color", "never"]);
+        command.args(["--features", "interleavings", "interleavings"]);
+        run_counting(&mut command, &mut counts)
+    }));
     summarize(&steps, &runner, counts, &read_skips(&skips)?)
 }
 

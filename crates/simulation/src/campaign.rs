@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::control_plane::{Plan, Report, Violation, run};
+use crate::tally::{Seeded, Tally};
 
 /// Which seeds to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,18 +20,18 @@ pub struct Seeds {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Campaign {
+pub struct Campaign<R, V> {
     /// The counters of all seeds that passed, added up.
-    pub total: Report,
+    pub total: R,
     /// How many passed.
     pub passed: u64,
     /// The first seed that did not. All before it passed.
-    pub violation: Option<Violation>,
+    pub violation: Option<V>,
     /// How long it took.
     pub took: Duration,
 }
 
-impl Campaign {
+impl<R: Tally, V> Campaign<R, V> {
     /// Seeds by the minute.
     #[must_use]
     pub fn seeds_per_minute(&self) -> f64 {
@@ -53,11 +53,19 @@ impl Campaign {
     }
 }
 
-/// Runs `seeds`, each thread after `prepare`.
-pub fn run_seeds(seeds: Seeds, plan: &Plan, prepare: impl Fn() + Sync) -> Campaign {
+/// Has `run` run the `seeds`, each thread after `prepare`.
+pub fn run_seeds<R: Tally, V: Seeded>(
+    seeds: Seeds,
+    run: impl Fn(u64) -> Result<R, V> + Sync,
+    prepare: impl Fn() + Sync,
+) -> Campaign<R, V> {
     let started = Instant::now();
     let next = AtomicU64::new(0);
-    let results = Mutex::new(Results::default());
+    let results = Mutex::new(Results {
+        total: R::default(),
+        passed: 0,
+        violation: None,
+    });
     let work = || {
         prepare();
         loop {
@@ -68,7 +76,7 @@ pub fn run_seeds(seeds: Seeds, plan: &Plan, prepare: impl Fn() + Sync) -> Campai
             if number >= seeds.count || late || lock().is_beyond_failure(seed) {
                 return;
             }
-            let outcome = run(seed, plan);
+            let outcome = run(seed);
             lock().add(outcome);
         }
     };
@@ -92,25 +100,24 @@ pub fn run_seeds(seeds: Seeds, plan: &Plan, prepare: impl Fn() + Sync) -> Campai
     }
 }
 
-#[derive(Default)]
-struct Results {
-    total: Report,
+struct Results<R, V> {
+    total: R,
     passed: u64,
-    violation: Option<Violation>,
+    violation: Option<V>,
 }
 
-impl Results {
+impl<R: Tally, V: Seeded> Results<R, V> {
     fn is_beyond_failure(&self, seed: u64) -> bool {
-        self.violation.as_ref().is_some_and(|violation| violation.seed < seed)
+        self.violation.as_ref().is_some_and(|violation| violation.seed() < seed)
     }
 
-    fn add(&mut self, outcome: Result<Report, Violation>) {
+    fn add(&mut self, outcome: Result<R, V>) {
         match outcome {
             Ok(report) => {
                 self.total.add(&report);
                 self.passed += 1;
             }
-            Err(violation) if self.is_beyond_failure(violation.seed) => {}
+            Err(violation) if self.is_beyond_failure(violation.seed()) => {}
             Err(violation) => self.violation = Some(violation),
         }
     }
@@ -119,6 +126,7 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control_plane::{Plan, Report, run};
 
     fn seeds(first: u64, count: u64) -> Seeds {
         Seeds {
@@ -134,7 +142,7 @@ mod tests {
             fault_ticks: 50,
             ..Plan::default()
         };
-        let campaign = run_seeds(seeds(5, 7), &plan, || {});
+        let campaign = run_seeds(seeds(5, 7), |seed| run(seed, &plan), || {});
         let mut alone = Report::default();
         (5..12).for_each(|seed| alone.add(&run(seed, &plan).unwrap()));
         assert_eq!((campaign.passed, campaign.total), (7, alone));
@@ -147,7 +155,9 @@ mod tests {
             healing_ticks: 0,
             ..Plan::default()
         };
-        let violation = run_seeds(seeds(3, 20), &plan, || {}).violation.unwrap();
+        let violation = run_seeds(seeds(3, 20), |seed| run(seed, &plan), || {})
+            .violation
+            .unwrap();
         assert_eq!(violation.seed, 3);
     }
 
@@ -157,6 +167,6 @@ mod tests {
             time: Some(Duration::ZERO),
             ..seeds(1, 1_000)
         };
-        assert_eq!(run_seeds(seeds, &Plan::default(), || {}).passed, 0);
+        assert_eq!(run_seeds(seeds, |seed| run(seed, &Plan::default()), || {}).passed, 0);
     }
 }

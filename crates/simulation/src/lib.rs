@@ -1,4 +1,4 @@
-//! Seeded simulations of the project's distributed parts. One `u64` decides everything that happens in a run.
+//! Seeded simulations of the project's distributed parts, and of quotas. One `u64` decides everything that happens in a run.
 //!
 //! Drives the real code on a simulated network, disk and clock. Never shipped; nothing may depend on it.
 #![forbid(unsafe_code)]
@@ -8,3 +8,7 @@ pub mod control_plane;
 pub mod linearizability;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod quota;
+#[cfg(feature = "mutants")]
+pub mod quota_mutants;
+pub mod tally;

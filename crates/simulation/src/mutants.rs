@@ -3,7 +3,7 @@
 use control_plane::mutants::{Mutant, put_back};
 
 use crate::campaign::{Campaign, Seeds, run_seeds};
-use crate::control_plane::{Plan, Violation};
+use crate::control_plane::{Plan, Violation, run};
 
 /// What became of one bug.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Hunt {
 /// Looks for one bug.
 #[must_use]
 pub fn hunt(mutant: Mutant, seeds: Seeds, plan: &Plan) -> Hunt {
-    let Campaign { passed, violation, .. } = run_seeds(seeds, plan, || put_back(Some(mutant)));
+    let Campaign { passed, violation, .. } = run_seeds(seeds, |seed| run(seed, plan), || put_back(Some(mutant)));
     put_back(None);
     // Other threads may have passed later seeds meanwhile.
     let missed = violation

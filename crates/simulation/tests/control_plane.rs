@@ -17,7 +17,7 @@ fn eighty_seeds_pass_and_every_fault_really_hits() {
         count: 80,
         time: None,
     };
-    let campaign = run_seeds(seeds, &Plan::default(), || {});
+    let campaign = run_seeds(seeds, |seed| run(seed, &Plan::default()), || {});
     if let Some(violation) = &campaign.violation {
         panic!("{violation}\n{}", violation.trace.join("\n"));
     }

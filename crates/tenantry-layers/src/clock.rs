@@ -105,50 +105,74 @@ fn read_boot() -> Boot {
 
 /// A clock that stands still until somebody moves it: for tests and simulations.
 #[derive(Debug)]
-pub struct ManualClock(Mutex<(Now, u128)>);
+pub struct ManualClock(Mutex<Hands>);
+
+/// Whole durations, so that many short advances add up to a long one.
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    monotonic: Duration,
+    steady: Duration,
+    wall: Duration,
+    boot: u128,
+}
 
 impl ManualClock {
     /// All clocks show `millis`, on the first start of the machine.
     #[must_use]
-    pub fn at(millis: u64) -> Self {
-        Self(Mutex::new((now_at(millis), 1)))
+    pub const fn at(millis: u64) -> Self {
+        let time = Duration::from_millis(millis);
+        Self(Mutex::new(Hands {
+            monotonic: time,
+            steady: time,
+            wall: time,
+            boot: 1,
+        }))
     }
 
     /// Time passes.
     pub fn advance(&self, by: Duration) {
-        let now = &mut self.0.lock().0;
-        now.monotonic += by;
-        now.steady = now.steady.plus(by);
-        now.wall = now.wall.plus(by);
+        let mut hands = self.0.lock();
+        hands.monotonic += by;
+        hands.steady += by;
+        hands.wall += by;
     }
 
     /// Someone sets the wall clock, by milliseconds.
     pub fn jump_wall(&self, by: i64) {
-        let now = &mut self.0.lock().0;
-        now.wall = UnixMillis(now.wall.0.saturating_add_signed(by));
+        let mut hands = self.0.lock();
+        let distance = Duration::from_millis(by.unsigned_abs());
+        hands.wall = match by < 0 {
+            true => hands.wall.saturating_sub(distance),
+            false => hands.wall.saturating_add(distance),
+        };
     }
 
     /// The process starts anew: the steady clock begins at the wall clock.
     pub fn restart(&self) {
-        let now = &mut self.0.lock().0;
-        now.steady = now.wall;
+        let mut hands = self.0.lock();
+        hands.steady = hands.wall;
     }
 
     /// The machine starts anew: monotonic time begins at zero.
     pub fn reboot(&self) {
-        let mut state = self.0.lock();
-        state.0.monotonic = Duration::ZERO;
-        state.1 += 1;
+        let mut hands = self.0.lock();
+        hands.monotonic = Duration::ZERO;
+        hands.boot += 1;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        self.0.lock().0
+        let hands = self.0.lock();
+        Now {
+            monotonic: hands.monotonic,
+            steady: UnixMillis::default().plus(hands.steady),
+            wall: UnixMillis::default().plus(hands.wall),
+        }
     }
 
     fn boot(&self) -> Boot {
-        Boot::Known(self.0.lock().1)
+        Boot::Known(self.0.lock().boot)
     }
 }
 
@@ -173,5 +197,21 @@ mod tests {
         let second = clock.now();
         assert!(second.monotonic >= first.monotonic && second.steady >= first.steady);
         assert_eq!(clock.boot(), SystemClock::start().boot());
+    }
+
+    #[test]
+    fn short_advances_of_a_manual_clock_add_up() {
+        let clock = ManualClock::at(5);
+        (0..1_000).for_each(|_| clock.advance(Duration::from_micros(10)));
+        assert_eq!(clock.now(), now_at(15));
+        clock.jump_wall(-1_000);
+        assert_eq!((clock.now().wall, clock.now().steady), (UnixMillis(0), UnixMillis(15)));
+        clock.restart();
+        clock.reboot();
+        let now = clock.now();
+        assert_eq!(
+            (now.monotonic, now.steady, clock.boot()),
+            (Duration::ZERO, now.wall, Boot::Known(2))
+        );
     }
 }

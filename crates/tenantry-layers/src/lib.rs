@@ -23,6 +23,10 @@ mod admit;
 pub mod clock;
 mod identify;
 pub mod meter;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 mod observe;
 mod problem;
 pub mod quota;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use simulation::campaign::{Campaign, Seeds, run_seeds};
-use simulation::control_plane::{Plan, Violation};
+use simulation::control_plane::{Plan, Report, Violation, run};
 
 /// From so many seeds on, a fault that never hits is a fault of the simulation.
 const ENOUGH_SEEDS: u64 = 200;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         count: arguments.seeds.unwrap_or(unlimited),
         time,
     };
-    let campaign = run_seeds(seeds, &plan, || {});
+    let campaign = run_seeds(seeds, |seed| run(seed, &plan), || {});
     print!("{}", campaign.total);
     println!(
         "{} seeds passed in {:.1} s: {:.0} seeds/minute",
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     judge(&campaign, plan.members)
 }
 
-fn judge(campaign: &Campaign, members: u64) -> ExitCode {
+fn judge(campaign: &Campaign<Report, Violation>, members: u64) -> ExitCode {
     if let Some(violation) = &campaign.violation {
         show(violation);
         eprintln!(

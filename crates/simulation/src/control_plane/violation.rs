@@ -2,6 +2,8 @@
 
 use tenantry_types::{MemberId, RequestId, Revision};
 
+use crate::tally::Seeded;
+
 /// A promise that was broken, and how to see it again.
 #[derive(Debug, thiserror::Error)]
 #[error("seed {seed}, tick {tick}: {breach}")]
@@ -15,6 +17,12 @@ pub struct Violation {
     pub breach: Box<Breach>,
     /// What happened before, oldest first; as many lines as the plan keeps.
     pub trace: Vec<String>,
+}
+
+impl Seeded for Violation {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
 }
 
 /// The promises.

@@ -15,6 +15,8 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use tenantry_types::Burst;
 
+use crate::mutants::{Mutant, mutated};
+
 /// The burst limit of one tenant and what is used of it.
 #[derive(Debug, Default)]
 pub(crate) struct BurstLimit {
@@ -35,6 +37,9 @@ impl BurstLimit {
     /// counted at this moment.
     pub(crate) fn set(&mut self, limit: Option<Burst>, now: Duration) {
         if self.bucket.as_ref().map(|bucket| bucket.limit) == limit {
+            if mutated(Mutant::SameLimitsRefill) {
+                self.bucket = limit.map(|limit| Bucket::holding(limit, 0, now));
+            }
             return;
         }
         let counted = self
@@ -200,6 +205,7 @@ mod tests {
         assert_eq!(take(&limit, at(9000), 20), 5);
     }
 
+    /// volcano-sh/kthena #1013: each reconcile refilled the bucket.
     #[test]
     fn the_same_limit_again_changes_nothing_and_another_keeps_what_is_counted() {
         let mut limit = BurstLimit::default();

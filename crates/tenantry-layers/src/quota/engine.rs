@@ -7,11 +7,9 @@
 //! The daily counter runs on the tenant's own time: that of its record, advanced by the monotonic clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use parking_lot::Mutex;
 use tenantry_types::{QuotaKind, TenantUid};
 use tokio::sync::watch;
 
@@ -23,7 +21,9 @@ use super::pace::RefusalPace;
 use super::rate_limit_fields::policy_field;
 use super::rolling_day::RollingDay;
 use super::standing::{BurstStanding, Refusal, Standing};
+use super::sync::{AtomicU32, Mutex, Ordering};
 use crate::clock::{Boot, Now};
+use crate::mutants::{Mutant, mutated};
 
 /// Reservations are this part of the daily limit.
 const RESERVATIONS_PER_DAY: u64 = 1024;
@@ -69,6 +69,9 @@ pub struct Permit(Arc<TenantQuota>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if mutated(Mutant::PlaceNotGivenBack) {
+            return;
+        }
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -200,6 +203,13 @@ impl TenantQuota {
         account.last_request = now.monotonic;
         if let Some(mut refusal) = Refusal::of(&before) {
             refusal.hold = account.refusals.refuse(now.monotonic);
+            if mutated(Mutant::RefusedIsCounted) {
+                account.day.charge(1);
+            }
+            let has_burst_room = before.burst.is_some_and(|burst| burst.remaining > 0);
+            if mutated(Mutant::RefusedIsChargedToBurst) && has_burst_room {
+                account.burst.charge(now.monotonic);
+            }
             return Decision {
                 admission: Admission::Refused(refusal),
                 crossing: account.crossings.observe(before.daily_used, limits.requests_per_day),
@@ -266,8 +276,13 @@ impl TenantQuota {
                     }
                     let more = account.missing_reservation(limits);
                     account.work = Work::Reserving(more);
+                    if mutated(Mutant::AdmitsBeforeWrite) {
+                        account.unspent += more;
+                        account.work = Work::Reserving(0);
+                    }
                     account.on_disk = OnDisk::Behind;
-                    let record = account.record(self.uid, now, boot, account.unspent + more);
+                    let unspent = account.unspent - if mutated(Mutant::AdmitsBeforeWrite) { more } else { 0 };
+                    let record = account.record(self.uid, now, boot, unspent + more);
                     NextStep::Do(LedgerWork::Write(record))
                 }
             },
@@ -310,7 +325,9 @@ impl TenantQuota {
                 account.unspent += more;
             }
         }
-        self.ledger_work.send_replace(outcome);
+        if !mutated(Mutant::WaiterForgotten) {
+            self.ledger_work.send_replace(outcome);
+        }
     }
 
     /// Stops admitting. The record to be written, exact and without a reservation; `Ok(None)` when it is on disk already.
@@ -318,13 +335,41 @@ impl TenantQuota {
     /// # Errors
     /// When there is nothing to close now: no state is loaded, or a write is under way.
     pub(super) fn begin_close(&self, now: Now, boot: Boot) -> Result<Option<LedgerRecord>, NothingToClose> {
-        match &mut *self.phase.lock() {
+        self.close_in(&mut self.phase.lock(), now, boot)
+    }
+
+    /// As [`Self::begin_close`], for a tenant that serves nothing and had no request for `quiet`.
+    ///
+    /// # Errors
+    /// When it is not so, or there is nothing to close now.
+    pub(super) fn begin_forget(
+        &self,
+        now: Now,
+        boot: Boot,
+        quiet: Duration,
+    ) -> Result<Option<LedgerRecord>, NothingToClose> {
+        let mut phase = self.phase.lock();
+        // Under the lock, so that no request comes between the look and the close: its place would be forgotten.
+        if !self.is_idle_in(&phase, now, quiet) && !mutated(Mutant::ForgottenWhileServing) {
+            return Err(NothingToClose);
+        }
+        self.close_in(&mut phase, now, boot)
+    }
+
+    fn close_in(&self, phase: &mut Phase, now: Now, boot: Boot) -> Result<Option<LedgerRecord>, NothingToClose> {
+        match phase {
             Phase::Ready(account) if account.work == Work::Idle => {
                 account.work = Work::Closing;
                 account.day.advance(account.time_millis(now));
-                Ok((account.on_disk == OnDisk::Behind).then(|| account.record(self.uid, now, boot, 0)))
+                Ok((account.on_disk == OnDisk::Behind).then(|| {
+                    let mut record = account.record(self.uid, now, boot, 0);
+                    if mutated(Mutant::CloseForgetsLatest) {
+                        record.buckets.pop();
+                    }
+                    record
+                }))
             }
-            phase @ Phase::Unloaded => {
+            Phase::Unloaded => {
                 *phase = Phase::Gone;
                 Ok(None)
             }
@@ -339,7 +384,9 @@ impl TenantQuota {
             (Phase::Ready(account), LedgerOutcome::Failed) => {
                 account.work = Work::Idle;
                 // The write may have reached the disk before it failed: without any reservation.
-                account.unspent = 0;
+                if !mutated(Mutant::FailedCloseKeepsReservation) {
+                    account.unspent = 0;
+                }
                 account.on_disk = OnDisk::Behind;
             }
             _ => *phase = Phase::Gone,
@@ -350,8 +397,12 @@ impl TenantQuota {
 
     /// Whether no request is being served and none came for `quiet`.
     pub(super) fn is_idle(&self, now: Now, quiet: Duration) -> bool {
+        self.is_idle_in(&self.phase.lock(), now, quiet)
+    }
+
+    fn is_idle_in(&self, phase: &Phase, now: Now, quiet: Duration) -> bool {
         self.concurrent() == 0
-            && match &*self.phase.lock() {
+            && match phase {
                 Phase::Ready(account) => {
                     account.work == Work::Idle && now.monotonic.saturating_sub(account.last_request) >= quiet
                 }
@@ -379,6 +430,12 @@ impl Decision {
 impl Account {
     fn new(found: &FoundLedger, now: Now, boot: Boot, limits: &RequestLimits) -> Self {
         let (origin_millis, day) = match found {
+            FoundLedger::Record(_) if mutated(Mutant::RestartForgets) => {
+                (now.wall.0, RollingDay::starting_at(now.wall.0))
+            }
+            FoundLedger::Corrupt if mutated(Mutant::DamagedIsFresh) => {
+                (now.wall.0, RollingDay::starting_at(now.wall.0))
+            }
             FoundLedger::Missing => (now.wall.0, RollingDay::starting_at(now.wall.0)),
             FoundLedger::Corrupt => {
                 let mut day = RollingDay::starting_at(now.wall.0);
@@ -389,7 +446,9 @@ impl Account {
                 let time = record.time_millis.saturating_add(elapsed_millis(record, now, boot));
                 let mut day = RollingDay::from_buckets(record.time_millis, record.buckets.iter().copied());
                 day.advance(time);
-                day.charge(record.reserved);
+                if !mutated(Mutant::ReservationNotRead) {
+                    day.charge(record.reserved);
+                }
                 (time, day)
             }
         };
@@ -420,6 +479,9 @@ impl Account {
         self.day.advance(self.time_millis(now));
         self.burst.set(limits.burst, now.monotonic);
         if self.policy.0 != *limits {
+            if mutated(Mutant::ChangedLimitRefills) {
+                self.day = RollingDay::starting_at(self.time_millis(now));
+            }
             self.policy = (*limits, policy_field(limits));
         }
     }
@@ -470,19 +532,22 @@ impl Account {
     }
 }
 
-const fn reservation(limits: &RequestLimits) -> u64 {
-    let part = limits.requests_per_day / RESERVATIONS_PER_DAY;
+fn reservation(limits: &RequestLimits) -> u64 {
+    let bigger = if mutated(Mutant::ReservationTooBig) { 10 } else { 1 };
+    let part = limits.requests_per_day / (RESERVATIONS_PER_DAY / bigger);
     if part == 0 { 1 } else { part }
 }
 
 /// How long ago the record was written, as far as that is known; never more.
 fn elapsed_millis(record: &LedgerRecord, now: Now, boot: Boot) -> u64 {
-    match (record.boot, boot) {
-        (Boot::Known(then), Boot::Known(present)) if then == present => {
+    let elapsed = match (record.boot, boot) {
+        (Boot::Known(then), Boot::Known(present)) if then == present && !mutated(Mutant::WallClockBelieved) => {
             millis(now.monotonic).saturating_sub(record.monotonic_millis)
         }
         _ => now.wall.0.saturating_sub(record.wall.0),
-    }
+    };
+    // Both readings are cut to milliseconds, so that what lies between them may be one less.
+    elapsed.saturating_sub(1)
 }
 
 fn millis(time: Duration) -> u64 {

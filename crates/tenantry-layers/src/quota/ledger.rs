@@ -22,10 +22,13 @@ use tenantry_types::{TenantUid, UnixMillis};
 use crate::clock::Boot;
 
 const MAGIC: [u8; 8] = *b"TNTQUOTA";
-const VERSION: u16 = 1;
+/// Buckets are two and a half minutes wide.
+const VERSION: u16 = 2;
+/// The same, with buckets of five minutes.
+const VERSION_OF_FIVE_MINUTES: u16 = 1;
 const HEADER_BYTES: usize = MAGIC.len() + 2 + 4;
 const CHECKSUM_BYTES: usize = 4;
-/// A record of a full window has under 5 KiB.
+/// A record of a full window has under 10 KiB.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// The state of one tenant's daily counter.
@@ -132,9 +135,12 @@ impl LedgerRecord {
             return Err(CorruptLedger::Malformed);
         }
         let version = u16::from_le_bytes(header.take()?);
-        if version != VERSION {
-            return Err(CorruptLedger::UnknownVersion(version));
-        }
+        let widen: fn(u64) -> u64 = match version {
+            VERSION => |number| number,
+            // What may have come in either half counts in the later one: it leaves no sooner than it would have.
+            VERSION_OF_FIVE_MINUTES => |number| number.saturating_mul(2).saturating_add(1),
+            unknown => return Err(CorruptLedger::UnknownVersion(unknown)),
+        };
         let payload_bytes = u32::from_le_bytes(header.take()?) as usize;
         if header.0.len() != payload_bytes.saturating_add(CHECKSUM_BYTES) {
             return Err(CorruptLedger::Malformed);
@@ -144,7 +150,12 @@ impl LedgerRecord {
         if crc32fast::hash(framed).to_le_bytes() != checksum {
             return Err(CorruptLedger::Checksum);
         }
-        Self::decode_payload(Fields(payload), tenant)
+        let mut record = Self::decode_payload(Fields(payload), tenant)?;
+        record
+            .buckets
+            .iter_mut()
+            .for_each(|(number, _)| *number = widen(*number));
+        Ok(record)
     }
 
     fn decode_payload(mut payload: Fields<'_>, tenant: TenantUid) -> Result<Self, CorruptLedger> {
@@ -332,6 +343,32 @@ mod tests {
         }
         let names = fs::read_dir(files.folder(TenantUid::from_u128(5))).unwrap().count();
         assert_eq!(names, 1, "no unfinished file is left behind");
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_write_is_never_read_and_in_nobodys_way() {
+        let data = tempfile::tempdir().unwrap();
+        let files = LedgerFiles::in_data_folder(data.path());
+        files.write(&sample(1)).unwrap();
+        let torn = &sample(2).encode()[..20];
+        let unfinished = files.folder(TenantUid::from_u128(5)).join("quota.ledger.tmp");
+        fs::write(&unfinished, torn).unwrap();
+        assert_eq!(files.read(TenantUid::from_u128(5)).unwrap(), Some(sample(1)));
+        files.write(&sample(3)).unwrap();
+        assert_eq!(files.read(TenantUid::from_u128(5)).unwrap(), Some(sample(3)));
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
+    fn buckets_of_five_minutes_leave_no_sooner_than_they_would_have() {
+        let mut bytes = sample(0).encode();
+        bytes[8] = 1;
+        let framed = bytes.len() - CHECKSUM_BYTES;
+        let checksum = crc32fast::hash(&bytes[..framed]).to_le_bytes();
+        bytes[framed..].copy_from_slice(&checksum);
+        let read = LedgerRecord::decode(&bytes, TenantUid::from_u128(5)).unwrap();
+        // Bucket 6 of five minutes ends with bucket 13 of half as much.
+        assert_eq!(read.buckets, [(13, 7)]);
     }
 
     #[test]

@@ -7,24 +7,30 @@
 //! - The wall clock grants nothing: see [`ledger`] for the one case where it is believed.
 //!
 //! `rolling_day`, `burst`, `crossing` and `engine` are arithmetic that is given the time; `ledger` is the file format;
-//! `registry` owns the tenants, the files and the tasks. The HTTP side is [`crate::AdmitLayer`]. Storage,
+//! `ledger_store` is where the records are kept; `registry` owns the tenants and the tasks. The HTTP side is [`crate::AdmitLayer`]. Storage,
 //! query time and body sizes are not kept here: they are kept where the bytes and the time are spent.
 
 mod burst;
 mod crossing;
 mod engine;
 mod header_text;
+#[cfg(test)]
+#[cfg(feature = "interleavings")]
+mod interleavings;
 pub mod ledger;
+mod ledger_store;
 mod limits;
 mod pace;
 mod rate_limit_fields;
 mod registry;
 mod rolling_day;
 mod standing;
+mod sync;
 
 pub use crossing::{Crossing, CrossingDetector};
 pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
 pub(crate) use header_text::passing_number;
+pub use ledger_store::{LedgerFuture, LedgerStore};
 pub use limits::RequestLimits;
 pub(crate) use rate_limit_fields::seconds_up;
 pub use rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY, policy_field, rate_limit_field};

@@ -1,8 +1,7 @@
 //! The quotas of all tenants that this node counts for: who is in memory, which ledgers are read and written, and when.
 //!
 //! A request takes the read lock of one shard and the lock of its own tenant, both for moments. Ledgers are read and
-//! written on blocking threads by tasks that the registry owns, one at a time per tenant and `LEDGER_TASKS` at a time per
-//! node; requests beyond that wait their turn, and each tenant has at most one task waiting. A request that is dropped
+//! written through a [`LedgerStore`] by tasks that the registry owns, one at a time per tenant. A request that is dropped
 //! while it waits stops nothing.
 
 use std::path::Path;
@@ -11,18 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tenantry_types::TenantUid;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::engine::{Admission, Charge, Decision, FoundLedger, LedgerOutcome, LedgerWork, NextStep, TenantQuota};
+use super::engine::{
+    Admission, Charge, Decision, FoundLedger, LedgerOutcome, LedgerWork, NextStep, NothingToClose, TenantQuota,
+};
 use super::ledger::{LedgerFiles, LedgerRecord, ReadLedgerError};
+use super::ledger_store::{LedgerStore, LedgersOnDisk};
 use super::limits::RequestLimits;
 use super::standing::{Policy, Standing};
 use crate::clock::Clock;
 use crate::tenant_map::TenantMap;
 
-/// Ledgers that are read or written at the same time. The kernel commits neighbours together.
-const LEDGER_TASKS: usize = 16;
 /// How often a request asks again before it counts as our shortage. Each time, someone else took the reservation.
 const ATTEMPTS: usize = 256;
 
@@ -77,24 +76,29 @@ impl QuotaCounters {
 /// Tenants' quotas. Must be used within a tokio runtime.
 pub struct QuotaRegistry {
     tenants: TenantMap<TenantQuota>,
-    files: LedgerFiles,
+    ledgers: Arc<dyn LedgerStore>,
     clock: Arc<dyn Clock>,
     counters: QuotaCounters,
     tasks: TaskTracker,
-    turns: Semaphore,
 }
 
 impl QuotaRegistry {
     /// A registry whose ledgers lie under `<data_folder>/tenants/<uid>/`.
     #[must_use]
     pub fn new(data_folder: &Path, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let files = LedgerFiles::in_data_folder(data_folder);
+        Self::with_ledgers(Arc::new(LedgersOnDisk::new(files)), clock)
+    }
+
+    /// A registry whose ledgers are in a store of the caller's.
+    #[must_use]
+    pub fn with_ledgers(ledgers: Arc<dyn LedgerStore>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             tenants: TenantMap::default(),
-            files: LedgerFiles::in_data_folder(data_folder),
+            ledgers,
             clock,
             counters: QuotaCounters::default(),
             tasks: TaskTracker::new(),
-            turns: Semaphore::new(LEDGER_TASKS),
         })
     }
 
@@ -172,7 +176,15 @@ impl QuotaRegistry {
             .values()
             .into_iter()
             .filter(|tenant| tenant.is_idle(now, quiet));
-        self.close_each(idle.collect()).await
+        let forgetting = idle.map(|tenant| {
+            let registry = Arc::clone(self);
+            self.tasks.spawn(async move { registry.forget(tenant, quiet).await })
+        });
+        let mut forgotten = 0;
+        for done in forgetting.collect::<Vec<_>>() {
+            forgotten += usize::from(matches!(done.await, Ok(true)));
+        }
+        forgotten
     }
 
     /// Closes every tenant, for a clean stop, and waits for all ledger work. How many could not be written.
@@ -246,11 +258,10 @@ impl QuotaRegistry {
     }
 
     async fn read(&self, uid: TenantUid) -> Result<FoundLedger, ()> {
-        let files = self.files.clone();
-        match self.blocking(move || files.read(uid)).await {
-            Some(Ok(Some(record))) => Ok(FoundLedger::Record(record)),
-            Some(Ok(None)) => Ok(FoundLedger::Missing),
-            Some(Err(error @ ReadLedgerError::Corrupt { .. })) => {
+        match self.ledgers.read(uid).await {
+            Ok(Some(record)) => Ok(FoundLedger::Record(record)),
+            Ok(None) => Ok(FoundLedger::Missing),
+            Err(error @ ReadLedgerError::Corrupt { .. }) => {
                 self.counters.corrupt_ledgers.fetch_add(1, Relaxed);
                 tracing::error!(
                     tenant = %uid,
@@ -259,38 +270,30 @@ impl QuotaRegistry {
                 );
                 Ok(FoundLedger::Corrupt)
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 self.count_failure(uid, &error);
                 Err(())
             }
-            None => Err(()),
         }
     }
 
     async fn write(&self, record: LedgerRecord) -> LedgerOutcome {
-        let (files, uid) = (self.files.clone(), record.tenant);
-        match self.blocking(move || files.write(&record)).await {
-            Some(Ok(())) => {
+        let uid = record.tenant;
+        match self.ledgers.write(record).await {
+            Ok(()) => {
                 self.counters.ledger_writes.fetch_add(1, Relaxed);
                 LedgerOutcome::Done
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 self.count_failure(uid, &error);
                 LedgerOutcome::Failed
             }
-            None => LedgerOutcome::Failed,
         }
     }
 
     fn count_failure(&self, uid: TenantUid, error: &(dyn std::error::Error + 'static)) {
         self.counters.ledger_failures.fetch_add(1, Relaxed);
         tracing::error!(tenant = %uid, error, "quota ledger unavailable");
-    }
-
-    /// `None` when the runtime is going away.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let _turn = self.turns.acquire().await.ok()?;
-        tokio::task::spawn_blocking(work).await.ok()
     }
 
     /// How many of the tenants were closed.
@@ -321,20 +324,32 @@ impl QuotaRegistry {
                 let _ = outcomes.changed().await;
                 continue;
             };
-            let outcome = match record {
-                Some(record) => self.write(record).await,
-                None => LedgerOutcome::Done,
-            };
-            if outcome == LedgerOutcome::Done {
-                self.tenants.remove(tenant.uid(), &tenant);
-            }
-            tenant.closed(outcome);
-            return match outcome {
-                LedgerOutcome::Done => Ok(()),
-                LedgerOutcome::Failed => Err(QuotaError::LedgerUnavailable),
-            };
+            return self.finish_close(&tenant, record).await;
         }
         Err(QuotaError::LedgerBusy)
+    }
+
+    /// Closes a tenant if it is idle still. Whether it was closed.
+    async fn forget(&self, tenant: Arc<TenantQuota>, quiet: Duration) -> bool {
+        match tenant.begin_forget(self.clock.now(), self.clock.boot(), quiet) {
+            Ok(record) => self.finish_close(&tenant, record).await.is_ok(),
+            Err(NothingToClose) => false,
+        }
+    }
+
+    async fn finish_close(&self, tenant: &Arc<TenantQuota>, record: Option<LedgerRecord>) -> Result<(), QuotaError> {
+        let outcome = match record {
+            Some(record) => self.write(record).await,
+            None => LedgerOutcome::Done,
+        };
+        if outcome == LedgerOutcome::Done {
+            self.tenants.remove(tenant.uid(), tenant);
+        }
+        tenant.closed(outcome);
+        match outcome {
+            LedgerOutcome::Done => Ok(()),
+            LedgerOutcome::Failed => Err(QuotaError::LedgerUnavailable),
+        }
     }
 }
 
@@ -342,7 +357,6 @@ impl std::fmt::Debug for QuotaRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QuotaRegistry")
             .field("tenants", &self.tenants.len())
-            .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }

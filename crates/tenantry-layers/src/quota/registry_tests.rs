@@ -8,8 +8,11 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::quota::Permit;
 
+#[path = "expectation_tests.rs"]
+mod expectations;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const BUCKET: Duration = Duration::from_secs(5 * 60);
+const BUCKET: Duration = Duration::from_secs(150);
 
 /// One data folder over several starts of a node.
 struct Node {
@@ -72,6 +75,7 @@ impl Node {
     }
 }
 
+/// doughknee/myscrollr #212: what was used was forgotten with every restart.
 #[tokio::test]
 async fn a_clean_restart_keeps_the_exact_count() {
     for limit in [20, 1_000, 1_000_000] {
@@ -197,6 +201,31 @@ async fn idle_tenants_are_forgotten_with_their_count_on_disk() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_while_its_tenant_is_being_forgotten_keeps_its_place() {
+    let mut node = Node::with_limit(100_000);
+    node.limits.concurrent_requests = 1;
+    // With a reservation left, so that the next request need not wait.
+    assert_eq!(node.admitted(1).await, 1);
+    let mut forgetting = std::pin::pin!(node.registry.forget_idle(Duration::ZERO));
+    assert!(futures_util::poll!(forgetting.as_mut()).is_pending());
+    // Found idle, and not closed yet.
+    let decision = node
+        .registry
+        .admit(TENANT, &node.limits, Charge::Counted)
+        .await
+        .unwrap();
+    let Admission::Admitted(held, _) = decision.admission else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(forgetting.await, 0);
+    assert_eq!(node.admitted(1).await, 0, "the one place is taken");
+    drop(held);
+    assert_eq!(node.admitted(1).await, 1);
+}
+
+/// Kuadrant/limitador #522: what remained of a limit that was lowered below use underflowed, and the process panicked.
+/// sourcegraph PR #51899: rejected calls were counted, and a raised limit did not help who had been rejected often.
+#[tokio::test]
 async fn changed_limits_count_at_once_and_without_a_negative_remainder() {
     let mut node = Node::with_limit(10);
     assert_eq!(node.admitted(20).await, 10);
@@ -291,6 +320,25 @@ async fn wall_clock_jumps_grant_nothing_within_a_start_of_the_machine() {
         node.restart().await;
         assert_eq!(node.admitted(2).await, 0, "jump of {jump} h over a restart");
     }
+}
+
+#[tokio::test]
+async fn restarts_between_two_milliseconds_make_no_day_shorter() {
+    let micros = Duration::from_micros;
+    let mut node = Node::with_limit(1);
+    // The clock starts 100 s before the end of a bucket. The ledger is read in the last millisecond of that.
+    node.clock.advance(micros(99_999_900));
+    assert_eq!(node.used().await, 0);
+    node.clock.advance(micros(950));
+    assert_eq!(node.admitted(1).await, 1);
+    node.clock.advance(micros(50));
+    node.restart().await;
+    node.clock.advance(micros(100));
+    assert_eq!(node.used().await, 1);
+    node.clock.advance(DAY - micros(150 + 500));
+    assert_eq!(node.admitted(1).await, 0, "half a millisecond early");
+    node.clock.advance(BUCKET);
+    assert_eq!(node.admitted(1).await, 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tenantry_types::Burst;
 
+use crate::mutants::{Mutant, mutated};
+
 /// A request limit, by the name that headers and problems use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Policy {
@@ -102,7 +104,12 @@ impl Refusal {
     #[must_use]
     pub fn of(standing: &Standing) -> Option<Self> {
         const WAIT_FOR_A_PLACE: Duration = Duration::from_secs(1);
-        let daily = (standing.daily_remaining() == 0).then(|| standing.daily_wait.unwrap_or_default());
+        let remaining = match () {
+            () if mutated(Mutant::RemainderWraps) => standing.daily_limit.wrapping_sub(standing.daily_used),
+            () if mutated(Mutant::LastRefused) => standing.daily_remaining().saturating_sub(1),
+            () => standing.daily_remaining(),
+        };
+        let daily = (remaining == 0).then(|| standing.daily_wait.unwrap_or_default());
         let burst = standing
             .burst
             .filter(|burst| burst.remaining == 0)
