@@ -11,8 +11,9 @@ use crate::latest_usage::LatestUsage;
 use crate::metrics::{Exposition, NodeFigures};
 use crate::usage::UsageReader;
 
-/// Quotas of tenants that were quiet for this long are written and forgotten: then a tenant costs no memory for them.
-const QUOTA_QUIET: Duration = Duration::from_secs(600);
+/// Quotas of tenants that were quiet for this long are written and forgotten. Nothing is counted any more by then, so that a sample needs
+/// no ledger: 24 hours, and a bucket.
+const QUOTA_QUIET: Duration = Duration::from_secs(24 * 60 * 60 + 150);
 
 /// What the sampler works with.
 pub struct Sampler {
@@ -55,16 +56,15 @@ impl Sampler {
                 self.reader.forget(meter.uid());
                 continue;
             };
-            match self.reader.sample(route).await {
-                Ok((sample, events)) => {
-                    let now = self.reader.clock.now().wall;
-                    events
-                        .into_iter()
-                        .for_each(|detail| self.outbox.append(now, Some(route.uid), detail));
-                    samples.push(sample);
-                }
-                Err(error) => tracing::warn!(tenant = %route.name, %error, "a tenant could not be sampled"),
+            let Some((sample, events)) = self.reader.sample(route) else {
+                tracing::debug!(tenant = %route.name, "a tenant without its ledger is not sampled");
+                continue;
+            };
+            let now = self.reader.clock.now().wall;
+            for detail in events {
+                self.outbox.append(now, Some(route.uid), detail);
             }
+            samples.push(sample);
         }
         samples.sort_by_key(|sample| std::cmp::Reverse((sample.requests_last_hour, sample.usage.tenant)));
         self.latest

@@ -34,23 +34,24 @@ impl UsageReader {
     /// # Errors
     /// When the quota ledger cannot be read.
     pub async fn usage(&self, route: &TenantRoute) -> Result<TenantUsage, QuotaError> {
-        let input = self.input(route).await?;
+        let limits = RequestLimits::from(&route.quota);
+        let standing = self.quotas.standing(route.uid, &limits).await?;
+        let input = self.input(route, standing.daily_used);
         let now = self.clock.now();
         let requests = self.meters.meter(route.uid, &route.name).figures(now);
         let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
         Ok(sampled.usage(now, &requests, &input, table.tiers()))
     }
 
-    /// The figures of a sample period that ends now, and what changed by them.
-    ///
-    /// # Errors
-    /// When the quota ledger cannot be read.
-    pub async fn sample(&self, route: &TenantRoute) -> Result<(Sample, Vec<EventDetail>), QuotaError> {
-        let input = self.input(route).await?;
+    /// The figures of a sample period that ends now, and what changed by them. `None` while the tenant's ledger is not read yet: a
+    /// sample reads no disk.
+    pub fn sample(&self, route: &TenantRoute) -> Option<(Sample, Vec<EventDetail>)> {
+        let requests_last_day = self.quotas.known_use(route.uid, &RequestLimits::from(&route.quota))?;
+        let input = self.input(route, requests_last_day);
         let now = self.clock.now();
         let requests = self.meters.meter(route.uid, &route.name).figures(now);
         let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
-        Ok(sampled.sample(now, &route.name, &requests, &input, table.tiers()))
+        Some(sampled.sample(now, &route.name, &requests, &input, table.tiers()))
     }
 
     /// Forgets a tenant that is no longer served here. Publish its last sample before.
@@ -59,20 +60,16 @@ impl UsageReader {
         self.sampled.forget(uid);
     }
 
-    async fn input(&self, route: &TenantRoute) -> Result<UsageInput, QuotaError> {
-        let standing = self
-            .quotas
-            .standing(route.uid, &RequestLimits::from(&route.quota))
-            .await?;
+    fn input(&self, route: &TenantRoute, requests_last_day: u64) -> UsageInput {
         let figures = self.databases.figures(route.uid).unwrap_or_default();
-        Ok(UsageInput {
+        UsageInput {
             epoch: route
                 .placement
                 .as_ref()
                 .map(|placement| placement.epoch)
                 .unwrap_or_default(),
             quota: route.quota,
-            requests_last_day: standing.daily_used,
+            requests_last_day,
             database: DatabaseSample {
                 database_bytes: figures.database_bytes,
                 wal_bytes: figures.wal_bytes,
@@ -83,6 +80,6 @@ impl UsageReader {
                 rows_written: figures.rows_written,
             },
             known_class: None,
-        })
+        }
     }
 }

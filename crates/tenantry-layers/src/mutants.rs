@@ -21,7 +21,7 @@ macro_rules! mutants {
 }
 
 mutants! {
-    /// A bucket leaves five minutes early: with its first request and not with its last.
+    /// A bucket leaves one bucket early: with its first request and not with its last.
     BucketLeavesEarly,
     /// Requests are admitted from a reservation that is not on disk yet.
     AdmitsBeforeWrite,

@@ -118,8 +118,18 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.serving.poll(context))?;
+        let answered = ready!(this.serving.poll(context));
         let mut in_flight = this.in_flight.take();
+        let response = match answered {
+            Ok(response) => response,
+            Err(error) => {
+                // No answer, and not because the client left.
+                if let Some(in_flight) = &mut in_flight {
+                    in_flight.answered(AnswerClass::ServerError);
+                }
+                return Poll::Ready(Err(error));
+            }
+        };
         if let Some(in_flight) = &mut in_flight {
             in_flight.answered(AnswerClass::of(response.status()));
         }
@@ -281,6 +291,15 @@ mod tests {
             (stack.meters.concurrent(), stack.counted(AnswerClass::Abandoned)),
             (0, 1)
         );
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_inner_service_is_our_failure() {
+        let stack = Stack::new();
+        let failing = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(BoxError::from("timed out")) });
+        let service = ObserveLayer::<Tenant>::new(Arc::clone(&stack.meters)).layer(failing);
+        assert!(service.oneshot(request()).await.is_err());
+        assert_eq!(stack.counted(AnswerClass::ServerError), 1);
     }
 
     #[tokio::test]

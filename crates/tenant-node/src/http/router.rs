@@ -18,7 +18,7 @@ use super::compression::compression;
 use super::refusals::RefusalsLayer;
 use super::tenant_service::TenantService;
 use crate::hrana::HranaService;
-use crate::layers::{AuthenticateLayer, Authentication, Forwarder, IngressLayer, RouteLayer, TenantContext};
+use crate::layers::{AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext};
 use crate::usage::UsageReader;
 
 /// What the stack is built from.
@@ -86,6 +86,8 @@ where
     let clock: Arc<dyn Clock> = Arc::clone(&reader.clock);
     let admit = AdmitLayer::<TenantContext>::new(quotas, Arc::clone(&clock))
         .charging(charge_of)
+        // The node that forwarded it holds refusals back.
+        .leaving_holding_of(|extensions| extensions.get() == Some(&Ingress::Peer))
         .telling(crossings);
     let admit = match rate_limit_fields {
         RateLimitFields::Draft => admit,

@@ -31,6 +31,7 @@ use hyper::body::Incoming;
 use tenantry_types::{Epoch, NodeRoute};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::held_refusals::HeldRefusals;
 use super::ingress::Forwarded;
 use super::peer_headers;
 use super::peers::{PeerError, Peers};
@@ -45,6 +46,7 @@ const ATTEMPTS: u32 = 2;
 #[derive(Debug, Clone, Default)]
 pub struct Forwarder {
     peers: Arc<Peers>,
+    refusals: Arc<HeldRefusals>,
 }
 
 /// What came of a request that was forwarded.
@@ -93,7 +95,8 @@ impl Forwarder {
                 }
                 Ok((response, place)) => {
                     count("answered");
-                    return Forwarding::Answered(relayed(response, place));
+                    let answer = relayed(response, place);
+                    return Forwarding::Answered(self.refusals.hold(forwarded.tenant, answer).await);
                 }
                 Err(error) => error,
             };

@@ -6,6 +6,7 @@ mod context;
 mod destination;
 mod first_word;
 mod forward;
+mod held_refusals;
 mod ingress;
 mod peer_headers;
 pub(crate) mod peer_protocol;

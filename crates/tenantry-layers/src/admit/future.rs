@@ -28,6 +28,7 @@ pub(super) struct Waiting<S, T, A> {
     pub(super) request: Request<A>,
     pub(super) charge: Charge,
     pub(super) limits: RequestLimits,
+    pub(super) holding: Holding,
     pub(super) tenant: PhantomData<fn() -> T>,
 }
 
@@ -48,7 +49,7 @@ where
                 match decision.admission {
                     Admission::Admitted(permit, standing) => (permit, fields.with(standing)),
                     Admission::Refused(refusal) => {
-                        return State::refuse(shared.refuse(fields, &refusal), refusal.hold);
+                        return State::refuse(shared.refuse(fields, &refusal), self.holding.here(refusal.hold));
                     }
                     Admission::NeedsLedger | Admission::Gone => {
                         return State::answer(quota_unavailable(fields, QuotaError::LedgerBusy));
@@ -62,6 +63,7 @@ where
         let whose = Whose {
             shared: Arc::clone(&self.shared),
             tenant: tenant.uid(),
+            holding: self.holding,
         };
         State::Serving {
             serving: self.inner.call(self.request),
@@ -110,7 +112,6 @@ pin_project! {
         RefusedBelow {
             until: Pin<Box<Sleep>>,
             response: Option<S::Response>,
-            permit: Option<Permit>,
         },
     }
 }
@@ -119,6 +120,25 @@ pin_project! {
 pub(super) struct Whose {
     pub(super) shared: Arc<Shared>,
     pub(super) tenant: TenantUid,
+    pub(super) holding: Holding,
+}
+
+/// Who holds a flood of refusals back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    Here,
+    /// Somebody nearer to the client.
+    Elsewhere,
+}
+
+impl Holding {
+    /// How long an answer waits here that is to be held back for so long.
+    pub(super) const fn here(self, hold: Duration) -> Duration {
+        match self {
+            Self::Here => hold,
+            Self::Elsewhere => Duration::ZERO,
+        }
+    }
 }
 
 impl<S, T, A> State<S, T, A>
@@ -214,26 +234,25 @@ where
                     }
                     // A limit of the inner service's own. Who floods it is slowed down all the same.
                     let hold = match response.status() {
-                        StatusCode::TOO_MANY_REQUESTS => whose.shared.registry.refused_elsewhere(whose.tenant),
+                        StatusCode::TOO_MANY_REQUESTS => whose
+                            .holding
+                            .here(whose.shared.registry.refused_elsewhere(whose.tenant)),
                         _ => Duration::ZERO,
                     };
                     if hold.is_zero() {
                         return Poll::Ready(Ok(AdmittedBody::served(response, permit.take())));
                     }
+                    // What is only held back is not being served.
+                    drop(permit.take());
                     State::RefusedBelow {
                         until: Box::pin(tokio::time::sleep(hold)),
                         response: Some(response),
-                        permit: permit.take(),
                     }
                 }
-                StateProjection::RefusedBelow {
-                    until,
-                    response,
-                    permit,
-                } => {
+                StateProjection::RefusedBelow { until, response } => {
                     ready!(until.as_mut().poll(context));
                     return response.take().map_or(Poll::Pending, |response| {
-                        Poll::Ready(Ok(AdmittedBody::served(response, permit.take())))
+                        Poll::Ready(Ok(AdmittedBody::served(response, None)))
                     });
                 }
                 StateProjection::Waiting { deciding, waiting } => {

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri};
+use http::{Extensions, Method, Request, Response, Uri};
 use http_body_util::Full;
 use tenantry_types::{TenantName, TenantUid, UnixMillis};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 pub use self::body::AdmittedBody;
 use self::fields::{Dialect, Fields};
 pub use self::future::AdmitFuture;
-use self::future::{Waiting, Whose};
+use self::future::{Holding, Waiting, Whose};
 use self::refusals::{jittered_seconds, no_tenant, quota_exceeded};
 use crate::clock::Clock;
 use crate::quota::{Admission, Charge, Crossing, QuotaRegistry, Refusal, RequestLimits};
@@ -58,6 +58,7 @@ struct Shared {
     registry: Arc<QuotaRegistry>,
     clock: Arc<dyn Clock>,
     charge_of: ChargeOf,
+    held_elsewhere: fn(&Extensions) -> bool,
     dialect: Dialect,
     events: Option<mpsc::Sender<QuotaEvent>>,
 }
@@ -74,6 +75,7 @@ impl<T: KnownTenant> AdmitLayer<T> {
                     Method::OPTIONS => Charge::Free,
                     _ => Charge::Counted,
                 },
+                held_elsewhere: |_| false,
                 dialect: Dialect::Draft,
                 events: None,
             }),
@@ -85,6 +87,13 @@ impl<T: KnownTenant> AdmitLayer<T> {
     #[must_use]
     pub fn charging(self, charge_of: fn(&Method, &Uri) -> Charge) -> Self {
         self.with(|shared| shared.charge_of = charge_of)
+    }
+
+    /// Refuses requests of which `held_elsewhere` says so without holding the answers back: somebody nearer to the client does that, so
+    /// that what is between the two is free meanwhile.
+    #[must_use]
+    pub fn leaving_holding_of(self, held_elsewhere: fn(&Extensions) -> bool) -> Self {
+        self.with(|shared| shared.held_elsewhere = held_elsewhere)
     }
 
     /// Shares that were passed go to `events`; one that finds the channel full is counted in
@@ -163,6 +172,10 @@ where
             return AdmitFuture::answer(no_tenant());
         };
         let charge = (self.shared.charge_of)(request.method(), request.uri());
+        let holding = match (self.shared.held_elsewhere)(request.extensions()) {
+            true => Holding::Elsewhere,
+            false => Holding::Here,
+        };
         let limits = tenant.limits();
         let decision = self.shared.registry.try_admit(tenant.uid(), &limits, charge);
         self.shared.report(tenant, decision.crossing);
@@ -172,12 +185,13 @@ where
                 let whose = Whose {
                     shared: Arc::clone(&self.shared),
                     tenant: tenant.uid(),
+                    holding,
                 };
                 AdmitFuture::serve(self.inner.call(request), permit, fields, whose)
             }
             Admission::Refused(refusal) => {
                 let fields = self.shared.fields(&limits, decision.policy);
-                AdmitFuture::refuse(self.shared.refuse(fields, &refusal), refusal.hold)
+                AdmitFuture::refuse(self.shared.refuse(fields, &refusal), holding.here(refusal.hold))
             }
             Admission::NeedsLedger | Admission::Gone => {
                 let (registry, uid) = (Arc::clone(&self.shared.registry), tenant.uid());
@@ -189,6 +203,7 @@ where
                     request,
                     charge,
                     limits,
+                    holding,
                     tenant: PhantomData,
                 };
                 AdmitFuture::wait(

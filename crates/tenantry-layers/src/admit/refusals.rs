@@ -25,7 +25,8 @@ pub(super) fn quota_exceeded(fields: Fields, refusal: &Refusal, retry_after: u64
     // The draft wants both fields to name one moment.
     let moment = Duration::from_secs(retry_after);
     match policy {
-        Policy::Daily => standing.daily_wait = Some(moment),
+        // Where nothing is allowed, the field names no moment.
+        Policy::Daily => standing.daily_wait = standing.daily_wait.map(|_| moment),
         Policy::Burst => {
             if let Some(burst) = &mut standing.burst {
                 burst.wait = moment;

@@ -5,7 +5,11 @@
 //! back for a moment. Whoever waits for an answer sends nothing meanwhile, so a tenant's flood slows down to that rate,
 //! however many connections it has, and its neighbours keep the process. Given the time.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_types::TenantUid;
 
 /// Time between two refusals that follow each other: 1,000 a second.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -13,6 +17,25 @@ const INTERVAL: Duration = Duration::from_millis(1);
 const AT_ONCE: u32 = 100;
 /// No answer is held back for longer. A tenant with more than a thousand connections is refused faster than [`INTERVAL`].
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// From so many tenants on, those that are not being refused are forgotten.
+const FORGET_AT: usize = 1_024;
+
+/// The paces of many tenants, for refusals of somebody else that are passed on.
+#[derive(Debug, Default)]
+pub struct RefusalPaces(Mutex<HashMap<TenantUid, RefusalPace>>);
+
+impl RefusalPaces {
+    /// Counts a refusal of that tenant at `now`, a monotonic time. For how long its answer is to be held back.
+    #[must_use]
+    pub fn refuse(&self, tenant: TenantUid, now: Duration) -> Duration {
+        let mut paces = self.0.lock();
+        if paces.len() >= FORGET_AT && !paces.contains_key(&tenant) {
+            paces.retain(|_, pace| pace.due > now.saturating_sub(INTERVAL * AT_ONCE));
+        }
+        paces.entry(tenant).or_default().refuse(now)
+    }
+}
 
 /// When the next refusal of one tenant is due, were all of them [`INTERVAL`] apart.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +68,24 @@ mod tests {
         let later = now + Duration::from_secs(10);
         let holds: Vec<u128> = (0..103).map(|_| pace.refuse(later).as_millis()).collect();
         assert_eq!(holds[100..], [0, 1, 2]);
+    }
+
+    #[test]
+    fn tenants_have_paces_of_their_own_and_quiet_ones_are_forgotten() {
+        let paces = RefusalPaces::default();
+        let now = Duration::from_secs(50);
+        for _ in 0..200 {
+            let _hold = paces.refuse(TenantUid::from_u128(0), now);
+        }
+        for tenant in 1..2_000 {
+            let later = now + Duration::from_millis(u64::try_from(tenant).unwrap());
+            assert_eq!(paces.refuse(TenantUid::from_u128(tenant), later), Duration::ZERO);
+        }
+        assert!(paces.0.lock().len() <= FORGET_AT + 1);
+        assert!(
+            paces.refuse(TenantUid::from_u128(0), now) > Duration::ZERO,
+            "forgotten in the middle of a flood"
+        );
     }
 
     #[test]

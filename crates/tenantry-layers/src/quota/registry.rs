@@ -133,6 +133,16 @@ impl QuotaRegistry {
         Err(QuotaError::LedgerBusy)
     }
 
+    /// Requests counted in the last 24 hours, without reading a ledger: none of a tenant that has been forgotten after as long
+    /// without a request. `None` while its ledger is not read yet.
+    #[must_use]
+    pub fn known_use(&self, uid: TenantUid, limits: &RequestLimits) -> Option<u64> {
+        match self.tenants.get(uid) {
+            Some(tenant) => Some(tenant.standing(self.clock.now(), limits)?.daily_used),
+            None => Some(0),
+        }
+    }
+
     /// Counts a refusal that another limit of the service caused, so that all refusals of a tenant keep one pace. How long its answer
     /// is to be held back.
     #[must_use]

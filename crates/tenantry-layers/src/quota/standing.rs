@@ -18,7 +18,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// All of them, the one with the longest wait first.
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Daily, Self::Burst, Self::Concurrent];
 
     /// The name in headers, problems and metrics.
@@ -104,24 +104,28 @@ impl Refusal {
     #[must_use]
     pub fn of(standing: &Standing) -> Option<Self> {
         const WAIT_FOR_A_PLACE: Duration = Duration::from_secs(1);
+        /// Where nothing is allowed, no time is known at which something is; the limit may be another one by then.
+        const WAIT_FOR_ANOTHER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
         let remaining = match () {
             () if mutated(Mutant::RemainderWraps) => standing.daily_limit.wrapping_sub(standing.daily_used),
             () if mutated(Mutant::LastRefused) => standing.daily_remaining().saturating_sub(1),
             () => standing.daily_remaining(),
         };
-        let daily = (remaining == 0).then(|| standing.daily_wait.unwrap_or_default());
+        let daily = (remaining == 0).then(|| standing.daily_wait.unwrap_or(WAIT_FOR_ANOTHER_LIMIT));
         let burst = standing
             .burst
             .filter(|burst| burst.remaining == 0)
             .map(|burst| burst.wait);
         let concurrent = (standing.concurrent_remaining() == 0).then_some(WAIT_FOR_A_PLACE);
         let retry_after = daily.max(burst).max(concurrent)?;
+        let mut violated = [
+            daily.map(|wait| (wait, Policy::Daily)),
+            burst.map(|wait| (wait, Policy::Burst)),
+            concurrent.map(|wait| (wait, Policy::Concurrent)),
+        ];
+        violated.sort_by_key(|policy| std::cmp::Reverse(policy.map(|(wait, _)| wait)));
         Some(Self {
-            violated: [
-                daily.map(|_| Policy::Daily),
-                burst.map(|_| Policy::Burst),
-                concurrent.map(|_| Policy::Concurrent),
-            ],
+            violated: violated.map(|policy| policy.map(|(_, policy)| policy)),
             retry_after,
             standing: *standing,
             hold: Duration::ZERO,
@@ -174,6 +178,15 @@ mod tests {
             assert_eq!(named, violated);
             assert_eq!(refusal.map_or(0, |r| r.retry_after.as_secs()), seconds);
         }
+    }
+
+    #[test]
+    fn where_nothing_is_allowed_no_early_time_is_promised() {
+        let mut none = standing(0, 1, 0);
+        (none.daily_limit, none.daily_wait) = (0, None);
+        let refusal = Refusal::of(&none).unwrap();
+        assert_eq!(refusal.retry_after, Duration::from_secs(86_400));
+        assert_eq!(refusal.standing.daily_wait, None);
     }
 
     #[test]

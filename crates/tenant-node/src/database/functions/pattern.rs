@@ -140,7 +140,7 @@ enum Came<'a> {
 
 impl Rules {
     fn fit(&self, pattern: &[u8], text: &[u8], pause: &Pause) -> Result<bool, Failure> {
-        let mut came = self.compare(&mut Reader { rest: pattern }, Reader { rest: text });
+        let mut came = self.compare(&mut Reader { rest: pattern }, &mut Reader { rest: text });
         let mut star = None;
         loop {
             match came {
@@ -153,14 +153,16 @@ impl Rules {
             let Some(place) = star.next_place(pause)? else {
                 return Ok(false);
             };
-            let mut rest = star.pattern;
-            came = self.compare(&mut rest, place);
-            pause.after(1 + star.pattern.rest.len() - rest.rest.len())?;
+            let (mut pattern, mut text) = (star.pattern, place);
+            came = self.compare(&mut pattern, &mut text);
+            // Of both: one character that is no UTF-8 can be megabytes of the text.
+            let compared = (star.pattern.rest.len() - pattern.rest.len()) + (place.rest.len() - text.rest.len());
+            pause.after(1 + compared)?;
         }
     }
 
     /// Compares up to the next `%` or `*`.
-    fn compare<'a>(&self, pattern: &mut Reader<'a>, mut text: Reader<'a>) -> Came<'a> {
+    fn compare<'a>(&self, pattern: &mut Reader<'a>, text: &mut Reader<'a>) -> Came<'a> {
         loop {
             let mut expected = pattern.next();
             if expected == 0 {
@@ -171,7 +173,7 @@ impl Rules {
                 };
             }
             if Some(expected) == self.all {
-                return self.star(*pattern, text);
+                return self.star(*pattern, *text);
             }
             let mut escaped = false;
             if Some(expected) == self.escape {
@@ -253,15 +255,18 @@ impl<'a> Star<'a> {
                 pause.after(passed)?;
             },
             Sought::Character(sought) => loop {
+                let before = self.text.rest.len();
                 match self.text.next() {
                     0 => return Ok(None),
                     found if found == sought => return Ok(Some(self.text)),
-                    _ => pause.after(4)?,
+                    _ => pause.after(before - self.text.rest.len())?,
                 }
             },
             Sought::Any => {
                 let place = self.text;
-                Ok((self.text.next() != 0).then_some(place))
+                let is_place = self.text.next() != 0;
+                pause.after(place.rest.len() - self.text.rest.len())?;
+                Ok(is_place.then_some(place))
             }
         }
     }

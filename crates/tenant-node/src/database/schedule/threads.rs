@@ -104,7 +104,7 @@ struct Thread {
     assigned: Option<Assigned>,
     /// The kernel's number; `None` until it runs.
     id: Option<Pid>,
-    /// What it is busy with, unless it waits, or may wait for a disk.
+    /// What it is busy with, unless it waits for its turn or a client.
     stretch: Option<Stretch>,
     priority: Priority,
 }
@@ -314,6 +314,9 @@ impl Shared {
             let quiet = state.queue.waiting() == 0 && state.queue.running() == 0;
             quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
             begun = state.begun;
+            if state.stopping {
+                return;
+            }
             if quiet_looks < QUIET_LOOKS {
                 let _timed_out = self.call_watch.wait_for(&mut state, WATCH);
             } else {
@@ -443,7 +446,8 @@ impl Shared {
             }
             state.queue.charge(account, ended.ran);
             state.queue.end(account, ended.class);
-            if ended.class == Class::Long || state.end_stretch(number) == Priority::Lowered {
+            let priority = state.end_stretch(number);
+            if ended.class == Class::Long || priority == Priority::Lowered {
                 return self.retire(number, state);
             }
             next = self.wait_for_job(number, state);
@@ -497,6 +501,10 @@ impl Shared {
     /// The thread ends. Its place, where it still has one to give, goes to whoever is due.
     fn retire(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) {
         state.alive -= 1;
+        if let Some(thread) = state.threads.get_mut(number) {
+            // The kernel gives its number to others.
+            *thread = Thread::new();
+        }
         state.unused.push(number);
         self.ended.notify_all();
         self.hand_out(state);
@@ -534,7 +542,6 @@ impl Shared {
         if !std::mem::replace(&mut current.blocks, true) {
             let mut state = self.state.lock();
             state.queue.begin_blocking();
-            state.end_stretch(current.thread);
             if state.queue.waiting() > 0 {
                 self.hand_out(state);
             }

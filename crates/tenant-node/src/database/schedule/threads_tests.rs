@@ -147,6 +147,14 @@ async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
         assert_eq!(long.await.unwrap(), turn);
     }
     stop(&threads).await;
+    // The kernel gives the numbers of threads that have ended to others.
+    let state = threads.shared.state.lock();
+    assert!(
+        state
+            .threads
+            .iter()
+            .all(|thread| thread.id.is_none() && thread.stretch.is_none())
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,10 @@ fn all_of_them_stop_inside_of_one_call() {
         format!("{zeros} like '%é%'"),
         format!("{zeros} like '%x%'"),
         format!("{zeros} glob '*[0-9]1'"),
+        // One character of 20,001 bytes, which is no UTF-8, behind 400 places where the pattern begins to fit.
+        "printf('%.400c', 'a') || cast(x'c3' as text) || replace(hex(zeroblob(20000)), '00', cast(x'80' as text)) \
+         like '%a' || printf('%.360c', '_') || 'b'"
+            .to_owned(),
     ] {
         let mut statement = connection.prepare(&format!("select length({sql})")).unwrap();
         looks.store(0, Relaxed);
