@@ -27,18 +27,17 @@ pub(super) enum Dialect {
 pub(super) struct Fields {
     policy: HeaderValue,
     standing: Option<Standing>,
-    dialect: Dialect,
-    wall: UnixMillis,
+    /// The wall clock, where the old fields are wanted: they name a moment by it.
+    legacy_at: Option<UnixMillis>,
 }
 
 impl Fields {
     /// Without what is left, as long as that is not known.
-    pub(super) fn new(limits: &RequestLimits, policy: Option<HeaderValue>, dialect: Dialect, wall: UnixMillis) -> Self {
+    pub(super) fn new(limits: &RequestLimits, policy: Option<HeaderValue>, legacy_at: Option<UnixMillis>) -> Self {
         Self {
             policy: policy.unwrap_or_else(|| policy_field(limits)),
             standing: None,
-            dialect,
-            wall,
+            legacy_at,
         }
     }
 
@@ -52,8 +51,8 @@ impl Fields {
         headers.insert(RATE_LIMIT_POLICY, self.policy);
         let Some(standing) = self.standing else { return };
         headers.insert(RATE_LIMIT, rate_limit_field(&standing));
-        if self.dialect == Dialect::DraftAndLegacy {
-            put_legacy(headers, &standing, self.wall);
+        if let Some(wall) = self.legacy_at {
+            put_legacy(headers, &standing, wall);
         }
     }
 }

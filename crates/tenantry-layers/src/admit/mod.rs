@@ -239,7 +239,11 @@ impl Shared {
     }
 
     fn fields(&self, limits: &RequestLimits, policy: Option<http::HeaderValue>) -> Fields {
-        Fields::new(limits, policy, self.dialect, self.clock.now().wall)
+        let legacy_at = match self.dialect {
+            Dialect::Draft => None,
+            Dialect::DraftAndLegacy => Some(self.clock.now().wall),
+        };
+        Fields::new(limits, policy, legacy_at)
     }
 }
 
