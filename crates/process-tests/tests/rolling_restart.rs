@@ -75,7 +75,9 @@ fn client(address: SocketAddr, tenant: &str, name: &str, progress: &AtomicUsize,
                 }
             }
             Ok(answer) if answer.status == 503 && answer.retry_after => {}
-            Err(KeptError::NotConnected(_)) => {}
+            // A connection that the kernel took between the listener's last look at its queue and its end is reset. A read can be sent
+            // again then; for writes the same is counted as lost above, and must be rarer than one run of this test sees.
+            Err(KeptError::NotConnected(_) | KeptError::Unanswered(_)) => {}
             other => seen.lost.push(format!("a read of {key}: {other:?}")),
         }
     }
