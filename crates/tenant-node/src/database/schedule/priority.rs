@@ -38,11 +38,7 @@ impl Stretch {
         now.saturating_duration_since(self.began) >= SUSPICIOUS
     }
 
-    /// Whether both are one stretch: two of a thread never begin at the same time.
-    pub(super) fn is(&self, began: Instant) -> bool {
-        self.began == began
-    }
-
+    /// Tells it apart: two stretches of a thread never begin at the same time.
     pub(super) const fn began(&self) -> Instant {
         self.began
     }

@@ -341,7 +341,7 @@ impl Shared {
             let used = MutexGuard::unlocked(state, || priority::processor_time(id));
             let thread = state.threads.get_mut(number);
             if let (Some(thread), Some(used)) = (thread, used)
-                && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.is(began))
+                && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.began() == began)
                 && stretch.is_too_long(used)
             {
                 // Under the lock: the thread has not begun anything else.
