@@ -19,8 +19,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = prost_build::Config::new();
     // Ordered maps keep equal messages equal byte for byte; `Bytes` fields share the received frame.
     config.btree_map(["."]).bytes(["."]);
-    // Holds a secret; `src/secret.rs` has a `Debug` that does not show it.
-    config.skip_debug(["tenantry.internal.v1.SigningKey"]);
+    // These hold secrets; `src/secret.rs` has a `Debug` for each that does not show them.
+    config.skip_debug([
+        "tenantry.internal.v1.SigningKey",
+        "tenantry.internal.v1.WebhookSpec",
+        "tenantry.v1.CreateWebhookRequest",
+        "tenantry.v1.CreateWebhookResponse",
+        "tenantry.v1.UpdateWebhookRequest",
+    ]);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -5,11 +5,12 @@
 use std::fmt;
 
 use tenantry_types::{
-    ClusterUid, Epoch, Incarnation, MemberId, NodeId, NodeSpec, ReportedEvent, RequestId, Revision, Scheduling,
-    TenantName, TenantSpec, TenantUid, TierDefinition, UnixMillis,
+    ClusterUid, DeadLetter, Epoch, EventSequence, Incarnation, MemberId, NodeId, NodeSpec, Reachability, Reactions,
+    ReportedEvent, RequestId, Revision, Scheduling, TenantName, TenantSpec, TenantUid, TierDefinition, UnixMillis,
+    WebhookName, WebhookSpec,
 };
 
-use crate::{TierDecision, Tiers};
+use crate::{MoveDecision, RecordedMembers, TierDecision, Tiers};
 
 /// A command with who proposed it, when, and for which request: one entry of the replicated log.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +107,8 @@ pub enum Command {
         incarnation: Incarnation,
         /// What it says of itself.
         spec: NodeSpec,
+        /// The start that began its record of what it has raised, if it says so: what earlier starts raised is over.
+        record_since: Option<Incarnation>,
     },
     /// The operator's word on new placements.
     SetNodeScheduling {
@@ -124,6 +127,8 @@ pub enum Command {
         events: Vec<ReportedEvent>,
         /// Tier changes that rest on these events.
         tier_changes: Vec<TierDecision>,
+        /// Moves to propose because of these events.
+        moves: Vec<MoveDecision>,
     },
     /// Revokes all tokens that a tenant has so far.
     RevokeTokens {
@@ -141,6 +146,97 @@ pub enum Command {
         /// Which.
         key_id: String,
     },
+    /// What the leader makes of the nodes' signs of life, where that has changed.
+    RecordAvailability {
+        /// The nodes.
+        changes: Vec<AvailabilityChange>,
+    },
+    /// Who leads and who takes part.
+    RecordMembers(RecordedMembers),
+    /// Switches what the control plane does by itself.
+    UpdateReactions {
+        /// All switches.
+        reactions: Reactions,
+    },
+    /// Adds a webhook, which begins with the events after this.
+    CreateWebhook {
+        /// Must be free.
+        name: WebhookName,
+        /// What was asked for.
+        spec: WebhookSpec,
+    },
+    /// Replaces a webhook's spec.
+    UpdateWebhook {
+        /// Which.
+        name: WebhookName,
+        /// If given, the webhook must still be at this revision.
+        expected: Option<Revision>,
+        /// The whole new spec.
+        spec: WebhookSpec,
+        /// Whether it delivers.
+        delivery: Delivery,
+    },
+    /// Forgets a webhook and its dead letters.
+    DeleteWebhook {
+        /// Which.
+        name: WebhookName,
+    },
+    /// How far delivery to a webhook has come.
+    AdvanceWebhook {
+        /// Which.
+        name: WebhookName,
+        /// What the delivery rests on: the spec of this revision.
+        expected_revision: Revision,
+        /// What the delivery rests on: all up to here was dealt with.
+        expected_done: EventSequence,
+        /// All events up to here are dealt with.
+        done: EventSequence,
+        /// What was given up on the way.
+        dead_letters: Vec<DeadLetter>,
+        /// What the last attempt came to.
+        outcome: DeliveryOutcome,
+    },
+    /// Delivers again from an event on, and forgets the dead letters from there on.
+    RewindWebhook {
+        /// Which.
+        name: WebhookName,
+        /// Events after this one.
+        after: EventSequence,
+    },
+}
+
+/// One node's availability.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvailabilityChange {
+    /// Which.
+    pub node: NodeId,
+    /// What must be recorded for the change to count.
+    pub from: Option<Reachability>,
+    /// What it is.
+    pub to: Reachability,
+}
+
+/// Whether a webhook delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It does, from where it stands.
+    Enabled,
+    /// It is silent.
+    Disabled,
+}
+
+/// What the last attempt to deliver came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// The receiver took the message.
+    Arrived,
+    /// It did not.
+    Failed {
+        /// What went wrong, in words.
+        failure: String,
+    },
+    /// The receiver wants no more messages.
+    Gone,
 }
 
 /// A key pair that signs tenants' tokens.

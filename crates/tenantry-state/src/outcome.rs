@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tenantry_types::{
-    ClusterUid, DomainName, Epoch, EventSequence, Incarnation, Node, NodeId, ReportSequence, RequestId, Revision,
-    Tenant, TenantName, TenantUid, TierDefinition, UnixMillis,
+    ClusterUid, DomainName, Epoch, EventSequence, Incarnation, Node, NodeId, Reactions, ReportSequence, RequestId,
+    Revision, Tenant, TenantName, TenantUid, TierDefinition, UnixMillis, WebhookName,
 };
 
 use crate::ClusterInfo;
@@ -44,6 +44,8 @@ pub enum Answer {
         duplicates: u64,
         /// How many were about a tenant that does not exist, and were left out.
         unknown_tenants: u64,
+        /// How many told of a condition what was known, or what another node has to tell, and were left out.
+        superseded: u64,
     },
     /// The signing key that was added or retired. Without its secret: answers are kept longer than retired keys.
     SigningKey {
@@ -52,6 +54,12 @@ pub enum Answer {
         /// From when on it signs, or was to sign.
         signs_from: UnixMillis,
     },
+    /// The webhook that was created, changed or deleted. What it is now is in the state: answers are kept, secrets are not.
+    Webhook(WebhookName),
+    /// The switches after the command.
+    Reactions(Reactions),
+    /// What the leader wanted recorded is, as far as it was news.
+    Recorded,
 }
 
 /// Why a command changed nothing.
@@ -191,6 +199,32 @@ pub enum Rejection {
     /// Every node looks through all keys.
     #[error("there are {limit} signing keys: retire one first")]
     TooManyKeys {
+        /// How many there may be.
+        limit: u64,
+    },
+    /// Another webhook has the name.
+    #[error("there is a webhook `{name}` already")]
+    WebhookNameTaken {
+        /// The name.
+        name: WebhookName,
+    },
+    /// No webhook has this name.
+    #[error("there is no webhook `{name}`")]
+    WebhookNotFound {
+        /// The name.
+        name: WebhookName,
+    },
+    /// The webhook has changed since the caller read it.
+    #[error("the webhook is at revision {actual}, not at {expected}: read it again")]
+    WebhookChanged {
+        /// What the caller had seen.
+        expected: Revision,
+        /// What is.
+        actual: Revision,
+    },
+    /// The leader delivers to each at the same time.
+    #[error("there are {limit} webhooks: delete one first")]
+    TooManyWebhooks {
         /// How many there may be.
         limit: u64,
     },

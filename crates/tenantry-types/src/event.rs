@@ -1,40 +1,10 @@
 //! Facts that nodes and the control plane report.
 
 use crate::{
-    EventSequence, Incarnation, MemberId, NodeId, ReportSequence, TenantName, TenantUid, Tier, TokenGeneration,
-    UnixMillis,
+    Availability, Cleared, ClusterEpoch, Condition, ConditionFigures, DisabledBy, EventSequence, Incarnation, MemberId,
+    MoveCause, NodeId, ReportSequence, Scheduling, TenantName, TenantUid, Tier, TokenGeneration, UnixMillis,
+    WebhookName,
 };
-
-/// A number from 0 (idle) to 1 (at every limit).
-#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
-pub struct HotspotScore(f64);
-
-impl HotspotScore {
-    /// Clamps into 0..=1; not-a-number becomes 0.
-    #[must_use]
-    pub fn clamped(value: f64) -> Self {
-        Self(if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) })
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> f64 {
-        self.0
-    }
-}
-
-/// The parts of a hotspot score, each use over limit, capped at 1, before weighing.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ScoreTerms {
-    /// Database bytes over their limit.
-    pub database: f64,
-    /// Requests of the last 24 hours over their limit.
-    pub requests: f64,
-    /// CPU time over the share.
-    pub cpu: f64,
-    /// Memory over its limit.
-    pub memory: f64,
-}
 
 /// Which quota an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,23 +15,22 @@ pub enum QuotaKind {
     Database,
 }
 
+/// A member's part in the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberKind {
+    /// It has a vote.
+    Voter,
+    /// It only follows.
+    Learner,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventDetail {
-    /// A tenant's score rose above the threshold and stayed there.
-    HotspotRaised {
-        /// The score at the crossing.
-        score: HotspotScore,
-        /// Its parts.
-        terms: ScoreTerms,
-    },
-    /// The score fell below the lower threshold.
-    HotspotCleared {
-        /// The score at the crossing.
-        score: HotspotScore,
-        /// Its parts.
-        terms: ScoreTerms,
-    },
+    /// A condition of a tenant set in.
+    Raised(ConditionFigures),
+    /// A condition of a tenant is over.
+    Cleared(Cleared),
     /// Size or traffic put the tenant into another class.
     ClassChanged {
         /// The class before.
@@ -91,16 +60,60 @@ pub enum EventDetail {
         /// The limit at the crossing.
         limit: u64,
     },
+    /// The control plane proposes that the tenant leaves its node.
+    MoveProposed {
+        /// The node to leave.
+        node: NodeId,
+        /// Why.
+        cause: MoveCause,
+    },
+    /// The reason to move the tenant is gone.
+    MoveWithdrawn {
+        /// The node that it may stay on.
+        node: NodeId,
+    },
+    /// An enterprise tenant shares its node and should have one of its own.
+    DedicatedNodeWanted {
+        /// The node that it is on.
+        node: NodeId,
+        /// How many tenants are there beside it.
+        neighbours: u64,
+    },
     /// A node registered: first start or restart.
     NodeRegistered {
         /// Its start.
         incarnation: Incarnation,
+    },
+    /// The leader hears of a node again, or not any more.
+    NodeAvailability {
+        /// Which.
+        node: NodeId,
+        /// What was recorded before; `None` at the first time.
+        from: Option<Reachability>,
+        /// What it is.
+        to: Reachability,
+    },
+    /// An operator closed a node to new tenants, or opened it.
+    NodeScheduling {
+        /// Which.
+        node: NodeId,
+        /// The operator's word.
+        scheduling: Scheduling,
     },
     /// A node's outbox was full and had to drop events.
     EventsDropped {
         /// How many.
         count: u64,
     },
+    /// A node refused a part of what the control plane told it, and keeps the last good one in force.
+    ConfigRefused {
+        /// How many records it refuses now.
+        records: u64,
+        /// One of them, and what is wrong with it.
+        example: String,
+    },
+    /// A node refuses nothing any more.
+    ConfigAccepted,
     /// All of a tenant's tokens so far were revoked.
     TokensRevoked {
         /// Tokens of earlier generations are refused from now on.
@@ -118,37 +131,179 @@ pub enum EventDetail {
         /// Which.
         key_id: String,
     },
+    /// Another member leads the control plane.
+    LeaderChanged {
+        /// Who led before; `None` for the first leader.
+        from: Option<MemberId>,
+        /// Who leads.
+        to: MemberId,
+        /// The Raft term that it leads in.
+        term: u64,
+    },
+    /// A member joined the control plane, or has another part in it.
+    MemberChanged {
+        /// Which.
+        member: MemberId,
+        /// Its part before; `None` for a new member.
+        from: Option<MemberKind>,
+        /// Its part now.
+        to: MemberKind,
+    },
+    /// A member is no longer part of the control plane.
+    MemberRemoved {
+        /// Which.
+        member: MemberId,
+    },
+    /// The control plane was restored from a snapshot.
+    ClusterRestored {
+        /// The life that began with it.
+        epoch: ClusterEpoch,
+    },
+    /// A webhook's receiver does not take messages.
+    WebhookFailing {
+        /// Which.
+        webhook: WebhookName,
+        /// What went wrong.
+        failure: String,
+    },
+    /// A webhook's receiver takes messages again.
+    WebhookRecovered {
+        /// Which.
+        webhook: WebhookName,
+    },
+    /// A webhook is silent until an operator enables it.
+    WebhookDisabled {
+        /// Which.
+        webhook: WebhookName,
+        /// Who wanted it so.
+        by: DisabledBy,
+    },
+    /// An event was given up for a webhook.
+    WebhookGaveUp {
+        /// Which.
+        webhook: WebhookName,
+        /// The first event that was given up.
+        first: EventSequence,
+        /// The last one.
+        last: EventSequence,
+    },
+}
+
+/// What a node's silence means, once it was heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reachability {
+    /// Heard of lately.
+    Up,
+    /// Late.
+    Suspect,
+    /// Silent for so long that others would take over.
+    Down,
+}
+
+impl Reachability {
+    /// What the leader calls it.
+    #[must_use]
+    pub const fn availability(self) -> Availability {
+        match self {
+            Self::Up => Availability::Up,
+            Self::Suspect => Availability::Suspect,
+            Self::Down => Availability::Down,
+        }
+    }
+
+    /// `None` for what is unknown.
+    #[must_use]
+    pub const fn of(availability: Availability) -> Option<Self> {
+        match availability {
+            Availability::Unknown => None,
+            Availability::Up => Some(Self::Up),
+            Availability::Suspect => Some(Self::Suspect),
+            Availability::Down => Some(Self::Down),
+        }
+    }
 }
 
 impl EventDetail {
     /// The names of all kinds, as [`kind`](Self::kind) gives them.
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 32] = [
         "hotspot-raised",
         "hotspot-cleared",
+        "spike-raised",
+        "spike-cleared",
+        "node-exceeded-raised",
+        "node-exceeded-cleared",
         "class-changed",
         "tier-changed",
         "quota-crossed",
+        "move-proposed",
+        "move-withdrawn",
+        "dedicated-node-wanted",
         "node-registered",
+        "node-up",
+        "node-suspect",
+        "node-down",
+        "node-cordoned",
+        "node-uncordoned",
         "events-dropped",
+        "config-refused",
+        "config-accepted",
         "tokens-revoked",
         "token-key-added",
         "token-key-retired",
+        "leader-changed",
+        "member-changed",
+        "member-removed",
+        "cluster-restored",
+        "webhook-failing",
+        "webhook-recovered",
+        "webhook-disabled",
+        "webhook-gave-up",
     ];
 
-    /// The name of the kind in kebab case, as in filters and on the command line.
+    /// The name of the kind in kebab case, as in filters, messages to webhooks and on the command line.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::HotspotRaised { .. } => "hotspot-raised",
-            Self::HotspotCleared { .. } => "hotspot-cleared",
+            Self::Raised(figures) => match figures.condition() {
+                Condition::Hotspot => "hotspot-raised",
+                Condition::Spike => "spike-raised",
+                Condition::NodeExceeded => "node-exceeded-raised",
+            },
+            Self::Cleared(cleared) => match cleared.condition() {
+                Condition::Hotspot => "hotspot-cleared",
+                Condition::Spike => "spike-cleared",
+                Condition::NodeExceeded => "node-exceeded-cleared",
+            },
             Self::ClassChanged { .. } => "class-changed",
             Self::TierChanged { .. } => "tier-changed",
             Self::QuotaCrossed { .. } => "quota-crossed",
+            Self::MoveProposed { .. } => "move-proposed",
+            Self::MoveWithdrawn { .. } => "move-withdrawn",
+            Self::DedicatedNodeWanted { .. } => "dedicated-node-wanted",
             Self::NodeRegistered { .. } => "node-registered",
+            Self::NodeAvailability { to, .. } => match to {
+                Reachability::Up => "node-up",
+                Reachability::Suspect => "node-suspect",
+                Reachability::Down => "node-down",
+            },
+            Self::NodeScheduling { scheduling, .. } => match scheduling {
+                Scheduling::Cordoned => "node-cordoned",
+                Scheduling::Open => "node-uncordoned",
+            },
             Self::EventsDropped { .. } => "events-dropped",
+            Self::ConfigRefused { .. } => "config-refused",
+            Self::ConfigAccepted => "config-accepted",
             Self::TokensRevoked { .. } => "tokens-revoked",
             Self::TokenKeyAdded { .. } => "token-key-added",
             Self::TokenKeyRetired { .. } => "token-key-retired",
+            Self::LeaderChanged { .. } => "leader-changed",
+            Self::MemberChanged { .. } => "member-changed",
+            Self::MemberRemoved { .. } => "member-removed",
+            Self::ClusterRestored { .. } => "cluster-restored",
+            Self::WebhookFailing { .. } => "webhook-failing",
+            Self::WebhookRecovered { .. } => "webhook-recovered",
+            Self::WebhookDisabled { .. } => "webhook-disabled",
+            Self::WebhookGaveUp { .. } => "webhook-gave-up",
         }
     }
 
@@ -156,11 +311,54 @@ impl EventDetail {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::HotspotRaised { .. } | Self::EventsDropped { .. } => Severity::Warning,
-            Self::QuotaCrossed { percent, .. } if *percent >= 95 => Severity::Warning,
+            Self::QuotaCrossed { percent: 100.., .. }
+            | Self::NodeAvailability {
+                to: Reachability::Down, ..
+            }
+            | Self::Raised(ConditionFigures::NodeExceeded { .. }) => Severity::Critical,
+            Self::Raised(_)
+            | Self::QuotaCrossed { .. }
+            | Self::NodeAvailability {
+                to: Reachability::Suspect,
+                ..
+            }
+            | Self::DedicatedNodeWanted { .. }
+            | Self::EventsDropped { .. }
+            | Self::ConfigRefused { .. }
+            | Self::ClusterRestored { .. }
+            | Self::WebhookFailing { .. }
+            | Self::WebhookDisabled {
+                by: DisabledBy::Receiver,
+                ..
+            }
+            | Self::WebhookGaveUp { .. } => Severity::Warning,
             _ => Severity::Info,
         }
     }
+
+    /// Who may say so.
+    #[must_use]
+    pub const fn reporter(&self) -> Reporter {
+        match self {
+            Self::Raised(_)
+            | Self::Cleared(Cleared::Subsided(_))
+            | Self::ClassChanged { .. }
+            | Self::QuotaCrossed { .. }
+            | Self::EventsDropped { .. }
+            | Self::ConfigRefused { .. }
+            | Self::ConfigAccepted => Reporter::Node,
+            _ => Reporter::ControlPlane,
+        }
+    }
+}
+
+/// Who may report a kind of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reporter {
+    /// A tenant-node, from what it measured.
+    Node,
+    /// The control plane alone.
+    ControlPlane,
 }
 
 /// How much an event matters to an operator.
@@ -170,6 +368,8 @@ pub enum Severity {
     Info,
     /// Worth a look.
     Warning,
+    /// Somebody is not served as they should be.
+    Critical,
 }
 
 /// An event on its way from a node, before the control plane has numbered it.
@@ -222,32 +422,76 @@ pub struct Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EndReason, HotspotScore, ScoreTerms};
 
-    #[test]
-    fn every_kind_is_listed() {
+    /// One of each kind, in the order of [`EventDetail::KINDS`].
+    fn one_of_each() -> Vec<EventDetail> {
         let (score, terms) = (HotspotScore::clamped(0.8), ScoreTerms::default());
-        let (from, to) = (Tier::Micro, Tier::Small);
-        let quota = QuotaKind::Database;
-        let all = [
-            EventDetail::HotspotRaised { score, terms },
-            EventDetail::HotspotCleared { score, terms },
+        let (tiers, quota) = ((Tier::Micro, Tier::Small), QuotaKind::Database);
+        let (node, webhook) = (NodeId::new("n1").unwrap(), WebhookName::new("pager").unwrap());
+        let member = MemberId::new(1).unwrap();
+        let reachable = |to| EventDetail::NodeAvailability {
+            node: node.clone(),
+            from: None,
+            to,
+        };
+        let scheduled = |scheduling| EventDetail::NodeScheduling {
+            node: node.clone(),
+            scheduling,
+        };
+        let ended = |condition| EventDetail::Cleared(Cleared::Ended(condition, EndReason::TenantDeleted));
+        vec![
+            EventDetail::Raised(ConditionFigures::Hotspot { score, terms }),
+            EventDetail::Cleared(Cleared::Subsided(ConditionFigures::Hotspot { score, terms })),
+            EventDetail::Raised(ConditionFigures::Spike {
+                requests_per_minute: 400,
+                norm_per_minute: 100.0,
+            }),
+            ended(Condition::Spike),
+            EventDetail::Raised(ConditionFigures::NodeExceeded {
+                cpu_millicores: 1_900,
+                node_millicores: 2_000,
+            }),
+            ended(Condition::NodeExceeded),
             EventDetail::ClassChanged {
-                from,
-                to,
+                from: tiers.0,
+                to: tiers.1,
                 database_bytes: 0,
                 requests_last_day: 0,
             },
-            EventDetail::TierChanged { from, to },
+            EventDetail::TierChanged {
+                from: tiers.0,
+                to: tiers.1,
+            },
             EventDetail::QuotaCrossed {
                 quota,
                 percent: 80,
                 used: 8,
                 limit: 10,
             },
+            EventDetail::MoveProposed {
+                node: node.clone(),
+                cause: MoveCause::Hot,
+            },
+            EventDetail::MoveWithdrawn { node: node.clone() },
+            EventDetail::DedicatedNodeWanted {
+                node: node.clone(),
+                neighbours: 3,
+            },
             EventDetail::NodeRegistered {
                 incarnation: Incarnation(1),
             },
+            reachable(Reachability::Up),
+            reachable(Reachability::Suspect),
+            reachable(Reachability::Down),
+            scheduled(Scheduling::Cordoned),
+            scheduled(Scheduling::Open),
             EventDetail::EventsDropped { count: 1 },
+            EventDetail::ConfigRefused {
+                records: 1,
+                example: "acme: no name".to_owned(),
+            },
+            EventDetail::ConfigAccepted,
             EventDetail::TokensRevoked {
                 generation: TokenGeneration(1),
             },
@@ -258,15 +502,73 @@ mod tests {
             EventDetail::TokenKeyRetired {
                 key_id: "k1".to_owned(),
             },
-        ];
-        assert_eq!(all.map(|detail| detail.kind()), EventDetail::KINDS);
+            EventDetail::LeaderChanged {
+                from: None,
+                to: member,
+                term: 2,
+            },
+            EventDetail::MemberChanged {
+                member,
+                from: None,
+                to: MemberKind::Learner,
+            },
+            EventDetail::MemberRemoved { member },
+            EventDetail::ClusterRestored {
+                epoch: ClusterEpoch::FIRST,
+            },
+            EventDetail::WebhookFailing {
+                webhook: webhook.clone(),
+                failure: "refused".to_owned(),
+            },
+            EventDetail::WebhookRecovered {
+                webhook: webhook.clone(),
+            },
+            EventDetail::WebhookDisabled {
+                webhook: webhook.clone(),
+                by: DisabledBy::Receiver,
+            },
+            EventDetail::WebhookGaveUp {
+                webhook,
+                first: EventSequence(1),
+                last: EventSequence(1),
+            },
+        ]
     }
 
     #[test]
-    fn a_score_is_always_between_0_and_1() {
-        assert_eq!(
-            [f64::NAN, -1.0, 0.5, 7.0].map(|value| HotspotScore::clamped(value).get()),
-            [0.0, 0.0, 0.5, 1.0]
-        );
+    fn every_kind_is_listed() {
+        let kinds: Vec<_> = one_of_each().iter().map(EventDetail::kind).collect();
+        assert_eq!(kinds, EventDetail::KINDS);
+    }
+
+    #[test]
+    fn conditions_name_their_kinds() {
+        for condition in Condition::ALL {
+            for end in ["raised", "cleared"] {
+                let kind = format!("{}-{end}", condition.as_str());
+                assert!(EventDetail::KINDS.contains(&kind.as_str()), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_cannot_speak_for_the_control_plane() {
+        let by_nodes: Vec<_> = one_of_each()
+            .iter()
+            .filter(|detail| detail.reporter() == Reporter::Node)
+            .map(EventDetail::kind)
+            .collect();
+        let expected = [
+            "hotspot-raised",
+            "hotspot-cleared",
+            "spike-raised",
+            "node-exceeded-raised",
+            "class-changed",
+            "quota-crossed",
+            "events-dropped",
+            "config-refused",
+            "config-accepted",
+        ];
+        assert_eq!(by_nodes, expected);
     }
 }

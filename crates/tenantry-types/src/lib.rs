@@ -5,30 +5,36 @@
 #![forbid(unsafe_code)]
 
 mod byte_size;
+mod condition;
 mod event;
 mod explained_quota;
 mod ids;
 mod name;
 mod node;
 mod quota;
+mod reaction;
 mod route;
 mod tenant;
 mod tier;
 mod time;
 mod usage;
+mod webhook;
 
 pub use byte_size::{ByteSize, InvalidByteSize};
-pub use event::{Event, EventDetail, EventOrigin, HotspotScore, QuotaKind, ReportedEvent, ScoreTerms, Severity};
+pub use condition::{ActiveCondition, Cleared, Condition, ConditionFigures, EndReason, HotspotScore, ScoreTerms};
+pub use event::{Event, EventDetail, EventOrigin, MemberKind, QuotaKind, Reachability, ReportedEvent, Reporter, Severity};
 pub use explained_quota::{ExplainedLimit, ExplainedQuota};
 pub use ids::{
     ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
     Revision, TenantUid, TokenGeneration,
 };
-pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName};
+pub use name::{DomainName, InvalidName, Labels, NodeId, TenantName, WebhookName};
 pub use node::{Availability, Node, NodeCapacity, NodeEndpoints, NodeLoad, NodeSpec, Scheduling};
 pub use quota::{Burst, EffectiveQuota, InvalidQuota, QuotaOverrides};
+pub use reaction::{MoveCause, MoveProposal, Reactions, Switch};
 pub use route::{NodeRoute, TenantRoute, TokenKey};
 pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
 pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
 pub use time::UnixMillis;
 pub use usage::{GrowthRate, TenantUsage, UsageOrder};
+pub use webhook::{DeadLetter, DisabledBy, EventFilter, InvalidWebhookSecret, Webhook, WebhookSecret, WebhookSpec, WebhookState};

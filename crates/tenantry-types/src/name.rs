@@ -70,6 +70,11 @@ macro_rules! label {
 }
 
 label! {
+    /// What operators call a webhook.
+    WebhookName, "webhook name"
+}
+
+label! {
     /// What people call a tenant; the first label of its host.
     TenantName, "tenant name"
 }

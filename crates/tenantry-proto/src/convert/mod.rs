@@ -3,8 +3,11 @@
 //! From the wire: `TryFrom`, with an error that names the field that was wrong. To the wire: `From`. Where a message needs
 //! more than its domain type holds, there is a function instead. A field that is read by nobody is not checked.
 
+mod condition;
 pub mod digest;
 mod event;
+mod event_detail;
+mod event_filter;
 mod explained_quota;
 mod field;
 pub mod names;
@@ -12,6 +15,7 @@ mod node;
 mod notification_service;
 mod placement_service;
 mod quota;
+mod reaction;
 pub mod tenant;
 #[cfg(test)]
 mod tests;
@@ -19,8 +23,12 @@ pub mod tier;
 mod time;
 pub mod update_mask;
 mod usage;
+pub mod webhook;
 
+pub use condition::condition_from_wire;
 pub use event::severity_from_wire;
+pub use event_detail::{member_kind, reachability_from_wire, reachability_to_wire};
+pub use event_filter::event_filter_from_wire;
 pub use explained_quota::{explained_quota_to_proto, explained_weight_to_proto};
 pub use field::{InvalidField, Within};
 pub use node::{NodeView, etag, node_to_proto, node_view_to_proto, parse_etag, scheduling_from_wire};

@@ -1,6 +1,6 @@
-//! Resource names: `tenants/NAME`, `tenants/-/uids/UID`, `nodes/ID`.
+//! Resource names: `tenants/NAME`, `tenants/-/uids/UID`, `nodes/ID`, `webhooks/NAME`.
 
-use tenantry_types::{NodeId, TenantName, TenantUid};
+use tenantry_types::{NodeId, TenantName, TenantUid, WebhookName};
 
 use super::InvalidField;
 use super::field::read;
@@ -30,6 +30,23 @@ pub fn tenant_uid(uid: TenantUid) -> String {
 #[must_use]
 pub fn node(id: &NodeId) -> String {
     format!("nodes/{id}")
+}
+
+/// `webhooks/NAME`.
+#[must_use]
+pub fn webhook(name: &WebhookName) -> String {
+    format!("webhooks/{name}")
+}
+
+/// Reads `webhooks/NAME`.
+///
+/// # Errors
+/// Names `field` when the text is not that.
+pub fn parse_webhook(field: &str, text: &str) -> Result<WebhookName, InvalidField> {
+    let name = text
+        .strip_prefix("webhooks/")
+        .ok_or_else(|| InvalidField::new(field, "must be `webhooks/NAME`"))?;
+    read(field, WebhookName::new(name))
 }
 
 /// Reads either form of a tenant's name.

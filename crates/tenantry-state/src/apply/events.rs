@@ -1,15 +1,17 @@
 //! Events that nodes report, and the tier changes that rest on them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tenantry_types::{
-    Event, EventDetail, EventOrigin, EventSequence, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant,
-    TenantUid,
+    Condition, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant, TenantUid,
 };
 
+use super::announce::announce;
+use super::conditions::{self, News};
 use super::{Context, tenants};
 use crate::state::ReportCursor;
-use crate::{Answer, Change, Outcome, Rejection, State, TierDecision, tier_policy};
+use crate::{Answer, Change, MoveDecision, Outcome, Rejection, State, TierDecision, tier_policy};
 
 /// What a node reported in one go.
 pub(super) struct Batch {
@@ -17,6 +19,7 @@ pub(super) struct Batch {
     pub(super) incarnation: Incarnation,
     pub(super) events: Vec<ReportedEvent>,
     pub(super) tier_changes: Vec<TierDecision>,
+    pub(super) moves: Vec<MoveDecision>,
 }
 
 pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes: &mut Vec<Change>) -> Outcome {
@@ -26,9 +29,9 @@ pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes
         incarnation,
         events,
         tier_changes,
+        moves,
     } = batch;
-    let before = state.last_event();
-    let (mut appended, mut duplicates, mut unknown_tenants) = (0, 0, 0);
+    let (mut appended, mut duplicates, mut unknown_tenants, mut superseded) = (0, 0, 0, 0);
     let mut reported = BTreeSet::new();
     for event in events {
         if event.sequence <= cursor.sequence {
@@ -41,52 +44,114 @@ pub(super) fn record(state: &mut State, context: &Context, batch: Batch, changes
             unknown_tenants += 1;
             continue;
         }
-        let tenant = tenant.flatten();
-        if let Some(tenant) = tenant.as_deref().filter(|tenant| serves(&node, tenant)) {
-            match &event.detail {
-                EventDetail::ClassChanged { to, .. } => {
-                    reported.insert(tenant.uid);
-                    if tenant.observed_class != Some(*to) {
-                        let observed = Tenant {
-                            observed_class: Some(*to),
-                            ..tenant.clone()
-                        };
-                        tenants::store(state, tenants::stamped(observed, context), changes);
-                    }
-                }
-                EventDetail::QuotaCrossed { .. } => {
-                    reported.insert(tenant.uid);
-                }
-                _ => {}
-            }
-        }
-        let origin = EventOrigin::Node {
-            node: node.clone(),
+        let report = Report {
+            node: &node,
             incarnation,
-            sequence: event.sequence,
+            tenant: tenant.flatten(),
+            event,
         };
-        state.append_event(|sequence| Event {
-            sequence,
-            occurred_at: event.occurred_at,
-            origin,
-            tenant: tenant.map(|tenant| (tenant.uid, tenant.name.clone())),
-            detail: event.detail,
-        });
-        appended += 1;
+        match take(state, context, report, &mut reported, changes) {
+            News::New => appended += 1,
+            News::Known => superseded += 1,
+        }
     }
     for decision in tier_changes {
         change_tier(state, context, &decision, &reported, changes);
     }
+    conditions::propose(state, context, moves);
     if state.report_cursor(&node) != Some(cursor) {
         state.put_cursor(&node, cursor);
     }
-    note_appended(state, before, changes);
     Ok(Answer::Events {
         acknowledged: cursor.sequence,
         appended,
         duplicates,
         unknown_tenants,
+        superseded,
     })
+}
+
+/// An event that was not seen before, with the tenant that it is about.
+struct Report<'a> {
+    node: &'a NodeId,
+    incarnation: Incarnation,
+    tenant: Option<Arc<Tenant>>,
+    event: ReportedEvent,
+}
+
+/// Does what the event says and puts it into the log, if it is news. Only the serving node's word on a tenant changes
+/// anything: an event may have waited in the outbox of an earlier one.
+fn take(
+    state: &mut State,
+    context: &Context,
+    report: Report<'_>,
+    reported: &mut BTreeSet<TenantUid>,
+    changes: &mut Vec<Change>,
+) -> News {
+    let Report {
+        node,
+        incarnation,
+        tenant,
+        event,
+    } = report;
+    let serving = tenant.as_deref().filter(|tenant| serves(node, tenant));
+    let about = tenant.as_deref().map(|tenant| (tenant.uid, tenant.name.clone()));
+    let origin = EventOrigin::Node {
+        node: node.clone(),
+        incarnation,
+        sequence: event.sequence,
+    };
+    let (since, detail) = (event.occurred_at, event.detail.clone());
+    let append = |state: &mut State| {
+        state.append_event(|sequence| Event {
+            sequence,
+            occurred_at: since,
+            origin,
+            tenant: about,
+            detail,
+        })
+    };
+    match (&event.detail, serving) {
+        (EventDetail::Raised(figures), Some(tenant)) => {
+            let raise = conditions::Raise {
+                node,
+                incarnation,
+                since,
+            };
+            return conditions::raise(state, tenant.uid, figures.condition(), &raise, append);
+        }
+        (EventDetail::Cleared(cleared), Some(tenant)) => {
+            let condition = cleared.condition();
+            if conditions::clear(state, tenant.uid, condition) == News::Known {
+                return News::Known;
+            }
+            append(state);
+            if condition == Condition::Hotspot {
+                conditions::withdraw_because_of(state, context, tenant.uid);
+            }
+            return News::New;
+        }
+        (EventDetail::Raised(_) | EventDetail::Cleared(_), None) => return News::Known,
+        (EventDetail::ClassChanged { to, .. }, Some(tenant)) => {
+            reported.insert(tenant.uid);
+            if tenant.observed_class != Some(*to) {
+                let observed = Tenant {
+                    observed_class: Some(*to),
+                    ..tenant.clone()
+                };
+                tenants::store(state, context, tenants::stamped(observed, context), changes);
+            }
+        }
+        (EventDetail::QuotaCrossed { .. }, serving) => {
+            reported.extend(serving.map(|tenant| tenant.uid));
+            if !state.reactions().quota_warnings.is_on() {
+                return News::Known;
+            }
+        }
+        _ => {}
+    }
+    append(state);
+    News::New
 }
 
 /// Where the node's outbox stands. A start that has been followed by a later one's reports is over; what it still sends
@@ -124,39 +189,22 @@ fn change_tier(
 ) {
     let TierDecision { uid, from, to } = *decision;
     let Some(tenant) = state.tenant(uid) else { return };
-    if !reported.contains(&uid) || !tier_policy::still_fits(decision, tenant) {
+    let on = state.reactions().tier_changes.is_on();
+    if !on || !reported.contains(&uid) || !tier_policy::still_fits(decision, tenant) {
         return;
     }
     let mut changed = Tenant::clone(tenant);
     changed.spec.tier = to;
-    let tenant = tenants::store(state, tenants::stamped(changed, context), changes);
-    let member = context.member;
-    state.append_event(|sequence| Event {
-        sequence,
-        occurred_at: context.now,
-        origin: EventOrigin::ControlPlane { member },
-        tenant: Some((tenant.uid, tenant.name.clone())),
-        detail: EventDetail::TierChanged { from, to },
-    });
+    announce(state, context, Some(&changed), EventDetail::TierChanged { from, to });
+    tenants::store(state, context, tenants::stamped(changed, context), changes);
 }
 
-/// Only the serving node's word on a tenant's class counts: an event may have waited in the outbox of an earlier one.
 fn serves(node: &NodeId, tenant: &Tenant) -> bool {
     tenant.is_active()
         && tenant
             .placement
             .as_ref()
             .is_some_and(|placement| placement.node == *node)
-}
-
-fn note_appended(state: &State, before: EventSequence, changes: &mut Vec<Change>) {
-    let last = state.last_event();
-    if last > before {
-        changes.push(Change::EventsAppended {
-            first: before.next(),
-            last,
-        });
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! From one state to the next. Accepts or rejects, never chooses, never fails.
 
+mod announce;
+mod cluster_facts;
+mod conditions;
 mod events;
 mod nodes;
 mod tenants;
 mod tokens;
+mod webhooks;
 
 #[cfg(test)]
 mod properties;
@@ -43,6 +47,8 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
     } = envelope;
     state.observe_time(now);
     state.expire_requests();
+    state.expire_events();
+    let last_event = state.last_event();
     let mut evicted_answers = 0;
     let answered = request.and_then(|request| state.answered(&request));
     let outcome = answered.unwrap_or_else(|| {
@@ -64,6 +70,12 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
         }
         outcome
     });
+    if state.last_event() > last_event {
+        changes.push(Change::EventsAppended {
+            first: last_event.next(),
+            last: state.last_event(),
+        });
+    }
     state.advance(revision);
     Applied {
         outcome,
@@ -112,8 +124,17 @@ fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec
             expected_epoch,
         } => tenants::place(state, context, uid, node, expected_epoch, changes),
         Command::UpdateTier { definition } => Ok(tenants::update_tier(state, definition, changes)),
-        Command::RegisterNode { id, incarnation, spec } => {
-            nodes::register(state, context, id, incarnation, spec, changes)
+        Command::RegisterNode {
+            id,
+            incarnation,
+            spec,
+            record_since,
+        } => {
+            let outcome = nodes::register(state, context, id.clone(), incarnation, spec, changes)?;
+            if let Some(since) = record_since {
+                conditions::end_lost(state, context, &id, since);
+            }
+            Ok(outcome)
         }
         Command::SetNodeScheduling { id, scheduling } => nodes::set_scheduling(state, context, id, scheduling, changes),
         Command::RecordEvents {
@@ -121,6 +142,7 @@ fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec
             incarnation,
             events,
             tier_changes,
+            moves,
         } => events::record(
             state,
             context,
@@ -129,9 +151,43 @@ fn run(state: &mut State, context: &Context, command: Command, changes: &mut Vec
                 incarnation,
                 events,
                 tier_changes,
+                moves,
             },
             changes,
         ),
+        Command::RecordAvailability { changes } => Ok(cluster_facts::record_availability(state, context, changes)),
+        Command::RecordMembers(members) => Ok(cluster_facts::record_members(state, context, members)),
+        Command::UpdateReactions { reactions } => {
+            state.set_reactions(reactions);
+            Ok(Answer::Reactions(reactions))
+        }
+        Command::CreateWebhook { name, spec } => webhooks::create(state, context, name, spec),
+        Command::UpdateWebhook {
+            name,
+            expected,
+            spec,
+            delivery,
+        } => webhooks::update(state, context, name, expected, spec, delivery),
+        Command::DeleteWebhook { name } => webhooks::delete(state, name),
+        Command::AdvanceWebhook {
+            name,
+            expected_revision,
+            expected_done,
+            done,
+            dead_letters,
+            outcome,
+        } => {
+            let advance = webhooks::Advance {
+                name,
+                expected_revision,
+                expected_done,
+                done,
+                dead_letters,
+                outcome,
+            };
+            Ok(webhooks::advance(state, context, advance))
+        }
+        Command::RewindWebhook { name, after } => webhooks::rewind(state, context, name, after),
         Command::RevokeTokens { uid } => tokens::revoke(state, context, uid, changes),
         Command::AddSigningKey { key } => tokens::add_key(state, context, key, changes),
         Command::RetireSigningKey { key_id } => tokens::retire_key(state, context, key_id, changes),

@@ -7,6 +7,7 @@ use tenantry_types::{
 };
 
 use super::Context;
+use super::announce::announce;
 use crate::{Answer, Change, Outcome, Rejection, State};
 
 pub(super) fn register(
@@ -55,16 +56,12 @@ pub(super) fn register(
             incarnation,
             sequence: ReportSequence::ZERO,
         };
-        let appended = state.append_event(|sequence| Event {
+        state.append_event(|sequence| Event {
             sequence,
             occurred_at: context.now,
             origin,
             tenant: None,
             detail: EventDetail::NodeRegistered { incarnation },
-        });
-        changes.push(Change::EventsAppended {
-            first: appended,
-            last: appended,
         });
     }
     Ok(Answer::Node(node))
@@ -83,7 +80,8 @@ pub(super) fn set_scheduling(
     if node.scheduling == scheduling {
         return Ok(Answer::Node(node));
     }
-    changes.push(Change::NodeUpserted { id });
+    changes.push(Change::NodeUpserted { id: id.clone() });
+    announce(state, context, None, EventDetail::NodeScheduling { node: id, scheduling });
     let node = Node {
         scheduling,
         revision: context.revision,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use tenantry_types::{
-    DomainName, Epoch, NodeId, Placement, Revision, Tenant, TenantName, TenantSpec, TenantState, TenantUid,
-    TierDefinition, TokenGeneration, UnixMillis,
+    DomainName, EndReason, Epoch, EventDetail, NodeId, Placement, Revision, Tenant, TenantName, TenantSpec,
+    TenantState, TenantUid, Tier, TierDefinition, TokenGeneration, UnixMillis,
 };
 
-use super::Context;
+use super::announce::announce;
+use super::{Context, conditions};
 use crate::{Answer, Change, Outcome, Rejection, State};
 
 /// A tenant to add.
@@ -40,7 +41,7 @@ pub(super) fn create(state: &mut State, context: &Context, new: New, changes: &m
         updated_at: context.now,
         revision: context.revision,
     };
-    Ok(Answer::Tenant(store(state, tenant, changes)))
+    Ok(Answer::Tenant(store(state, context, tenant, changes)))
 }
 
 pub(super) fn update(
@@ -61,7 +62,7 @@ pub(super) fn update(
         spec,
         ..Arc::unwrap_or_clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, stamped(updated, context), changes)))
+    Ok(Answer::Tenant(store(state, context, stamped(updated, context), changes)))
 }
 
 pub(super) fn delete(
@@ -81,7 +82,7 @@ pub(super) fn delete(
         },
         ..Arc::unwrap_or_clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, stamped(deleted, context), changes)))
+    Ok(Answer::Tenant(store(state, context, stamped(deleted, context), changes)))
 }
 
 pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, changes: &mut Vec<Change>) -> Outcome {
@@ -103,7 +104,7 @@ pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, cha
         state: TenantState::Active,
         ..Tenant::clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, stamped(restored, context), changes)))
+    Ok(Answer::Tenant(store(state, context, stamped(restored, context), changes)))
 }
 
 pub(super) fn place(
@@ -135,7 +136,7 @@ pub(super) fn place(
         placement: Some(placement),
         ..Arc::unwrap_or_clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, stamped(placed, context), changes)))
+    Ok(Answer::Tenant(store(state, context, stamped(placed, context), changes)))
 }
 
 pub(super) fn update_tier(state: &mut State, definition: TierDefinition, changes: &mut Vec<Change>) -> Answer {
@@ -156,9 +157,10 @@ pub(super) fn update_tier(state: &mut State, definition: TierDefinition, changes
     answer
 }
 
-/// Stores a tenant and tells watchers what became of its route.
-pub(super) fn store(state: &mut State, tenant: Tenant, changes: &mut Vec<Change>) -> Arc<Tenant> {
+/// Stores a tenant, tells watchers what became of its route, and ends what its former node had raised.
+pub(super) fn store(state: &mut State, context: &Context, tenant: Tenant, changes: &mut Vec<Change>) -> Arc<Tenant> {
     let uid = tenant.uid;
+    let former = state.tenant(uid).cloned();
     let before = state.tenant_route(uid);
     let stored = state.put_tenant(tenant);
     let after = state.route_of(&stored);
@@ -168,7 +170,37 @@ pub(super) fn store(state: &mut State, tenant: Tenant, changes: &mut Vec<Change>
             None => Change::RouteRemoved { uid },
         });
     }
+    let node_of = |tenant: &Tenant| tenant.placement.as_ref().map(|placement| placement.node.clone());
+    let former_node = former.as_deref().and_then(node_of);
+    if !stored.is_active() {
+        conditions::end_all_of(state, context, &stored, EndReason::TenantDeleted);
+    } else if former_node.is_some() && former_node != node_of(&stored) {
+        conditions::end_all_of(state, context, &stored, EndReason::TenantMoved);
+    }
+    ask_for_node(state, context, former.as_deref(), &stored);
     stored
+}
+
+/// Says that an enterprise tenant shares its node, when it has come to be one or has come to that node.
+fn ask_for_node(state: &mut State, context: &Context, former: Option<&Tenant>, tenant: &Tenant) {
+    let wants = |tenant: &Tenant| tenant.is_active() && tenant.spec.tier == Tier::Enterprise;
+    let Some(placement) = tenant.placement.as_ref().filter(|_| wants(tenant)) else {
+        return;
+    };
+    let as_before = former.is_some_and(|former| {
+        let node = former.placement.as_ref().map(|placement| &placement.node);
+        wants(former) && node == Some(&placement.node)
+    });
+    let beside = state.tenants_on(&placement.node).map_or(0, |tenants| tenants.count());
+    let neighbours = beside.saturating_sub(1);
+    if as_before || neighbours == 0 || !state.reactions().dedicated_nodes.is_on() {
+        return;
+    }
+    let wanted = EventDetail::DedicatedNodeWanted {
+        node: placement.node.clone(),
+        neighbours,
+    };
+    announce(state, context, Some(tenant), wanted);
 }
 
 /// The tenant with the time and revision of this change.

@@ -1,7 +1,8 @@
 //! Tenants' tokens: revocation, and the keys that sign them.
 
-use tenantry_types::{ClusterEpoch, Event, EventDetail, EventOrigin, Tenant, TenantUid, TokenGeneration, UnixMillis};
+use tenantry_types::{ClusterEpoch, EventDetail, Tenant, TenantUid, TokenGeneration, UnixMillis};
 
+use super::announce::announce;
 use super::{Context, tenants};
 use crate::{Answer, Change, KeyPhase, MAX_KEYS, Outcome, Rejection, SigningKey, State};
 
@@ -16,14 +17,8 @@ pub(super) fn revoke(state: &mut State, context: &Context, uid: TenantUid, chang
         token_generation: generation,
         ..Tenant::clone(tenant)
     };
-    let stored = tenants::store(state, tenants::stamped(revoked, context), changes);
-    note(
-        state,
-        context,
-        Some(&stored),
-        EventDetail::TokensRevoked { generation },
-        changes,
-    );
+    let stored = tenants::store(state, context, tenants::stamped(revoked, context), changes);
+    announce(state, context, Some(&stored), EventDetail::TokensRevoked { generation });
     Ok(Answer::Tenant(stored))
 }
 
@@ -45,7 +40,7 @@ pub(super) fn add_key(state: &mut State, context: &Context, key: SigningKey, cha
         key_id: key_id.clone(),
         signs_from,
     };
-    note(state, context, None, added, changes);
+    announce(state, context, None, added);
     Ok(Answer::SigningKey { key_id, signs_from })
 }
 
@@ -59,29 +54,13 @@ pub(super) fn retire_key(state: &mut State, context: &Context, key_id: String, c
     state.remove_key(&key_id);
     changes.push(Change::KeysChanged);
     let retired = EventDetail::TokenKeyRetired { key_id: key_id.clone() };
-    note(state, context, None, retired, changes);
+    announce(state, context, None, retired);
     Ok(Answer::SigningKey { key_id, signs_from })
-}
-
-/// Puts a decision of the control plane into the event log.
-fn note(state: &mut State, context: &Context, about: Option<&Tenant>, detail: EventDetail, changes: &mut Vec<Change>) {
-    let member = context.member;
-    let appended = state.append_event(|sequence| Event {
-        sequence,
-        occurred_at: context.now,
-        origin: EventOrigin::ControlPlane { member },
-        tenant: about.map(|tenant| (tenant.uid, tenant.name.clone())),
-        detail,
-    });
-    changes.push(Change::EventsAppended {
-        first: appended,
-        last: appended,
-    });
 }
 
 #[cfg(test)]
 mod tests {
-    use tenantry_types::{EventSequence, Revision};
+    use tenantry_types::{Event, EventSequence, Revision};
 
     use super::*;
     use crate::strategies::{at, every_command_once, replay, signing_key};

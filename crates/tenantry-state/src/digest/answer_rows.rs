@@ -72,17 +72,28 @@ impl Feed for Answer {
                 appended,
                 duplicates,
                 unknown_tenants,
+                superseded,
             } => {
                 hasher.byte(5);
                 for count in [acknowledged.get(), *appended, *duplicates, *unknown_tenants] {
                     hasher.word(count);
                 }
+                hasher.later_word(*superseded);
             }
             Self::SigningKey { key_id, signs_from } => {
                 hasher.byte(6);
                 hasher.text(key_id);
                 hasher.word(signs_from.0);
             }
+            Self::Webhook(name) => {
+                hasher.byte(7);
+                hasher.text(name.as_str());
+            }
+            Self::Reactions(reactions) => {
+                hasher.byte(8);
+                reactions.feed(hasher);
+            }
+            Self::Recorded => hasher.byte(9),
         }
     }
 }
@@ -179,6 +190,23 @@ impl Feed for Rejection {
             }
             Self::TooManyKeys { limit } => {
                 hasher.byte(21);
+                hasher.word(*limit);
+            }
+            Self::WebhookNameTaken { name } => {
+                hasher.byte(22);
+                hasher.text(name.as_str());
+            }
+            Self::WebhookNotFound { name } => {
+                hasher.byte(23);
+                hasher.text(name.as_str());
+            }
+            Self::WebhookChanged { expected, actual } => {
+                hasher.byte(24);
+                hasher.word(expected.get());
+                hasher.word(actual.get());
+            }
+            Self::TooManyWebhooks { limit } => {
+                hasher.byte(25);
                 hasher.word(*limit);
             }
         }

@@ -5,9 +5,10 @@
 //! say. Rows of different tables never hash alike, since each starts with its table's tag.
 
 mod answer_rows;
+mod event_rows;
 mod rows;
 
-use tenantry_types::{EventSequence, Revision, UnixMillis};
+use tenantry_types::{EventSequence, Reactions, Revision, UnixMillis};
 
 use crate::{ClusterInfo, Tiers};
 
@@ -31,6 +32,7 @@ impl ContentDigest {
         last_event: EventSequence,
         cluster: Option<&ClusterInfo>,
         tiers: &Tiers,
+        reactions: &Reactions,
     ) -> u64 {
         let mut hasher = Hasher::new();
         hasher.word(self.0);
@@ -39,6 +41,10 @@ impl ContentDigest {
         hasher.word(last_event.get());
         hasher.option(cluster, |hasher, cluster| cluster.feed(hasher));
         hasher.list(tiers.iter());
+        // What is as in the beginning is hashed as nothing, as it was before there were switches.
+        if *reactions != Reactions::default() {
+            reactions.feed(&mut hasher);
+        }
         hasher.finish()
     }
 }

@@ -1,9 +1,8 @@
-//! How tenants, nodes, tiers and events are hashed. Each is taken apart by name, so that a new field cannot be forgotten.
+//! How tenants, nodes and tiers are hashed. Each is taken apart by name, so that a new field cannot be forgotten.
 
 use tenantry_types::{
-    Burst, Durability, EffectiveQuota, Event, EventDetail, EventOrigin, Node, NodeCapacity, NodeEndpoints, NodeId,
-    NodeSpec, Placement, QuotaKind, QuotaOverrides, Scheduling, ScoreTerms, Tenant, TenantSpec, TenantState, Tier,
-    TierDefinition, TierPolicy,
+    Burst, Durability, EffectiveQuota, Node, NodeCapacity, NodeEndpoints, NodeId, NodeSpec, Placement, QuotaOverrides,
+    Scheduling, Tenant, TenantSpec, TenantState, Tier, TierDefinition, TierPolicy,
 };
 
 use super::{Feed, Hasher};
@@ -11,7 +10,6 @@ use crate::{ClusterInfo, ReportCursor};
 
 const TENANT: u8 = 1;
 const NODE: u8 = 2;
-const EVENT: u8 = 3;
 const CURSOR: u8 = 4;
 
 impl Feed for ClusterInfo {
@@ -144,7 +142,7 @@ impl Feed for TenantSpec {
     }
 }
 
-fn feed_pairs(pairs: &std::collections::BTreeMap<String, String>, hasher: &mut Hasher) {
+pub(super) fn feed_pairs(pairs: &std::collections::BTreeMap<String, String>, hasher: &mut Hasher) {
     hasher.word(pairs.len() as u64);
     for (key, value) in pairs {
         hasher.text(key);
@@ -235,104 +233,5 @@ impl Feed for (&NodeId, ReportCursor) {
         hasher.text(node.as_str());
         hasher.word(incarnation.get());
         hasher.word(sequence.get());
-    }
-}
-
-impl Feed for Event {
-    fn feed(&self, hasher: &mut Hasher) {
-        let Self {
-            sequence,
-            occurred_at,
-            origin,
-            tenant,
-            detail,
-        } = self;
-        hasher.byte(EVENT);
-        hasher.word(sequence.get());
-        hasher.word(occurred_at.0);
-        match origin {
-            EventOrigin::Node {
-                node,
-                incarnation,
-                sequence,
-            } => {
-                hasher.byte(0);
-                hasher.text(node.as_str());
-                hasher.word(incarnation.get());
-                hasher.word(sequence.get());
-            }
-            EventOrigin::ControlPlane { member } => {
-                hasher.byte(1);
-                hasher.word(member.get());
-            }
-        }
-        hasher.option(tenant.as_ref(), |hasher, (uid, name)| {
-            hasher.wide(uid.as_u128());
-            hasher.text(name.as_str());
-        });
-        detail.feed(hasher);
-    }
-}
-
-impl Feed for ScoreTerms {
-    fn feed(&self, hasher: &mut Hasher) {
-        let Self {
-            database,
-            requests,
-            cpu,
-            memory,
-        } = self;
-        [database, requests, cpu, memory]
-            .into_iter()
-            .for_each(|term| hasher.float(*term));
-    }
-}
-
-impl Feed for EventDetail {
-    fn feed(&self, hasher: &mut Hasher) {
-        hasher.text(self.kind());
-        match self {
-            Self::HotspotRaised { score, terms } | Self::HotspotCleared { score, terms } => {
-                hasher.float(score.get());
-                terms.feed(hasher);
-            }
-            Self::ClassChanged {
-                from,
-                to,
-                database_bytes,
-                requests_last_day,
-            } => {
-                from.feed(hasher);
-                to.feed(hasher);
-                hasher.word(*database_bytes);
-                hasher.word(*requests_last_day);
-            }
-            Self::TierChanged { from, to } => {
-                from.feed(hasher);
-                to.feed(hasher);
-            }
-            Self::QuotaCrossed {
-                quota,
-                percent,
-                used,
-                limit,
-            } => {
-                hasher.byte(match quota {
-                    QuotaKind::RequestsPerDay => 0,
-                    QuotaKind::Database => 1,
-                });
-                hasher.word(u64::from(*percent));
-                hasher.word(*used);
-                hasher.word(*limit);
-            }
-            Self::NodeRegistered { incarnation } => hasher.word(incarnation.get()),
-            Self::EventsDropped { count } => hasher.word(*count),
-            Self::TokensRevoked { generation } => hasher.word(generation.get()),
-            Self::TokenKeyAdded { key_id, signs_from } => {
-                hasher.text(key_id);
-                hasher.word(signs_from.0);
-            }
-            Self::TokenKeyRetired { key_id } => hasher.text(key_id),
-        }
     }
 }

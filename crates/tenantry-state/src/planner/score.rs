@@ -4,12 +4,15 @@ use tenantry_types::{NodeId, Tier};
 
 use super::NodeView;
 
+/// A hot tenant weighs this much beside its tier's weight: as much as another tenant of the largest tier at first.
+const HOT_TENANT_WEIGHT: u64 = 20;
+
 /// How good a node is for a tenant: less is better, and the order of the fields is the policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
     /// Whether an enterprise tenant would have to share.
     pub company: Company,
-    /// Weight with the new tenant, in millionths of the tenants that the node offers to take.
+    /// Weight with the new tenant and with what hot ones add, in millionths of the tenants that the node offers to take.
     pub load_micros: u64,
     /// Tenants without the new one.
     pub tenants: u64,
@@ -34,7 +37,9 @@ impl Score {
             Tier::Enterprise => node.tenants > 0,
             _ => node.enterprise_tenants > 0,
         };
-        let millionths = u128::from(node.weight.saturating_add(u64::from(weight))) * 1_000_000
+        let heat = node.hot_tenants.saturating_mul(HOT_TENANT_WEIGHT);
+        let load = node.weight.saturating_add(heat).saturating_add(u64::from(weight));
+        let millionths = u128::from(load) * 1_000_000
             / u128::from(node.capacity.max_tenants.max(1));
         Self {
             company: if would_share {

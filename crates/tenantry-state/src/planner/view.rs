@@ -25,6 +25,8 @@ pub struct NodeView {
     pub enterprise_tenants: u64,
     /// The weights of those tenants, summed up.
     pub weight: u64,
+    /// How many of its tenants are hot.
+    pub hot_tenants: u64,
 }
 
 /// All nodes, ordered by id.
@@ -75,6 +77,7 @@ impl ClusterView {
                 tenants: placed.map_or(0, |tenants| tenants.count()),
                 enterprise_tenants: placed.map_or(0, |tenants| tenants.of_tier(Tier::Enterprise)),
                 weight: state.weight_on(&node.id),
+                hot_tenants: state.hot_tenants_on(&node.id),
             };
             for coming in in_flight.iter().filter(|coming| coming.node == node.id) {
                 view.tenants = view.tenants.saturating_add(1);

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenantry_types::{Epoch, EventSequence, Tier};
+use tenantry_types::{Condition, Epoch, EventSequence, Tier};
 
-use super::{MAX_EVENTS, MAX_KEYS, MAX_REQUESTS, NodeTenants, State, TenantKey, TenantLife};
+use super::{
+    MAX_DEAD_LETTERS, MAX_EVENTS, MAX_KEYS, MAX_REQUESTS, MAX_WEBHOOKS, NodeTenants, State, TenantKey, TenantLife,
+};
 use crate::digest::ContentDigest;
 
 impl State {
@@ -30,6 +32,8 @@ impl State {
         self.check_uniqueness()?;
         self.check_nodes_and_cursors()?;
         self.check_events()?;
+        self.check_conditions_and_moves()?;
+        self.check_webhooks()?;
         self.check_requests()
     }
 
@@ -165,6 +169,51 @@ impl State {
         Ok(())
     }
 
+    /// What is raised is of a tenant that its node serves, and a proposed move rests on a hot tenant of the same node.
+    fn check_conditions_and_moves(&self) -> Result<(), String> {
+        let node_of = |uid| {
+            let tenant = self.tenants.get(uid).filter(|tenant| tenant.is_active());
+            tenant.and_then(|tenant| tenant.placement.as_ref().map(|placement| &placement.node))
+        };
+        for ((uid, condition), active) in &self.conditions {
+            ensure(node_of(uid) == Some(&active.node), || {
+                format!("the {} of tenant {uid} was raised by a node that does not serve it", condition.as_str())
+            })?;
+        }
+        for (uid, proposal) in &self.moves {
+            ensure(node_of(uid) == Some(&proposal.node), || {
+                format!("tenant {uid} should leave a node that does not serve it")
+            })?;
+            let hot = (proposal.cause.hot_tenant(*uid), Condition::Hotspot);
+            let raised = self.conditions.get(&hot).is_some_and(|active| active.node == proposal.node);
+            ensure(raised, || format!("tenant {uid} should move because of one that is not hot"))?;
+        }
+        let mut hot = BTreeMap::new();
+        for ((_, condition), active) in &self.conditions {
+            if *condition == Condition::Hotspot {
+                *hot.entry(&active.node).or_insert(0_u64) += 1;
+            }
+        }
+        ensure(hot.iter().map(|(node, count)| (*node, count)).eq(self.hot_by_node.iter()), || {
+            "the count of hot tenants differs from the conditions".to_owned()
+        })
+    }
+
+    fn check_webhooks(&self) -> Result<(), String> {
+        ensure(self.webhooks.len() <= MAX_WEBHOOKS, || "there are too many webhooks".to_owned())?;
+        for webhook in self.webhooks.values() {
+            ensure(webhook.done <= self.last_event, || {
+                format!("the webhook `{}` is ahead of the log", webhook.name)
+            })?;
+            let letters = self.dead_letters(&webhook.name).count();
+            ensure(letters <= MAX_DEAD_LETTERS, || {
+                format!("the webhook `{}` has too many dead letters", webhook.name)
+            })?;
+        }
+        let of_nobody = self.dead_letters.keys().find(|(name, _)| !self.webhooks.contains_key(name));
+        ensure(of_nobody.is_none(), || "there are dead letters of no webhook".to_owned())
+    }
+
     fn check_requests(&self) -> Result<(), String> {
         ensure(self.requests.len() <= MAX_REQUESTS, || {
             "too many answers are kept".to_owned()
@@ -188,6 +237,18 @@ impl State {
             .for_each(|(node, cursor)| content.toggle(&(node, *cursor)));
         self.requests.values().for_each(|stored| content.toggle(&**stored));
         self.keys.values().for_each(|key| content.toggle(&**key));
+        for ((tenant, condition), active) in &self.conditions {
+            content.toggle(&(*tenant, *condition, &**active));
+        }
+        for (tenant, proposal) in &self.moves {
+            content.toggle(&(*tenant, &**proposal));
+        }
+        self.availability.iter().for_each(|(node, now)| content.toggle(&(node, *now)));
+        self.members.iter().for_each(|members| content.toggle(&**members));
+        self.webhooks.values().for_each(|webhook| content.toggle(&**webhook));
+        for ((name, _), letter) in &self.dead_letters {
+            content.toggle(&(name, &**letter));
+        }
         content
     }
 }

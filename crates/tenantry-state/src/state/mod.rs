@@ -5,6 +5,8 @@
 //! `apply`.
 
 mod check;
+mod cluster_facts;
+mod conditions;
 mod keys;
 mod new_epoch;
 mod read;
@@ -13,27 +15,34 @@ mod requests;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod webhooks;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use tenantry_types::{
-    ClusterEpoch, ClusterUid, DomainName, Event, EventSequence, Incarnation, Node, NodeId, Placement, ReportSequence,
-    RequestId, Revision, Tenant, TenantName, TenantState, TenantUid, Tier, TierDefinition, UnixMillis,
+    ActiveCondition, ClusterEpoch, ClusterUid, Condition, DeadLetter, DomainName, Event, EventSequence, Incarnation,
+    MoveProposal, Node, NodeId, Placement, Reachability, Reactions, ReportSequence, RequestId, Revision, Tenant,
+    TenantName, TenantState, TenantUid, Tier, TierDefinition, UnixMillis, Webhook, WebhookName,
 };
 
 use crate::SigningKey;
 use crate::digest::ContentDigest;
 
+pub use cluster_facts::RecordedMembers;
 pub use keys::{KeyPhase, LONGEST_TOKEN_TTL, MAX_KEYS};
 pub use new_epoch::NewEpochError;
 pub use read::{DeletedTenants, TenantFilter, TenantPage};
 pub use records::{Record, RestoreError, Restorer};
 pub use requests::{MAX_REQUESTS, REQUEST_LIFETIME, StoredRequest};
 pub use tiers::Tiers;
+pub use webhooks::{MAX_DEAD_LETTERS, MAX_WEBHOOKS};
 
 /// How many events the log keeps; older ones are dropped.
 pub const MAX_EVENTS: usize = 10_000;
+
+/// How long the log keeps an event, by the replicated clock: 30 days, in milliseconds.
+pub const EVENT_LIFETIME_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Everything that the members agree on. Cloning is O(1).
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +67,18 @@ pub struct State {
     requests: OrdMap<RequestId, Arc<StoredRequest>>,
     requests_by_age: OrdMap<Revision, RequestId>,
     keys: OrdMap<String, Arc<SigningKey>>,
+    /// What the control plane does by itself.
+    reactions: Reactions,
+    /// What is raised.
+    conditions: OrdMap<(TenantUid, Condition), Arc<ActiveCondition>>,
+    /// How many of a node's tenants are hot.
+    hot_by_node: OrdMap<NodeId, u64>,
+    /// Tenants that should leave their nodes.
+    moves: OrdMap<TenantUid, Arc<MoveProposal>>,
+    availability: OrdMap<NodeId, Reachability>,
+    members: Option<Arc<RecordedMembers>>,
+    webhooks: OrdMap<WebhookName, Arc<Webhook>>,
+    dead_letters: OrdMap<(WebhookName, EventSequence), Arc<DeadLetter>>,
     content: ContentDigest,
 }
 
@@ -187,6 +208,14 @@ impl State {
             requests: OrdMap::new(),
             requests_by_age: OrdMap::new(),
             keys: OrdMap::new(),
+            reactions: Reactions::default(),
+            conditions: OrdMap::new(),
+            hot_by_node: OrdMap::new(),
+            moves: OrdMap::new(),
+            availability: OrdMap::new(),
+            members: None,
+            webhooks: OrdMap::new(),
+            dead_letters: OrdMap::new(),
             content: ContentDigest::default(),
         }
     }
@@ -203,6 +232,7 @@ impl State {
             self.last_event,
             self.cluster.as_ref(),
             &self.tiers,
+            &self.reactions,
         )
     }
 
@@ -220,6 +250,10 @@ impl State {
 
     pub(crate) fn set_tiers(&mut self, tiers: Tiers) {
         self.tiers = tiers;
+    }
+
+    pub(crate) fn set_reactions(&mut self, reactions: Reactions) {
+        self.reactions = reactions;
     }
 
     pub(crate) fn put_tier(&mut self, definition: TierDefinition) {
@@ -301,13 +335,25 @@ impl State {
         });
         self.last_event = sequence;
         while self.events.len() > MAX_EVENTS {
-            let (Some((_, oldest)), rest) = self.events.without_min_with_key() else {
-                break;
-            };
+            self.drop_oldest_event();
+        }
+        sequence
+    }
+
+    /// Drops events from the old end of the log that are older than it keeps them, by the replicated clock.
+    pub(crate) fn expire_events(&mut self) {
+        while let Some((_, oldest)) = self.events.get_min()
+            && self.clock.0.saturating_sub(oldest.occurred_at.0) > EVENT_LIFETIME_MS
+        {
+            self.drop_oldest_event();
+        }
+    }
+
+    fn drop_oldest_event(&mut self) {
+        if let (Some((_, oldest)), rest) = self.events.without_min_with_key() {
             self.content.toggle(&*oldest);
             self.events = rest;
         }
-        sequence
     }
 
     fn put_event(&mut self, event: Event) {

@@ -2,11 +2,13 @@
 //!
 //! After the snapshot was taken, the old life may have handed out revisions, placement epochs and event sequences that the
 //! snapshot does not know. None of them may ever be handed out again for something else, so all three counters jump far
-//! ahead. Everything else is as it was. Pure, so that every member comes to the same state from the same snapshot.
+//! ahead. What is raised of tenants, and who led, is forgotten: nodes and members tell it anew. Everything else is as it was. Pure, so that every member comes to the same state from the same snapshot.
 
 use std::sync::Arc;
 
-use tenantry_types::{ClusterEpoch, Epoch, Event, EventSequence, Placement, Revision, Tenant};
+use tenantry_types::{
+    ClusterEpoch, DeadLetter, Epoch, Event, EventSequence, Placement, Revision, Tenant, Webhook,
+};
 
 use super::{ClusterInfo, Record, RestoreError, Restorer, State};
 
@@ -64,19 +66,41 @@ impl State {
                     last_event,
                     cluster: _,
                     tiers,
+                    reactions,
                 } => Record::Head {
                     revision,
                     clock,
                     last_event: raised_event(last_event, skipped),
                     cluster: Some(ClusterInfo { epoch, ..cluster }),
                     tiers,
+                    reactions,
                 },
                 Record::Tenant(tenant) => Record::Tenant(raised_placement(tenant, placements)),
                 Record::Event(event) => Record::Event(Arc::new(Event {
                     sequence: raised_event(event.sequence, skipped),
                     ..Event::clone(&event)
                 })),
-                same @ (Record::Node(_) | Record::Cursor(..) | Record::Request(_) | Record::Key(_)) => same,
+                Record::Webhook(webhook) => Record::Webhook(Arc::new(Webhook {
+                    done: raised_event(webhook.done, skipped),
+                    ..Webhook::clone(&webhook)
+                })),
+                Record::DeadLetter(name, letter) => {
+                    let letter = DeadLetter {
+                        first: raised_event(letter.first, skipped),
+                        last: raised_event(letter.last, skipped),
+                        ..DeadLetter::clone(&letter)
+                    };
+                    Record::DeadLetter(name, Arc::new(letter))
+                }
+                // Nodes tell what is raised once they hear of the new life: what was cleared since the snapshot is not told again.
+                Record::Condition(..) | Record::Move(..) => continue,
+                // The new life has members of its own; that they are recorded for the first time says that it has begun.
+                Record::Members(_) => continue,
+                same @ (Record::Node(_)
+                | Record::Cursor(..)
+                | Record::Request(_)
+                | Record::Key(_)
+                | Record::Availability(..)) => same,
             })?;
         }
         Ok(restorer.finish()?)

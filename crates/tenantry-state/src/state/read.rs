@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use tenantry_types::{
-    DomainName, EffectiveQuota, Event, EventSequence, Node, NodeId, NodeRoute, Revision, Tenant, TenantName,
+    DomainName, EffectiveQuota, Event, EventSequence, Node, NodeId, NodeRoute, Reactions, Revision, Tenant, TenantName,
     TenantRoute, TenantUid, Tier, UnixMillis,
 };
 
@@ -232,16 +232,23 @@ impl State {
             .map(|(_, event)| event)
     }
 
-    /// The oldest event that is kept; `None` when the log is empty.
+    /// The oldest event that is kept; the next one to come when the log is empty.
     #[must_use]
-    pub fn oldest_event(&self) -> Option<EventSequence> {
-        self.events.get_min().map(|(sequence, _)| *sequence)
+    pub fn oldest_event(&self) -> EventSequence {
+        let oldest = self.events.get_min().map(|(sequence, _)| *sequence);
+        oldest.unwrap_or_else(|| self.last_event.next())
     }
 
     /// The newest event's sequence; zero before the first.
     #[must_use]
     pub const fn last_event(&self) -> EventSequence {
         self.last_event
+    }
+
+    /// What the control plane does by itself.
+    #[must_use]
+    pub const fn reactions(&self) -> &Reactions {
+        &self.reactions
     }
 
     /// How far a node's outbox is in the log; `None` before its first report.

@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
-use tenantry_types::{Event, EventSequence, Node, NodeId, RequestId, Revision, Tenant, TenantUid, UnixMillis};
+use tenantry_types::{
+    ActiveCondition, Condition, DeadLetter, Event, EventSequence, MoveProposal, Node, NodeId, Reachability, Reactions,
+    RequestId, Revision, Tenant, TenantUid, UnixMillis, Webhook, WebhookName,
+};
 
-use super::{ClusterInfo, ReportCursor, State, StoredRequest, Tiers};
+use super::{ClusterInfo, RecordedMembers, ReportCursor, State, StoredRequest, Tiers};
 use crate::SigningKey;
 
 /// One row of one table, or the head.
@@ -25,6 +28,8 @@ pub enum Record {
         cluster: Option<ClusterInfo>,
         /// What the tiers stand for.
         tiers: Box<Tiers>,
+        /// What the control plane does by itself.
+        reactions: Reactions,
     },
     /// A tenant.
     Tenant(Arc<Tenant>),
@@ -38,6 +43,18 @@ pub enum Record {
     Request(Arc<StoredRequest>),
     /// A signing key.
     Key(Arc<SigningKey>),
+    /// A condition that is raised.
+    Condition(TenantUid, Condition, Arc<ActiveCondition>),
+    /// A move that is proposed.
+    Move(TenantUid, Arc<MoveProposal>),
+    /// What was last recorded of a node's availability.
+    Availability(NodeId, Reachability),
+    /// Who was last recorded to lead and to take part.
+    Members(Arc<RecordedMembers>),
+    /// A webhook.
+    Webhook(Arc<Webhook>),
+    /// What was given up for a webhook.
+    DeadLetter(WebhookName, Arc<DeadLetter>),
 }
 
 /// Records that do not make up a state.
@@ -64,6 +81,24 @@ pub enum RestoreError {
     /// A key is there twice.
     #[error("the signing key `{0}` is there twice")]
     DuplicateKey(String),
+    /// A condition is there twice.
+    #[error("the condition {1:?} of tenant {0} is there twice")]
+    DuplicateCondition(TenantUid, Condition),
+    /// A proposed move is there twice.
+    #[error("the proposed move of tenant {0} is there twice")]
+    DuplicateMove(TenantUid),
+    /// A node's availability is there twice.
+    #[error("the availability of node `{0}` is there twice")]
+    DuplicateAvailability(NodeId),
+    /// Who takes part is there twice.
+    #[error("the record of the members is there twice")]
+    DuplicateMembers,
+    /// A webhook is there twice.
+    #[error("the webhook `{0}` is there twice")]
+    DuplicateWebhook(WebhookName),
+    /// A dead letter is there twice.
+    #[error("the dead letter {1} of webhook `{0}` is there twice")]
+    DuplicateDeadLetter(WebhookName, EventSequence),
     /// The tables contradict each other.
     #[error("the restored state contradicts itself: {0}")]
     Inconsistent(String),
@@ -85,6 +120,14 @@ impl State {
             cursors,
             requests,
             keys,
+            reactions,
+            conditions,
+            moves,
+            availability,
+            members,
+            webhooks,
+            dead_letters,
+            hot_by_node: _,
             by_name: _,
             by_domain: _,
             by_node: _,
@@ -99,6 +142,7 @@ impl State {
             last_event: *last_event,
             cluster: *cluster,
             tiers: Box::new(tiers.clone()),
+            reactions: *reactions,
         };
         std::iter::once(head)
             .chain(tenants.values().cloned().map(Record::Tenant))
@@ -111,6 +155,28 @@ impl State {
             )
             .chain(requests.values().cloned().map(Record::Request))
             .chain(keys.values().cloned().map(Record::Key))
+            .chain(
+                conditions
+                    .iter()
+                    .map(|((tenant, condition), active)| Record::Condition(*tenant, *condition, Arc::clone(active))),
+            )
+            .chain(
+                moves
+                    .iter()
+                    .map(|(tenant, proposal)| Record::Move(*tenant, Arc::clone(proposal))),
+            )
+            .chain(
+                availability
+                    .iter()
+                    .map(|(node, now)| Record::Availability(node.clone(), *now)),
+            )
+            .chain(members.iter().cloned().map(Record::Members))
+            .chain(webhooks.values().cloned().map(Record::Webhook))
+            .chain(
+                dead_letters
+                    .iter()
+                    .map(|((name, _), letter)| Record::DeadLetter(name.clone(), Arc::clone(letter))),
+            )
     }
 }
 
@@ -175,6 +241,42 @@ impl Restorer {
                 }
                 state.put_key(Arc::unwrap_or_clone(key));
             }
+            Record::Condition(tenant, condition, active) => {
+                if state.condition(tenant, condition).is_some() {
+                    return Err(RestoreError::DuplicateCondition(tenant, condition));
+                }
+                state.put_condition(tenant, condition, Arc::unwrap_or_clone(active));
+            }
+            Record::Move(tenant, proposal) => {
+                if state.moves.contains_key(&tenant) {
+                    return Err(RestoreError::DuplicateMove(tenant));
+                }
+                state.put_move(tenant, Arc::unwrap_or_clone(proposal));
+            }
+            Record::Availability(node, now) => {
+                if state.availability.contains_key(&node) {
+                    return Err(RestoreError::DuplicateAvailability(node));
+                }
+                state.put_availability(&node, now);
+            }
+            Record::Members(members) => {
+                if state.members.is_some() {
+                    return Err(RestoreError::DuplicateMembers);
+                }
+                state.put_members(Arc::unwrap_or_clone(members));
+            }
+            Record::Webhook(webhook) => {
+                if state.webhooks.contains_key(&webhook.name) {
+                    return Err(RestoreError::DuplicateWebhook(webhook.name.clone()));
+                }
+                state.put_webhook(Arc::unwrap_or_clone(webhook));
+            }
+            Record::DeadLetter(name, letter) => {
+                if state.dead_letters.contains_key(&(name.clone(), letter.first)) {
+                    return Err(RestoreError::DuplicateDeadLetter(name, letter.first));
+                }
+                state.put_dead_letter(&name, Arc::unwrap_or_clone(letter));
+            }
         }
         Ok(())
     }
@@ -188,6 +290,7 @@ impl Restorer {
                 last_event,
                 cluster,
                 tiers,
+                reactions,
             },
         ) = (&self.state, head)
         else {
@@ -199,6 +302,7 @@ impl Restorer {
             last_event,
             cluster,
             tiers: *tiers,
+            reactions,
             ..State::new()
         });
         Ok(())
