@@ -1,5 +1,5 @@
-//! What only the leader does, without being asked: gives a new cluster its identity, places tenants that found no node, and
-//! retires signing keys whose tokens have all expired.
+//! What only the leader does, without being asked: gives a new cluster its identity, places tenants that found no node,
+//! retires signing keys whose tokens have all expired, and records what it notices (`leader_notices.rs`).
 //!
 //! Every member runs this task; a follower's sleeps. Decisions go through the log like any other, with preconditions, so
 //! two members that both believe to lead cannot do harm.
@@ -11,6 +11,7 @@ use tenantry_state::{Command, Tiers};
 use tenantry_types::{ClusterUid, Epoch, Revision, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
+use crate::leader_notices;
 use crate::raft::Role;
 use crate::services::{ControlPlane, choose_node, new_signing_key};
 
@@ -38,6 +39,10 @@ pub async fn run(control_plane: Arc<ControlPlane>, stop: CancellationToken) {
             initialize(&control_plane).await;
             continue;
         }
+        let now = control_plane.uptime();
+        control_plane.observations(|observations| observations.listen(now));
+        let noticed = status.borrow().clone();
+        leader_notices::record(&control_plane, &noticed).await;
         round = round.wrapping_add(1);
         if round.is_multiple_of(ROUNDS_BETWEEN_CLEANUPS) {
             control_plane.observations(|observations| {

@@ -61,6 +61,8 @@ pub struct UsageRanking {
 #[derive(Debug, Default)]
 pub struct Observations {
     nodes: BTreeMap<NodeId, Observation>,
+    /// Since when this member listens; `None` while another leads.
+    listening_since: Option<Duration>,
 }
 
 impl Observations {
@@ -95,15 +97,23 @@ impl Observations {
     /// Forgets everything: this member leads no longer, and what it heard grows old.
     pub fn forget(&mut self) {
         self.nodes.clear();
+        self.listening_since = None;
+    }
+
+    /// This member leads: nodes send their heartbeats here from now on, and from when on silence means something.
+    pub fn listen(&mut self, now: Duration) {
+        self.listening_since.get_or_insert(now);
     }
 
     /// What the silence of a node means.
     #[must_use]
     pub fn availability(&self, node: &NodeId, now: Duration, patience: &Patience) -> Availability {
-        let Some(observation) = self.nodes.get(node) else {
-            return Availability::Unknown;
+        let silence = match (self.nodes.get(node), self.listening_since) {
+            (Some(observation), _) => now.saturating_sub(observation.heard_at),
+            // Never heard of: that is news only when it would have been down by now.
+            (None, Some(since)) if now.saturating_sub(since) > patience.down_after => return Availability::Down,
+            (None, _) => return Availability::Unknown,
         };
-        let silence = now.saturating_sub(observation.heard_at);
         if silence > patience.down_after {
             Availability::Down
         } else if silence > patience.suspect_after {
@@ -205,6 +215,20 @@ mod tests {
         }
         observations.hear(&node(), Incarnation(1), 50 * SECOND, NodeLoad::default(), []);
         assert_eq!(at(&observations, 51), Availability::Up);
+    }
+
+    #[test]
+    fn a_node_that_a_new_leader_never_hears_of_is_unknown_and_then_down() {
+        let patience = Patience::default();
+        let mut observations = Observations::default();
+        let at = |observations: &Observations, seconds| observations.availability(&node(), seconds * SECOND, &patience);
+        assert_eq!(at(&observations, 1_000), Availability::Unknown, "another member leads");
+        observations.listen(1_000 * SECOND);
+        observations.listen(1_020 * SECOND);
+        assert_eq!(at(&observations, 1_030), Availability::Unknown);
+        assert_eq!(at(&observations, 1_031), Availability::Down);
+        observations.forget();
+        assert_eq!(at(&observations, 1_031), Availability::Unknown);
     }
 
     /// Tenant number `uid` with that many requests; its other figures differ, so that orders do, too.

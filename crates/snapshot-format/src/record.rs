@@ -142,6 +142,18 @@ pub struct Counts {
     pub requests: u64,
     /// Signing keys.
     pub signing_keys: u64,
+    /// Conditions that are raised.
+    pub conditions: u64,
+    /// Moves that are proposed.
+    pub moves: u64,
+    /// Nodes whose availability is recorded.
+    pub availability: u64,
+    /// Records of who takes part: 0 or 1.
+    pub members: u64,
+    /// Webhooks.
+    pub webhooks: u64,
+    /// Events that were given up for webhooks.
+    pub dead_letters: u64,
 }
 
 impl Counts {
@@ -155,6 +167,12 @@ impl Counts {
             Record::Cursor(_) => &mut self.cursors,
             Record::Request(_) => &mut self.requests,
             Record::SigningKey(_) => &mut self.signing_keys,
+            Record::Condition(_) => &mut self.conditions,
+            Record::Move(_) => &mut self.moves,
+            Record::Availability(_) => &mut self.availability,
+            Record::Members(_) => &mut self.members,
+            Record::Webhook(_) => &mut self.webhooks,
+            Record::DeadLetter(_) => &mut self.dead_letters,
         };
         *count += 1;
     }
@@ -162,7 +180,22 @@ impl Counts {
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.tenants + self.nodes + self.events + self.cursors + self.requests + self.signing_keys
+        let Self {
+            tenants,
+            nodes,
+            events,
+            cursors,
+            requests,
+            signing_keys,
+            conditions,
+            moves,
+            availability,
+            members,
+            webhooks,
+            dead_letters,
+        } = *self;
+        let core = tenants + nodes + events + cursors + requests + signing_keys;
+        core + conditions + moves + availability + members + webhooks + dead_letters
     }
 
     /// The record that ends a stream with these counts.
@@ -176,6 +209,12 @@ impl Counts {
             requests: self.requests,
             signing_keys: self.signing_keys,
             state_digest,
+            conditions: self.conditions,
+            moves: self.moves,
+            availability: self.availability,
+            members: self.members,
+            webhooks: self.webhooks,
+            dead_letters: self.dead_letters,
         }
     }
 
@@ -191,6 +230,12 @@ impl Counts {
             ("report cursors", self.cursors, end.cursors),
             ("kept answers", self.requests, end.requests),
             ("signing keys", self.signing_keys, end.signing_keys),
+            ("conditions", self.conditions, end.conditions),
+            ("proposed moves", self.moves, end.moves),
+            ("nodes' availability", self.availability, end.availability),
+            ("records of members", self.members, end.members),
+            ("webhooks", self.webhooks, end.webhooks),
+            ("dead letters", self.dead_letters, end.dead_letters),
         ];
         match tables.into_iter().find(|(_, found, written)| found != written) {
             None => Ok(()),

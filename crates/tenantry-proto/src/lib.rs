@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod event_json;
 mod secret;
 
 /// The public API.

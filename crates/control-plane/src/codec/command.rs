@@ -2,13 +2,19 @@
 
 use bytes::Bytes;
 use prost::Message;
+use tenantry_proto::convert::webhook::spec_to_wire;
 use tenantry_proto::convert::{InvalidField, Within, key_bytes, key_id, required_tier, scheduling_from_wire, tier};
 use tenantry_proto::internal::v1 as wire;
 use tenantry_proto::internal::v1::command_envelope::Command as Wire;
 use tenantry_proto::v1;
 use tenantry_state::{Command, Envelope, Fingerprint, Request, SecretKey, SigningKey, TierDecision, Tiers};
-use tenantry_types::{Epoch, Incarnation, MemberId, NodeId, Revision, TenantName, UnixMillis};
+use tenantry_types::{Epoch, EventSequence, Incarnation, MemberId, NodeId, Revision, TenantName, UnixMillis};
 
+use super::event_commands::{
+    advance_webhook_from_wire, availability_from_wire, availability_to_wire, create_webhook_from_wire,
+    dead_letters_to_wire, delivery_outcome_to_wire, members_from_wire, members_to_wire, move_from_wire, move_to_wire,
+    update_webhook_from_wire, update_webhook_to_wire, webhook,
+};
 use super::{DecodeError, EncodeError};
 
 /// The version that this binary writes, and the only one that it reads.
@@ -153,10 +159,16 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::UpdateTier { definition } => Wire::UpdateTier(wire::UpdateTier {
             definition: Some(definition.into()),
         }),
-        Command::RegisterNode { id, incarnation, spec } => Wire::RegisterNode(wire::RegisterNode {
+        Command::RegisterNode {
+            id,
+            incarnation,
+            spec,
+            record_since,
+        } => Wire::RegisterNode(wire::RegisterNode {
             node_id: id.to_string(),
             incarnation: incarnation.get(),
             spec: Some(spec.into()),
+            record_since: record_since.map_or(0, Incarnation::get),
         }),
         Command::SetNodeScheduling { id, scheduling } => Wire::SetNodeScheduling(wire::SetNodeScheduling {
             node_id: id.to_string(),
@@ -167,11 +179,13 @@ fn command_to_wire(command: &Command) -> Wire {
             incarnation,
             events,
             tier_changes,
+            moves,
         } => Wire::RecordEvents(wire::RecordEvents {
             node_id: node.to_string(),
             incarnation: incarnation.get(),
             events: events.iter().map(Into::into).collect(),
             tier_changes: tier_changes.iter().map(decision_to_wire).collect(),
+            moves: moves.iter().map(move_to_wire).collect(),
         }),
         Command::RevokeTokens { uid } => Wire::RevokeTokens(wire::RevokeTokens {
             tenant_uid: uid.to_string(),
@@ -182,6 +196,43 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::RetireSigningKey { key_id } => {
             Wire::RetireSigningKey(wire::RetireSigningKey { key_id: key_id.clone() })
         }
+        Command::RecordAvailability { changes } => Wire::RecordAvailability(availability_to_wire(changes)),
+        Command::RecordMembers(members) => Wire::RecordMembers(members_to_wire(members)),
+        Command::UpdateReactions { reactions } => Wire::UpdateReactions(wire::UpdateReactions {
+            reactions: Some(reactions.into()),
+        }),
+        Command::CreateWebhook { name, spec } => Wire::CreateWebhook(wire::CreateWebhook {
+            webhook_id: name.to_string(),
+            spec: Some(spec_to_wire(spec)),
+        }),
+        Command::UpdateWebhook {
+            name,
+            expected,
+            spec,
+            delivery,
+        } => Wire::UpdateWebhook(update_webhook_to_wire(name, *expected, spec, *delivery)),
+        Command::DeleteWebhook { name } => Wire::DeleteWebhook(wire::DeleteWebhook {
+            webhook_id: name.to_string(),
+        }),
+        Command::AdvanceWebhook {
+            name,
+            expected_revision,
+            expected_done,
+            done,
+            dead_letters,
+            outcome,
+        } => Wire::AdvanceWebhook(wire::AdvanceWebhook {
+            webhook_id: name.to_string(),
+            expected_done: expected_done.get(),
+            expected_revision: expected_revision.get(),
+            done: done.get(),
+            dead_letters: dead_letters_to_wire(dead_letters),
+            failure: delivery_outcome_to_wire(outcome),
+        }),
+        Command::RewindWebhook { name, after } => Wire::RewindWebhook(wire::RewindWebhook {
+            webhook_id: name.to_string(),
+            after: after.get(),
+        }),
     }
 }
 
@@ -229,6 +280,26 @@ fn command_from_wire(command: Wire) -> Result<Command, InvalidField> {
         Wire::RetireSigningKey(command) => Ok(Command::RetireSigningKey {
             key_id: key_id("retire_signing_key.key_id", command.key_id)?,
         }),
+        Wire::RecordAvailability(command) => availability_from_wire(&command).within("record_availability"),
+        Wire::RecordMembers(command) => members_from_wire(&command)
+            .within("record_members")
+            .map(Command::RecordMembers),
+        Wire::UpdateReactions(command) => Ok(Command::UpdateReactions {
+            reactions: command
+                .reactions
+                .ok_or_else(|| InvalidField::missing("update_reactions.reactions"))?
+                .into(),
+        }),
+        Wire::CreateWebhook(command) => create_webhook_from_wire(command).within("create_webhook"),
+        Wire::UpdateWebhook(command) => update_webhook_from_wire(command).within("update_webhook"),
+        Wire::DeleteWebhook(command) => Ok(Command::DeleteWebhook {
+            name: webhook(&command.webhook_id).within("delete_webhook")?,
+        }),
+        Wire::AdvanceWebhook(command) => advance_webhook_from_wire(command).within("advance_webhook"),
+        Wire::RewindWebhook(command) => Ok(Command::RewindWebhook {
+            name: webhook(&command.webhook_id).within("rewind_webhook")?,
+            after: EventSequence(command.after),
+        }),
     }
 }
 
@@ -272,17 +343,20 @@ fn register_from_wire(command: wire::RegisterNode) -> Result<Command, InvalidFie
         id: read("node_id", NodeId::new(&command.node_id))?,
         incarnation: Incarnation(command.incarnation),
         spec: spec.try_into().within("spec")?,
+        record_since: (command.record_since > 0).then_some(Incarnation(command.record_since)),
     })
 }
 
 fn record_from_wire(command: wire::RecordEvents) -> Result<Command, InvalidField> {
     let events: Result<_, _> = command.events.into_iter().map(TryInto::try_into).collect();
     let tier_changes: Result<_, _> = command.tier_changes.iter().map(decision_from_wire).collect();
+    let moves: Result<_, _> = command.moves.iter().map(move_from_wire).collect();
     Ok(Command::RecordEvents {
         node: read("node_id", NodeId::new(&command.node_id))?,
         incarnation: Incarnation(command.incarnation),
         events: events.within("events")?,
         tier_changes: tier_changes.within("tier_changes")?,
+        moves: moves.within("moves")?,
     })
 }
 

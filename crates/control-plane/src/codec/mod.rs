@@ -5,6 +5,7 @@
 
 mod command;
 mod error;
+mod event_commands;
 mod outcome;
 mod record;
 mod snapshot;

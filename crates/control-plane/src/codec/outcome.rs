@@ -10,6 +10,7 @@ use tenantry_proto::internal::v1::stored_request::Outcome as WireOutcome;
 use tenantry_state::{Answer, ClusterInfo, Outcome, Rejection, StoredRequest};
 use tenantry_types::{
     ClusterEpoch, DomainName, Epoch, Incarnation, NodeId, ReportSequence, Revision, TenantName, TenantUid, UnixMillis,
+    WebhookName,
 };
 
 use super::command::{read, request_from_wire, request_to_wire};
@@ -74,16 +75,21 @@ fn answer_to_wire(answer: &Answer) -> WireAnswer {
             appended,
             duplicates,
             unknown_tenants,
+            superseded,
         } => WireAnswer::Events(wire::EventsTaken {
             acknowledged_sequence: acknowledged.get(),
             appended: *appended,
             duplicates: *duplicates,
             unknown_tenants: *unknown_tenants,
+            superseded: *superseded,
         }),
         Answer::SigningKey { key_id, signs_from } => WireAnswer::SigningKey(wire::SigningKeyChanged {
             key_id: key_id.clone(),
             signs_from_ms: signs_from.0,
         }),
+        Answer::Webhook(name) => WireAnswer::WebhookId(name.to_string()),
+        Answer::Reactions(reactions) => WireAnswer::Reactions(reactions.into()),
+        Answer::Recorded => WireAnswer::Recorded(wire::Recorded {}),
     }
 }
 
@@ -98,11 +104,15 @@ fn answer_from_wire(answer: WireAnswer) -> Result<Answer, InvalidField> {
             appended: events.appended,
             duplicates: events.duplicates,
             unknown_tenants: events.unknown_tenants,
+            superseded: events.superseded,
         },
         WireAnswer::SigningKey(key) => Answer::SigningKey {
             key_id: key_id("signing_key.key_id", key.key_id)?,
             signs_from: UnixMillis(key.signs_from_ms),
         },
+        WireAnswer::WebhookId(name) => Answer::Webhook(read("webhook_id", WebhookName::new(&name))?),
+        WireAnswer::Reactions(reactions) => Answer::Reactions(reactions.into()),
+        WireAnswer::Recorded(wire::Recorded {}) => Answer::Recorded,
     })
 }
 
@@ -158,6 +168,12 @@ fn rejection_to_wire(rejection: &Rejection) -> wire::StoredRejection {
         Rejection::KeyNotFound { key_id } => named(Reason::KeyNotFound, key_id),
         Rejection::KeySigns { key_id } => named(Reason::KeySigns, key_id),
         Rejection::TooManyKeys { limit } => differs(Reason::TooManyKeys, 0, *limit),
+        Rejection::WebhookNameTaken { name } => named(Reason::WebhookNameTaken, name),
+        Rejection::WebhookNotFound { name } => named(Reason::WebhookNotFound, name),
+        Rejection::WebhookChanged { expected, actual } => {
+            differs(Reason::WebhookChanged, expected.get(), actual.get())
+        }
+        Rejection::TooManyWebhooks { limit } => differs(Reason::TooManyWebhooks, 0, *limit),
     }
 }
 
@@ -169,6 +185,7 @@ fn rejection_from_wire(stored: &wire::StoredRejection) -> Result<Rejection, Inva
     let name = || read("name", TenantName::new(&stored.name));
     let node = || read("name", NodeId::new(&stored.name));
     let key = || key_id("name", stored.name.clone());
+    let webhook = || read("name", WebhookName::new(&stored.name));
     let (expected, actual) = (stored.expected, stored.actual);
     Ok(match reason {
         Reason::Unspecified => return Err(InvalidField::missing("reason")),
@@ -225,6 +242,13 @@ fn rejection_from_wire(stored: &wire::StoredRejection) -> Result<Rejection, Inva
         Reason::KeyNotFound => Rejection::KeyNotFound { key_id: key()? },
         Reason::KeySigns => Rejection::KeySigns { key_id: key()? },
         Reason::TooManyKeys => Rejection::TooManyKeys { limit: actual },
+        Reason::WebhookNameTaken => Rejection::WebhookNameTaken { name: webhook()? },
+        Reason::WebhookNotFound => Rejection::WebhookNotFound { name: webhook()? },
+        Reason::WebhookChanged => Rejection::WebhookChanged {
+            expected: Revision(expected),
+            actual: Revision(actual),
+        },
+        Reason::TooManyWebhooks => Rejection::TooManyWebhooks { limit: actual },
     })
 }
 
@@ -290,6 +314,17 @@ mod tests {
                 key_id: "k3".to_owned(),
             },
             TooManyKeys { limit: 12 },
+            WebhookNameTaken {
+                name: WebhookName::new("pager").unwrap(),
+            },
+            WebhookNotFound {
+                name: WebhookName::new("chat").unwrap(),
+            },
+            WebhookChanged {
+                expected: Revision(13),
+                actual: Revision(14),
+            },
+            TooManyWebhooks { limit: 15 },
         ];
         for rejection in &all {
             match rejection {
@@ -313,7 +348,11 @@ mod tests {
                 | KeyIdTaken { .. }
                 | KeyNotFound { .. }
                 | KeySigns { .. }
-                | TooManyKeys { .. } => {}
+                | TooManyKeys { .. }
+                | WebhookNameTaken { .. }
+                | WebhookNotFound { .. }
+                | WebhookChanged { .. }
+                | TooManyWebhooks { .. } => {}
             }
         }
         all
@@ -322,7 +361,7 @@ mod tests {
     #[test]
     fn every_rejection_reads_back() {
         let all = every_rejection();
-        assert_eq!(all.len(), 21);
+        assert_eq!(all.len(), 25);
         for rejection in all {
             assert_eq!(rejection_from_wire(&rejection_to_wire(&rejection)), Ok(rejection));
         }

@@ -47,7 +47,7 @@ enum AnsweredBy {
 /// Calls that each member answers itself. All others belong to the leader: mutations, and reads of what only the leader
 /// has heard (nodes' signs of life, load and use).
 fn answered_by(path: &str) -> AnsweredBy {
-    const ANY_MEMBER: [&str; 14] = [
+    const ANY_MEMBER: [&str; 20] = [
         "/tenantry.v1.AdminService/GetTenant",
         "/tenantry.v1.AdminService/ListTenants",
         "/tenantry.v1.AdminService/ListTiers",
@@ -57,6 +57,12 @@ fn answered_by(path: &str) -> AnsweredBy {
         "/tenantry.v1.ClusterService/TakeSnapshot",
         "/tenantry.v1.PlacementService/Watch",
         "/tenantry.v1.NotificationService/Watch",
+        "/tenantry.v1.NotificationService/ListEvents",
+        "/tenantry.v1.NotificationService/ListConditions",
+        "/tenantry.v1.NotificationService/GetReactions",
+        "/tenantry.v1.WebhookService/GetWebhook",
+        "/tenantry.v1.WebhookService/ListWebhooks",
+        "/tenantry.v1.WebhookService/ListDeadLetters",
         "/tenantry.internal.v1.RaftTransportService/Deliver",
         "/tenantry.internal.v1.RaftTransportService/SendSnapshot",
         "/grpc.health.v1.Health/",

@@ -7,6 +7,7 @@ mod admin;
 mod cluster;
 mod control_plane;
 mod deadline;
+mod events;
 mod leader_forwarding;
 mod members;
 mod notification;
@@ -19,6 +20,7 @@ mod snapshots;
 mod status;
 mod tokens;
 mod usage;
+mod webhooks;
 
 pub use admin::Admin;
 pub use cluster::Cluster;
@@ -28,6 +30,7 @@ pub use notification::Notification;
 pub use placement::Placement;
 pub use routing_watch::{RoutingWatch, RoutingWatchService};
 pub use snapshots::SnapshotSaves;
+pub use webhooks::Webhooks;
 
 pub(crate) use placing::choose as choose_node;
 pub(crate) use tokens::new_key as new_signing_key;

@@ -1,13 +1,15 @@
 //! `NotificationService`: takes nodes' events into the replicated log, and streams the log to whoever watches.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use tenantry_proto::convert::{self, Within as _, names};
+use tenantry_proto::convert::{self, Within as _};
 use tenantry_proto::v1;
 use tenantry_proto::v1::notification_service_server::NotificationService;
-use tenantry_state::{Answer, Command, TierDecision, tier_policy};
-use tenantry_types::{EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent};
+use tenantry_state::move_policy::{self, MeasuredLoad};
+use tenantry_state::{Answer, Command, MoveDecision, State, TierDecision, tier_policy};
+use tenantry_types::{
+    Condition, EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent, Reporter, TenantUid,
+};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::control_plane::ControlPlane;
-use super::status;
-use crate::watch::{EventFilter, WatchTiming, event_stream};
+use super::deadline::Deadline;
+use super::{events, status};
+use crate::watch::{EventMatcher, WatchTiming, event_stream};
 
 /// Messages that wait for a watcher to read. When full, its stream waits, and nothing else does.
 const WATCH_QUEUE: usize = 64;
@@ -56,16 +59,23 @@ impl Notification {
         }
         let mut events = Vec::with_capacity(request.events.len());
         for (index, message) in request.events.into_iter().enumerate() {
-            let event = ReportedEvent::try_from(message).within(&format!("events[{index}]"));
-            events.push(event.map_err(status::invalid)?);
+            let field = format!("events[{index}]");
+            let event = ReportedEvent::try_from(message).within(&field).map_err(status::invalid)?;
+            if event.detail.reporter() == Reporter::ControlPlane {
+                let message = format!("`{}` is not a node's to report", event.detail.kind());
+                return Err(status::invalid_field(field, message));
+            }
+            events.push(event);
         }
         let tier_changes = self.tier_changes(&events);
+        let moves = self.moves(&node, &events);
         let incarnation = Incarnation(request.incarnation);
         let command = Command::RecordEvents {
             node,
             incarnation,
             events,
             tier_changes,
+            moves,
         };
         match self.control_plane.propose(None, command).await? {
             Answer::Events { acknowledged, .. } => Ok(v1::ReportResponse {
@@ -88,6 +98,33 @@ impl Notification {
             _ => None,
         });
         changes.collect()
+    }
+
+    /// Who should leave the node because of tenants that became hot.
+    fn moves(&self, node: &NodeId, events: &[ReportedEvent]) -> Vec<MoveDecision> {
+        let published = self.control_plane.published.current();
+        let hot = |event: &ReportedEvent| match &event.detail {
+            EventDetail::Raised(figures) if figures.condition() == Condition::Hotspot => event.tenant,
+            _ => None,
+        };
+        let propose = |uid| self.moves_because_of(&published.state, node, uid);
+        events.iter().filter_map(hot).flat_map(propose).collect()
+    }
+
+    fn moves_because_of(&self, state: &State, node: &NodeId, hot: TenantUid) -> Vec<MoveDecision> {
+        let Some(tenant) = state.tenant(hot) else {
+            return Vec::new();
+        };
+        self.control_plane.observations(|observations| {
+            move_policy::propose(state, tenant, |uid| {
+                let usage = observations.usage(node, uid)?;
+                Some(MeasuredLoad {
+                    cpu_millicores: usage.cpu_millicores,
+                    requests_per_minute: usage.requests_last_minute,
+                    database_bytes: usage.database_bytes,
+                })
+            })
+        })
     }
 }
 
@@ -129,36 +166,66 @@ impl NotificationService for Notification {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let cursor = (!request.only_new).then_some(EventSequence(request.after_sequence));
-        let filter = filter(&request)?;
+        let filter = convert::event_filter_from_wire(v1::EventFilter {
+            kinds: request.kinds,
+            tenants: request.tenants,
+            labels: request.labels,
+            min_severity: request.min_severity,
+        });
+        let matcher = EventMatcher::new(filter.map_err(status::invalid)?);
         let (out, stream) = mpsc::channel(WATCH_QUEUE);
         let (published, timing, stop) = (self.control_plane.published.clone(), self.timing, self.stop.clone());
         // Owned by the stream: it ends when the watcher leaves or this member stops.
         tokio::spawn(async move {
-            stop.run_until_cancelled(event_stream(published, cursor, filter, timing, out))
+            stop.run_until_cancelled(event_stream(published, cursor, matcher, timing, out))
                 .await
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
-}
 
-fn filter(request: &v1::NotificationServiceWatchRequest) -> Result<EventFilter, Status> {
-    for kind in &request.kinds {
-        if !EventDetail::KINDS.contains(&kind.as_str()) {
-            let known = EventDetail::KINDS.join(", ");
-            return Err(status::invalid_field(
-                "kinds",
-                format!("`{kind}` is not one of {known}"),
-            ));
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        let published = self.control_plane.read(Deadline::of(&request)).await?;
+        events::list(&published.state, request.into_inner()).map(Response::new)
+    }
+
+    async fn list_conditions(
+        &self,
+        request: Request<v1::ListConditionsRequest>,
+    ) -> Result<Response<v1::ListConditionsResponse>, Status> {
+        let published = self.control_plane.read(Deadline::of(&request)).await?;
+        Ok(Response::new(events::conditions(&published.state)))
+    }
+
+    async fn get_reactions(
+        &self,
+        request: Request<v1::GetReactionsRequest>,
+    ) -> Result<Response<v1::GetReactionsResponse>, Status> {
+        let published = self.control_plane.read(Deadline::of(&request)).await?;
+        Ok(Response::new(v1::GetReactionsResponse {
+            reactions: Some(published.state.reactions().into()),
+        }))
+    }
+
+    async fn update_reactions(
+        &self,
+        request: Request<v1::UpdateReactionsRequest>,
+    ) -> Result<Response<v1::UpdateReactionsResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let reactions = request
+            .reactions
+            .ok_or_else(|| status::invalid_field("reactions", "must be given"))?;
+        let by = ControlPlane::request("UpdateReactions", &request.request_id, &reactions)?;
+        let reactions = reactions.into();
+        let command = Command::UpdateReactions { reactions };
+        match self.control_plane.propose_by(deadline.at(), by, command).await? {
+            Answer::Reactions(reactions) => Ok(Response::new(v1::UpdateReactionsResponse {
+                reactions: Some((&reactions).into()),
+            })),
+            other => Err(status::internal(format!("switches were expected, not {other:?}"))),
         }
     }
-    let mut tenants = HashSet::new();
-    for (index, name) in request.tenants.iter().enumerate() {
-        tenants.insert(names::parse_tenant(&format!("tenants[{index}]"), name).map_err(status::invalid)?);
-    }
-    let min_severity = convert::severity_from_wire("min_severity", request.min_severity).map_err(status::invalid)?;
-    Ok(EventFilter {
-        kinds: request.kinds.iter().cloned().collect(),
-        tenants,
-        min_severity,
-    })
 }

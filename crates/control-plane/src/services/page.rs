@@ -5,8 +5,9 @@ use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tenantry_proto::v1;
 use tenantry_state::{TenantKey, TenantLife};
-use tenantry_types::{NodeId, Revision, TenantName};
+use tenantry_types::{EventSequence, NodeId, Revision, TenantName};
 use tonic::Status;
 
 use super::status;
@@ -121,6 +122,28 @@ pub(super) fn node_after(token: &str) -> Result<Option<NodeId>, Status> {
     let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
     open(token, query(&"nodes"))?
         .map(|text| NodeId::new(&text).map_err(invalid))
+        .transpose()
+}
+
+/// Identifies a list of events.
+pub(super) fn event_query(filter: &v1::EventFilter, newest_first: bool) -> Query {
+    use prost::Message as _;
+    query(&("events", filter.encode_to_vec(), newest_first))
+}
+
+/// The token that resumes a list of events after `sequence`.
+pub(super) fn event_token(sequence: EventSequence, query: Query) -> String {
+    seal(query, &sequence.get().to_string())
+}
+
+/// The event that a token resumes after; `None` for the beginning.
+///
+/// # Errors
+/// When the token is not one of this list.
+pub(super) fn event_after(token: &str, query: Query) -> Result<Option<EventSequence>, Status> {
+    let invalid = |_| status::invalid_field("page_token", "is not a token of this list");
+    open(token, query)?
+        .map(|text| text.parse().map(EventSequence).map_err(invalid))
         .transpose()
 }
 

@@ -105,10 +105,13 @@ impl PlacementService for Placement {
                 metadata,
             ));
         }
-        let incarnation = Incarnation(request.incarnation);
-        self.control_plane
-            .propose_by(deadline.at(), None, Command::RegisterNode { id, incarnation, spec })
-            .await?;
+        let register = Command::RegisterNode {
+            id,
+            incarnation: Incarnation(request.incarnation),
+            spec,
+            record_since: (request.record_since > 0).then_some(Incarnation(request.record_since)),
+        };
+        self.control_plane.propose_by(deadline.at(), None, register).await?;
         let heartbeat_interval_ms = self.heartbeat_interval_ms();
         Ok(Response::new(v1::RegisterNodeResponse {
             cluster_uid: cluster,

@@ -1,39 +1,16 @@
 //! One watcher's stream of the event log: what is kept from its cursor on, then what is new.
 
-use std::collections::HashSet;
 use tenantry_proto::v1::notification_service_watch_response::Part;
 use tenantry_proto::v1::{self, NotificationServiceWatchResponse};
-use tenantry_types::{Event, EventSequence, Severity, TenantName};
+use tenantry_types::EventSequence;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::WatchTiming;
+use super::{EventMatcher, WatchTiming};
 use crate::machine::PublishedState;
 
 /// Events taken from the log at once.
 const EVENTS_AT_ONCE: usize = 256;
-
-/// Which events a watcher wants.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Only these kinds; empty for all.
-    pub kinds: HashSet<String>,
-    /// Only about these tenants; empty for all.
-    pub tenants: HashSet<TenantName>,
-    /// Only this severity and above.
-    pub min_severity: Option<Severity>,
-}
-
-impl EventFilter {
-    /// Whether the watcher wants it.
-    #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
-        let about = |names: &HashSet<TenantName>| event.tenant.as_ref().is_some_and(|(_, name)| names.contains(name));
-        (self.kinds.is_empty() || self.kinds.contains(event.detail.kind()))
-            && (self.tenants.is_empty() || about(&self.tenants))
-            && self.min_severity.is_none_or(|least| event.detail.severity() >= least)
-    }
-}
 
 type Sender = mpsc::Sender<Result<NotificationServiceWatchResponse, Status>>;
 
@@ -42,7 +19,7 @@ type Sender = mpsc::Sender<Result<NotificationServiceWatchResponse, Status>>;
 pub async fn event_stream(
     published: PublishedState,
     cursor: Option<EventSequence>,
-    filter: EventFilter,
+    matcher: EventMatcher,
     timing: WatchTiming,
     out: Sender,
 ) {
@@ -62,9 +39,8 @@ pub async fn event_stream(
         applied.borrow_and_update();
         let state = published.current().state.clone();
         // A cursor ahead of this member (the watcher talked to another before) waits for it to catch up.
-        if let Some(oldest) = state.oldest_event()
-            && cursor.next() < oldest
-        {
+        let oldest = state.oldest_event();
+        if cursor.next() < oldest {
             let gap = v1::EventGap {
                 oldest_sequence: oldest.get(),
             };
@@ -77,7 +53,7 @@ pub async fn event_stream(
         for event in state.events_after(cursor).take(EVENTS_AT_ONCE) {
             taken += 1;
             cursor = event.sequence;
-            if filter.wants(event) && !send(&out, Part::Event(v1::Event::from(&**event))).await {
+            if matcher.wants(event, &state) && !send(&out, Part::Event(v1::Event::from(&**event))).await {
                 return;
             }
         }

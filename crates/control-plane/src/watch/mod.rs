@@ -2,6 +2,7 @@
 //!
 //! A slow or late subscriber is told to start over; it never slows the log down, and no change is skipped in silence.
 
+mod event_filter;
 mod event_stream;
 mod message;
 mod outgoing;
@@ -12,7 +13,8 @@ mod routing_stream;
 mod routing_stream_tests;
 mod routing_view;
 
-pub use event_stream::{EventFilter, event_stream};
+pub use event_filter::EventMatcher;
+pub use event_stream::event_stream;
 pub use outgoing::{Outbox, Outgoing, outgoing};
 pub use routing_history::{RoutingEntry, RoutingHistory, Since};
 pub use routing_snapshot::SharedSnapshot;

@@ -232,6 +232,11 @@ impl State {
             .map(|(_, event)| event)
     }
 
+    /// Events ahead of `before`, newest first, as far as they are kept.
+    pub fn events_before(&self, before: EventSequence) -> impl Iterator<Item = &Arc<Event>> {
+        self.events.range(..before).rev().map(|(_, event)| event)
+    }
+
     /// The oldest event that is kept; the next one to come when the log is empty.
     #[must_use]
     pub fn oldest_event(&self) -> EventSequence {

@@ -1,0 +1,320 @@
+//! Brings events to one webhook, in the order of the log, one at a time.
+//!
+//! A message that fails is tried again after growing delays, and the others wait behind it. After the last attempt it is a
+//! dead letter, and the next one's turn has come. What arrived is recorded in the replicated log after some messages or a
+//! moment, so that a new leader repeats no more than those.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tenantry_state::{Command, DeliveryOutcome, State};
+use tenantry_types::{
+    DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
+};
+use tokio::time::Instant;
+use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
+
+use super::deliverer::DeliveryOptions;
+use super::{payload, secret};
+use crate::services::ControlPlane;
+use crate::watch::EventMatcher;
+
+/// Messages that arrived and are recorded together at most.
+const RECORD_AFTER: u32 = 32;
+/// The first of them waits at most so long to be recorded.
+const RECORD_WITHIN: Duration = Duration::from_millis(500);
+/// Events that the webhook does not want are recorded as dealt with once there are so many: a tenth of the log.
+const SKIPPED_AFTER: u64 = 1_000;
+/// Pause after the log did not take a record.
+const RECORD_PAUSE: Duration = Duration::from_millis(500);
+/// Failures are recorded up to this length, in bytes.
+const LONGEST_FAILURE: usize = 300;
+
+/// What a courier begins with.
+#[derive(Debug, Clone)]
+pub(super) struct Stand {
+    name: WebhookName,
+    spec: WebhookSpec,
+    revision: Revision,
+    /// What the replicated state says was dealt with.
+    done: EventSequence,
+    health: Health,
+}
+
+/// What the replicated state says of the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Well,
+    Failing,
+}
+
+impl Stand {
+    /// The webhook as it is recorded.
+    pub(super) fn of(webhook: &Webhook) -> Self {
+        Self {
+            name: webhook.name.clone(),
+            spec: webhook.spec.clone(),
+            revision: webhook.revision,
+            done: webhook.done,
+            health: match webhook.state {
+                WebhookState::Failing { .. } => Health::Failing,
+                WebhookState::Delivering | WebhookState::Disabled { .. } => Health::Well,
+            },
+        }
+    }
+}
+
+/// One webhook's courier.
+pub(super) struct Courier {
+    control_plane: Arc<ControlPlane>,
+    options: DeliveryOptions,
+    stand: Stand,
+    matcher: EventMatcher,
+    /// All events up to here were delivered or not wanted.
+    reached: EventSequence,
+    /// Messages that arrived and are not recorded, and when the first of them did.
+    unrecorded: Option<(u32, Instant)>,
+}
+
+/// Why a courier stops.
+enum Stop {
+    /// The webhook is another one now, or gone, or has no more to be told.
+    Obsolete,
+}
+
+/// What is next for the webhook.
+enum Task {
+    /// An event that it wants.
+    Deliver(Arc<Event>),
+    /// Events that the log dropped before they were delivered.
+    Lost { first: EventSequence, last: EventSequence },
+    /// Nothing, up to here.
+    Wait(EventSequence),
+}
+
+impl Courier {
+    /// Has delivered nothing yet.
+    pub(super) fn new(control_plane: Arc<ControlPlane>, options: DeliveryOptions, stand: Stand) -> Self {
+        Self {
+            control_plane,
+            options,
+            matcher: EventMatcher::new(stand.spec.filter.clone()),
+            reached: stand.done,
+            unrecorded: None,
+            stand,
+        }
+    }
+
+    /// Delivers until the webhook is another one. Dropping the future is always safe.
+    pub(super) async fn run(mut self) {
+        let Ok(endpoint) = self.stand.spec.url.parse::<Endpoint>() else {
+            tracing::error!(webhook = %self.stand.name, "the recorded URL is none; nothing is delivered");
+            return std::future::pending().await;
+        };
+        let mut revisions = self.control_plane.published.revision();
+        loop {
+            revisions.borrow_and_update();
+            let published = self.control_plane.published.current();
+            let step = match self.next_task(&published.state) {
+                Task::Deliver(event) => self.deliver(&endpoint, &event).await,
+                Task::Lost { first, last } => self.give_up_lost(first, last).await,
+                Task::Wait(upto) => {
+                    let step = self.settle(upto).await;
+                    if step.is_ok() && revisions.changed().await.is_err() {
+                        return;
+                    }
+                    step
+                }
+            };
+            if let Err(Stop::Obsolete) = step {
+                return;
+            }
+        }
+    }
+
+    fn next_task(&self, state: &State) -> Task {
+        let oldest = state.oldest_event();
+        if self.reached.next() < oldest {
+            return Task::Lost {
+                first: self.reached.next(),
+                last: EventSequence(oldest.get().saturating_sub(1)),
+            };
+        }
+        let wanted = |event: &&Arc<Event>| !self.is_about_itself(event) && self.matcher.wants(event, state);
+        match state.events_after(self.reached).find(wanted) {
+            Some(event) => Task::Deliver(Arc::clone(event)),
+            None => Task::Wait(state.last_event()),
+        }
+    }
+
+    /// That a webhook fails is not told to itself: each such message would be the cause of the next.
+    fn is_about_itself(&self, event: &Event) -> bool {
+        match &event.detail {
+            EventDetail::WebhookFailing { webhook, .. }
+            | EventDetail::WebhookRecovered { webhook }
+            | EventDetail::WebhookDisabled { webhook, .. }
+            | EventDetail::WebhookGaveUp { webhook, .. } => *webhook == self.stand.name,
+            _ => false,
+        }
+    }
+
+    /// Tries until the message arrives or is given up.
+    async fn deliver(&mut self, endpoint: &Endpoint, event: &Event) -> Result<(), Stop> {
+        let before = EventSequence(event.sequence.get().saturating_sub(1));
+        self.reached = self.reached.max(before);
+        let mut attempts = 0_u32;
+        loop {
+            attempts = attempts.saturating_add(1);
+            let outcome = self.attempt(endpoint, event).await;
+            let (reason, retry_after) = match outcome {
+                Outcome::Delivered { .. } => return self.arrived(event.sequence).await,
+                Outcome::Gone => {
+                    self.record(self.reached, Vec::new(), DeliveryOutcome::Gone).await?;
+                    return Err(Stop::Obsolete);
+                }
+                Outcome::Failed { reason, retry_after } => (reason, retry_after),
+            };
+            let failure = shortened(reason.to_string());
+            tracing::info!(webhook = %self.stand.name, event = %event.sequence, attempts, failure, "a message did not arrive");
+            let schedule = match &reason {
+                Failure::Refused { .. } if reason.is_lasting() => &self.options.refused_schedule,
+                _ => &self.options.schedule,
+            };
+            match schedule.after(attempts, retry_after, rand::random()) {
+                Next::GiveUp => {
+                    let letter = DeadLetter {
+                        first: event.sequence,
+                        last: event.sequence,
+                        at: ControlPlane::now(),
+                        attempts,
+                        failure: failure.clone(),
+                    };
+                    self.reached = event.sequence;
+                    let failed = DeliveryOutcome::Failed { failure };
+                    return self.record(event.sequence, vec![letter], failed).await;
+                }
+                Next::Retry(delay) => {
+                    if self.stand.health == Health::Well || self.unrecorded.is_some() {
+                        let failed = DeliveryOutcome::Failed { failure };
+                        self.record(self.reached, Vec::new(), failed).await?;
+                    }
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, endpoint: &Endpoint, event: &Event) -> Outcome {
+        let now = ControlPlane::now();
+        let cluster = self.control_plane.published.current().state.cluster().map(|cluster| cluster.uid);
+        let id = payload::message_id(cluster.unwrap_or_default(), event.sequence);
+        let secrets = self.stand.spec.secrets.iter().filter_map(secret::signing).collect();
+        let outcome = match Message::new(id, now.0 / 1_000, payload::event_body(event), secrets) {
+            Ok(message) => self.options.client.attempt(endpoint, message).await,
+            Err(error) => Outcome::Failed {
+                reason: Failure::BrokenOff {
+                    text: error.to_string(),
+                },
+                retry_after: None,
+            },
+        };
+        let word = match &outcome {
+            Outcome::Delivered { .. } => "delivered",
+            Outcome::Gone => "gone",
+            Outcome::Failed { reason, .. } => reason.kind(),
+        };
+        counter!("tenantry_control_webhook_attempts_total", "outcome" => word).increment(1);
+        outcome
+    }
+
+    async fn arrived(&mut self, sequence: EventSequence) -> Result<(), Stop> {
+        self.reached = sequence;
+        let (count, first) = self.unrecorded.unwrap_or_else(|| (0, Instant::now()));
+        self.unrecorded = Some((count + 1, first));
+        let due = count + 1 >= RECORD_AFTER || first.elapsed() >= RECORD_WITHIN;
+        if due || self.stand.health == Health::Failing {
+            self.record(sequence, Vec::new(), DeliveryOutcome::Arrived).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what is not recorded before there is nothing to do for a while.
+    async fn settle(&mut self, upto: EventSequence) -> Result<(), Stop> {
+        self.reached = self.reached.max(upto);
+        let skipped = self.reached.get().saturating_sub(self.stand.done.get());
+        if self.unrecorded.is_some() || skipped >= SKIPPED_AFTER {
+            let outcome = self.last_outcome();
+            self.record(self.reached, Vec::new(), outcome).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up_lost(&mut self, first: EventSequence, last: EventSequence) -> Result<(), Stop> {
+        let letter = DeadLetter {
+            first,
+            last,
+            at: ControlPlane::now(),
+            attempts: 0,
+            failure: "the event log had dropped these before they were delivered".to_owned(),
+        };
+        self.reached = last;
+        let outcome = self.last_outcome();
+        self.record(last, vec![letter], outcome).await
+    }
+
+    /// Says nothing new of the receiver.
+    fn last_outcome(&self) -> DeliveryOutcome {
+        match self.stand.health {
+            Health::Well => DeliveryOutcome::Arrived,
+            Health::Failing => DeliveryOutcome::Failed {
+                failure: "not tried again yet".to_owned(),
+            },
+        }
+    }
+
+    /// Brings what was done into the replicated log, however long that takes.
+    async fn record(
+        &mut self,
+        done: EventSequence,
+        dead_letters: Vec<DeadLetter>,
+        outcome: DeliveryOutcome,
+    ) -> Result<(), Stop> {
+        let command = Command::AdvanceWebhook {
+            name: self.stand.name.clone(),
+            expected_revision: self.stand.revision,
+            expected_done: self.stand.done,
+            done,
+            dead_letters,
+            outcome: outcome.clone(),
+        };
+        loop {
+            let proposed = self.control_plane.propose(None, command.clone()).await;
+            // A record whose fate was unknown may have been taken: the state knows.
+            let published = self.control_plane.published.current();
+            let now = published.state.webhook(&self.stand.name).map(|webhook| Stand::of(webhook));
+            match now {
+                Some(now) if now.revision == self.stand.revision && now.done == done && proposed.is_ok() => {
+                    self.stand = now;
+                    self.unrecorded = None;
+                    return Ok(());
+                }
+                Some(now) if now.revision == self.stand.revision && now.done == self.stand.done => {
+                    if let Err(status) = proposed {
+                        tracing::debug!(webhook = %self.stand.name, %status, "what was delivered is not recorded yet");
+                    }
+                    tokio::time::sleep(RECORD_PAUSE).await;
+                }
+                _ => return Err(Stop::Obsolete),
+            }
+        }
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_FAILURE {
+        let end = text.floor_char_boundary(LONGEST_FAILURE);
+        text.truncate(end);
+    }
+    text
+}
