@@ -5,8 +5,12 @@
 //! not know what the messages are about, keep anything between two attempts, or wait between them: that is the caller's.
 #![forbid(unsafe_code)]
 
+mod address;
+mod network;
 mod schedule;
 mod signature;
 
+pub use address::{AddressPolicy, Forbidden};
+pub use network::{InvalidNetwork, Network};
 pub use schedule::{Next, Schedule};
 pub use signature::{InvalidSecret, Secret, sign, sign_all, verify};
