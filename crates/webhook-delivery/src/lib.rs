@@ -6,11 +6,18 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod answer;
+mod endpoint;
+mod message;
 mod network;
+mod outcome;
 mod schedule;
 mod signature;
 
 pub use address::{AddressPolicy, Forbidden};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use message::{InvalidMessage, Message};
 pub use network::{InvalidNetwork, Network};
+pub use outcome::{Failure, Outcome};
 pub use schedule::{Next, Schedule};
 pub use signature::{InvalidSecret, Secret, sign, sign_all, verify};
