@@ -1,12 +1,13 @@
-//! From what a receiver answered to what came of the attempt. Pure but for the clock that is passed in.
+//! From what a receiver answered to what came of the attempt. Pure: the clock's time is passed in.
 //!
-//! What a receiver says is hostile until it is cleaned: it is shown to operators, in terminals and in logs.
+//! It must let no text of a receiver through as it came.
 
 use std::time::{Duration, SystemTime};
 
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
+use crate::excerpt::{on_one_line, shortened};
 use crate::{Endpoint, Failure, Outcome};
 
 /// The most of a body that is read for an excerpt, and the longest excerpt, in bytes.
@@ -29,7 +30,7 @@ pub(crate) fn judge(
     took: Duration,
     now: SystemTime,
 ) -> Outcome {
-    let excerpt = || printable(endpoint, &String::from_utf8_lossy(body), MAX_EXCERPT_BYTES);
+    let excerpt = || excerpt_of(endpoint, &String::from_utf8_lossy(body), MAX_EXCERPT_BYTES);
     let code = status.as_u16();
     let reason = match code {
         200..=299 => return Outcome::Delivered { status: code, took },
@@ -57,13 +58,19 @@ pub(crate) fn judge(
     }
 }
 
+/// What is shown of a receiver's `text`.
+fn excerpt_of(endpoint: &Endpoint, text: &str, max_bytes: usize) -> String {
+    // Shortened last, so that no half of a secret stays at the end.
+    shortened(endpoint.redact(&on_one_line(text)), max_bytes)
+}
+
 fn location(endpoint: &Endpoint, headers: &HeaderMap) -> String {
     let Some(location) = headers.get(LOCATION) else {
         return String::new();
     };
     let location = String::from_utf8_lossy(location.as_bytes());
     let without_query = location.split(['?', '#']).next().unwrap_or_default();
-    printable(endpoint, without_query, MAX_LOCATION_BYTES)
+    excerpt_of(endpoint, without_query, MAX_LOCATION_BYTES)
 }
 
 /// How long to wait from `now`, out of seconds or a date. Nothing for what is neither, or past.
@@ -76,26 +83,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?
     };
     Some(delay.min(MAX_RETRY_AFTER)).filter(|delay| !delay.is_zero())
-}
-
-/// `text` on one line, without what a terminal could obey, without secrets of the URL, and at most `max_bytes` long.
-fn printable(endpoint: &Endpoint, text: &str, max_bytes: usize) -> String {
-    let visible: String = text
-        .chars()
-        .map(|char| if misleads(char) { ' ' } else { char })
-        .collect();
-    let words: Vec<_> = visible.split_whitespace().collect();
-    let mut text = endpoint.redact(&words.join(" "));
-    text.truncate(text.floor_char_boundary(max_bytes));
-    text
-}
-
-/// Control characters, and those that have no width or turn the direction of what follows.
-fn misleads(char: char) -> bool {
-    char.is_control()
-        || matches!(char,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -174,15 +161,15 @@ mod tests {
             ("1.5", None),
             ("soon", None),
         ] {
-            let Outcome::Failed { retry_after, .. } = judge_status(429, &[("retry-after", text)], b"") else {
+            let Outcome::Failed { retry_after: read, .. } = judge_status(429, &[("retry-after", text)], b"") else {
                 panic!("not failed");
             };
-            assert_eq!(retry_after, seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
         }
         // Before now.
         let late = SystemTime::UNIX_EPOCH + Duration::from_secs(121);
         let headers = [(RETRY_AFTER, "Thu, 01 Jan 1970 00:02:00 GMT".parse().unwrap())];
-        assert_eq!(self::retry_after(&HeaderMap::from_iter(headers), late), None);
+        assert_eq!(retry_after(&HeaderMap::from_iter(headers), late), None);
     }
 
     #[test]
@@ -200,7 +187,7 @@ mod tests {
             };
             assert_eq!(excerpt(reason(judge_status(400, &[], body))), expected);
         }
-        let longest = printable(&endpoint(), &"€".repeat(4_096), MAX_EXCERPT_BYTES);
+        let longest = excerpt_of(&endpoint(), &"€".repeat(4_096), MAX_EXCERPT_BYTES);
         assert_eq!(longest.len(), 4_095, "cut between characters");
     }
 

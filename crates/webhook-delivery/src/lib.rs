@@ -7,17 +7,24 @@
 
 mod address;
 mod answer;
+mod attempt;
+mod connect;
 mod endpoint;
+mod excerpt;
 mod message;
 mod network;
 mod outcome;
+mod resolve;
 mod schedule;
 mod signature;
+mod tls;
 
 pub use address::{AddressPolicy, Forbidden};
+pub use attempt::{Client, ClientOptions};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use message::{InvalidMessage, Message};
 pub use network::{InvalidNetwork, Network};
 pub use outcome::{Failure, Outcome};
 pub use schedule::{Next, Schedule};
 pub use signature::{InvalidSecret, Secret, sign, sign_all, verify};
+pub use tls::InvalidRoots;

@@ -30,8 +30,8 @@ impl Schedule {
 
     /// How many attempts a message gets at most.
     #[must_use]
-    pub fn attempts(&self) -> usize {
-        self.delays.len().saturating_add(1)
+    pub fn attempts(&self) -> u32 {
+        u32::try_from(self.delays.len()).map_or(u32::MAX, |delays| delays.saturating_add(1))
     }
 
     /// What follows the failed attempt that was the `attempts_made`-th, where `random` is drawn evenly from 0..1.
