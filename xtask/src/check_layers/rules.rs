@@ -113,6 +113,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
     },
     Layer {
+        name: "webhook-delivery",
+        purpose: "an attempt knows its endpoint and its message: no state, no protocol of ours, no tenants",
+        may_use: MayUse::Only(&[]),
+        must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
+    },
+    Layer {
         name: "control-plane",
         purpose: "the control plane opens no tenant's database",
         may_use: MayUse::Only(&[
@@ -121,6 +127,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tenantry-proto",
             "tenantry-types",
             "service-runtime",
+            "webhook-delivery",
         ]),
         must_not_use: &["rusqlite"],
     },
