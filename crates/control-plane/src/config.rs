@@ -1,15 +1,17 @@
 //! What a control-plane member is told at start, checked before a socket opens.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
 use tenantry_types::MemberId;
+use webhook_delivery::{AddressPolicy, Client, ClientOptions, Network, Schedule};
 
 use crate::observations::Patience;
 use crate::raft::{InitialMembers, Origin};
+use crate::webhooks::DeliveryOptions;
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -55,6 +57,17 @@ pub struct Options {
     /// A deleted tenant's data is kept for so many hours [default: 168].
     #[arg(long, env = "TENANTRY_PURGE_HOURS")]
     pub purge_hours: Option<u64>,
+    /// Networks that webhooks may be in beside public addresses, such as `10.1.0.0/16,127.0.0.1` [default: none]. To these,
+    /// plain `http` is allowed, too.
+    #[arg(long, env = "TENANTRY_WEBHOOK_NETWORKS")]
+    pub webhook_networks: Option<String>,
+    /// Certificates in PEM of authorities that webhooks' receivers may be certified by, beside the public ones.
+    #[arg(long, env = "TENANTRY_WEBHOOK_CA_FILE")]
+    pub webhook_ca_file: Option<PathBuf>,
+    /// Pauses between the attempts to deliver one message, in milliseconds, such as `5000,30000,120000` [default: nine pauses from
+    /// 5 s to 8 h].
+    #[arg(long, env = "TENANTRY_WEBHOOK_PAUSES_MS")]
+    pub webhook_pauses_ms: Option<String>,
     /// Plain text and open access. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -83,6 +96,8 @@ pub struct Config {
     pub patience: Patience,
     /// How long a deleted tenant's data is kept.
     pub purge_after: Duration,
+    /// How events are sent to webhooks.
+    pub webhooks: DeliveryOptions,
 }
 
 impl Options {
@@ -124,9 +139,59 @@ impl Options {
             snapshot_every: positive("snapshot-every", self.snapshot_every, 10_000)?,
             log_keep: self.log_keep.unwrap_or(5_000),
             patience,
+            webhooks: webhooks(
+                self.webhook_networks.as_deref(),
+                self.webhook_ca_file.as_deref(),
+                self.webhook_pauses_ms.as_deref(),
+            )?,
             purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
         })
     }
+}
+
+/// The pauses after which a message that the receiver itself refused is tried again: it will hardly be taken later, and others
+/// wait behind it.
+const REFUSED_PAUSES: usize = 3;
+
+fn webhooks(
+    networks: Option<&str>,
+    ca_file: Option<&Path>,
+    pauses_ms: Option<&str>,
+) -> Result<DeliveryOptions, InvalidOption> {
+    let allowed: Result<Vec<Network>, _> = list(networks).map(str::parse).collect();
+    let allowed = allowed.map_err(|error| InvalidOption::new("webhook-networks", error.to_string()))?;
+    let extra_roots = match ca_file {
+        None => None,
+        Some(file) => {
+            let read = std::fs::read(file);
+            Some(read.map_err(|error| InvalidOption::new("webhook-ca-file", format!("{}: {error}", file.display())))?)
+        }
+    };
+    let client = Client::new(ClientOptions {
+        policy: AddressPolicy { allowed },
+        extra_roots,
+        ..ClientOptions::default()
+    });
+    let invalid = || InvalidOption::new("webhook-pauses-ms", "must be whole numbers with commas between them");
+    let pauses: Vec<Duration> = match pauses_ms {
+        None => DEFAULT_PAUSES_SECONDS.map(Duration::from_secs).to_vec(),
+        Some(_) => list(pauses_ms)
+            .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(DeliveryOptions {
+        client: client.map_err(|error| InvalidOption::new("webhook-ca-file", error.to_string()))?,
+        refused_schedule: Schedule::new(pauses.iter().take(REFUSED_PAUSES).copied().collect()),
+        schedule: Schedule::new(pauses),
+    })
+}
+
+/// Ten attempts in about 16 hours.
+const DEFAULT_PAUSES_SECONDS: [u64; 9] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800];
+
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    let parts = text.unwrap_or_default().split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty())
 }
 
 fn origin(member: MemberId, initial: Option<&str>, join: Option<&str>) -> Result<Origin, InvalidOption> {
@@ -250,6 +315,27 @@ mod tests {
                     ..options()
                 },
                 "suspect-ms",
+            ),
+            (
+                Options {
+                    webhook_networks: Some("10.0.0.0/33".into()),
+                    ..options()
+                },
+                "webhook-networks",
+            ),
+            (
+                Options {
+                    webhook_ca_file: Some("there/is/no/such/file".into()),
+                    ..options()
+                },
+                "webhook-ca-file",
+            ),
+            (
+                Options {
+                    webhook_pauses_ms: Some("1000,soon".into()),
+                    ..options()
+                },
+                "webhook-pauses-ms",
             ),
         ];
         for (options, option) in cases {

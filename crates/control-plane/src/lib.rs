@@ -1,11 +1,12 @@
 //! The control plane: the replicated record of tenants, nodes and placements, and the services on top of it.
 //!
 //! `raft` replicates commands over `storage`; `machine` applies them to `tenantry-state` by way of `codec`; `services` speak
-//! gRPC; `watch` feeds subscribers; `observations` holds what is never replicated. Raft's own types are named in `raft` alone.
+//! gRPC; `watch` feeds subscribers; `webhooks` delivers events; `observations` holds what is never replicated. Raft's own types are named in `raft` alone.
 #![forbid(unsafe_code)]
 
 pub mod codec;
 pub mod config;
+mod leader_notices;
 pub mod leader_tasks;
 pub mod machine;
 pub mod metrics;
@@ -20,3 +21,4 @@ pub mod server;
 pub mod services;
 pub mod storage;
 pub mod watch;
+pub mod webhooks;

@@ -13,6 +13,7 @@ use tenantry_proto::v1::admin_service_server::AdminServiceServer;
 use tenantry_proto::v1::cluster_service_server::ClusterServiceServer;
 use tenantry_proto::v1::notification_service_server::NotificationServiceServer;
 use tenantry_proto::v1::placement_service_server::PlacementServiceServer;
+use tenantry_proto::v1::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -24,9 +25,10 @@ use crate::machine::ReplicatedState;
 use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus, StartError, found};
 use crate::services::{
     Admin, Cluster, ControlPlane, LeaderForwardingLayer, Notification, Placement, RoutingWatch, RoutingWatchService,
-    SnapshotSaves,
+    SnapshotSaves, Webhooks,
 };
 use crate::watch::WatchTiming;
+use crate::webhooks::Deliverer;
 use crate::{leader_tasks, metrics};
 
 /// How long tasks may take to end at a stop.
@@ -108,6 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     let timing = WatchTiming::default();
     let routing_watch = RoutingWatch::new(published.clone(), timing, shutdown.clone());
+    let deliverer = Arc::new(Deliverer::new(Arc::clone(&control_plane), config.webhooks.clone()));
     let mut routes = Routes::builder();
     routes
         .add_service(AdminServiceServer::new(Admin::new(Arc::clone(&control_plane))))
@@ -119,6 +122,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             Arc::clone(&control_plane),
             timing,
             shutdown.clone(),
+        )))
+        .add_service(WebhookServiceServer::new(Webhooks::new(
+            Arc::clone(&control_plane),
+            Arc::clone(&deliverer),
         )))
         .add_service(ClusterServiceServer::new(Cluster::new(
             Arc::clone(&control_plane),
@@ -144,6 +151,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         "leader tasks",
         leader_tasks::run(Arc::clone(&control_plane), tasks.token()),
     );
+    tasks.spawn("webhooks", deliverer.run(tasks.token()));
     let token = tasks.token();
     let (status, state) = (log.status(), published.clone());
     tasks.spawn("metrics", async move {

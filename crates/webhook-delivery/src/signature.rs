@@ -34,6 +34,26 @@ impl Secret {
         Self(Box::new(random))
     }
 
+    /// A secret of these bytes.
+    ///
+    /// # Errors
+    /// There are fewer than 24 or more than 64.
+    pub fn new(bytes: &[u8]) -> Result<Self, InvalidSecret> {
+        if SECRET_BYTES.contains(&bytes.len()) {
+            Ok(Self(bytes.into()))
+        } else {
+            Err(InvalidSecret {
+                rule: "it has 24 to 64 bytes",
+            })
+        }
+    }
+
+    /// The bytes, for keeping. Not for logs.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The secret as its receiver is told it. Not for logs.
     #[must_use]
     pub fn exposed(&self) -> String {
@@ -61,10 +81,7 @@ impl FromStr for Secret {
         let bytes = STANDARD
             .decode(encoded)
             .map_err(|_| invalid("base64 with padding follows whsec_"))?;
-        if !SECRET_BYTES.contains(&bytes.len()) {
-            return Err(invalid("it has 24 to 64 bytes"));
-        }
-        Ok(Self(bytes.into()))
+        Self::new(&bytes)
     }
 }
 

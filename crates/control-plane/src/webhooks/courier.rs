@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::counter;
 use tenantry_state::{Command, DeliveryOutcome, State};
 use tenantry_types::{
-    DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
+    ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
 };
 use tokio::time::Instant;
 use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
@@ -113,11 +113,15 @@ impl Courier {
             return std::future::pending().await;
         };
         let mut revisions = self.control_plane.published.revision();
+        // There is one: webhooks come after it.
+        let Some(cluster) = self.control_plane.published.current().state.cluster().map(|cluster| cluster.uid) else {
+            return;
+        };
         loop {
             revisions.borrow_and_update();
             let published = self.control_plane.published.current();
             let step = match self.next_task(&published.state) {
-                Task::Deliver(event) => self.deliver(&endpoint, &event).await,
+                Task::Deliver(event) => self.deliver((cluster, &endpoint), &event).await,
                 Task::Lost { first, last } => self.give_up_lost(first, last).await,
                 Task::Wait(upto) => {
                     let step = self.settle(upto).await;
@@ -160,13 +164,13 @@ impl Courier {
     }
 
     /// Tries until the message arrives or is given up.
-    async fn deliver(&mut self, endpoint: &Endpoint, event: &Event) -> Result<(), Stop> {
+    async fn deliver(&mut self, receiver: (ClusterUid, &Endpoint), event: &Event) -> Result<(), Stop> {
         let before = EventSequence(event.sequence.get().saturating_sub(1));
         self.reached = self.reached.max(before);
         let mut attempts = 0_u32;
         loop {
             attempts = attempts.saturating_add(1);
-            let outcome = self.attempt(endpoint, event).await;
+            let outcome = self.attempt(receiver, event).await;
             let (reason, retry_after) = match outcome {
                 Outcome::Delivered { .. } => return self.arrived(event.sequence).await,
                 Outcome::Gone => {
@@ -205,13 +209,12 @@ impl Courier {
         }
     }
 
-    async fn attempt(&self, endpoint: &Endpoint, event: &Event) -> Outcome {
+    async fn attempt(&self, (cluster, endpoint): (ClusterUid, &Endpoint), event: &Event) -> Outcome {
         let now = ControlPlane::now();
-        let cluster = self.control_plane.published.current().state.cluster().map(|cluster| cluster.uid);
-        let id = payload::message_id(cluster.unwrap_or_default(), event.sequence);
+        let id = payload::message_id(cluster, event.sequence);
         let secrets = self.stand.spec.secrets.iter().filter_map(secret::signing).collect();
         let outcome = match Message::new(id, now.0 / 1_000, payload::event_body(event), secrets) {
-            Ok(message) => self.options.client.attempt(endpoint, message).await,
+            Ok(message) => self.options.client.attempt(endpoint, &message).await,
             Err(error) => Outcome::Failed {
                 reason: Failure::BrokenOff {
                     text: error.to_string(),

@@ -127,7 +127,7 @@ impl Deliverer {
         let body = payload::test_body(webhook.name.as_str(), &tenantry_proto::convert::timestamp(now).to_string());
         let secrets = webhook.spec.secrets.iter().filter_map(secret::signing).collect();
         let message = Message::new(id, now.0 / 1_000, body, secrets).map_err(|error| error.to_string())?;
-        match self.options.client.attempt(&endpoint, message).await {
+        match self.options.client.attempt(&endpoint, &message).await {
             Outcome::Delivered { status, .. } => Ok(format!("the receiver answered {status}")),
             Outcome::Gone => Err("the receiver answered 410: it wants no messages".to_owned()),
             Outcome::Failed { reason, .. } => Err(reason.to_string()),
