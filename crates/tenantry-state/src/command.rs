@@ -15,6 +15,8 @@ use crate::{MoveDecision, RecordedMembers, TierDecision, Tiers};
 /// A command with who proposed it, when, and for which request: one entry of the replicated log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
+    /// The rules that the entry was written under, and is applied by.
+    pub rules: Rules,
     /// The leader's wall clock when it proposed.
     pub now: UnixMillis,
     /// The leader that proposed it; the origin of events that the command causes.
@@ -23,6 +25,17 @@ pub struct Envelope {
     pub request: Option<Request>,
     /// What to do.
     pub command: Command,
+}
+
+/// By which rules a command is applied. A log may hold entries from before an upgrade, and they must come to what they came to
+/// on members that applied them then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rules {
+    /// Nothing follows from events but tiers; the log of events is bounded by its length alone.
+    First,
+    /// Conditions are raised once and cleared once, and what the control plane does is in the log of events.
+    #[default]
+    Conditions,
 }
 
 /// A caller's mutation, as it can be recognised when it comes again.

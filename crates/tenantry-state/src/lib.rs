@@ -18,7 +18,7 @@ pub mod tier_policy;
 
 pub use apply::apply;
 pub use command::{
-    AvailabilityChange, Command, Delivery, DeliveryOutcome, Envelope, Fingerprint, Request, SecretKey, SigningKey,
+    AvailabilityChange, Command, Delivery, DeliveryOutcome, Envelope, Fingerprint, Request, Rules, SecretKey, SigningKey,
 };
 pub use move_policy::MoveDecision;
 pub use outcome::{Answer, Applied, Change, Outcome, Rejection};

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use control_plane::codec;
 use control_plane::watch::RoutingView;
 use tenantry_state::strategies::initialize;
-use tenantry_state::{Command, Envelope, Fingerprint, Request, State, apply};
+use tenantry_state::{Command, Envelope, Fingerprint, Request, Rules, State, apply};
 use tenantry_types::{
     ByteSize, DomainName, Durability, Incarnation, Labels, MemberId, NodeCapacity, NodeEndpoints, NodeId, NodeSpec,
     QuotaOverrides, RequestId, Revision, TenantName, TenantSpec, TenantUid, Tier, TierPolicy, UnixMillis,
@@ -98,6 +98,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Took) {
 
 fn envelope(index: u64, request: Option<u64>, command: Command) -> Envelope {
     Envelope {
+        rules: Rules::default(),
         now: UnixMillis(1_790_000_000_000 + index),
         proposed_by: MemberId::new(1).unwrap(),
         request: request.map(|id| Request {

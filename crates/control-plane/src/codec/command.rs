@@ -7,7 +7,7 @@ use tenantry_proto::convert::{InvalidField, Within, key_bytes, key_id, required_
 use tenantry_proto::internal::v1 as wire;
 use tenantry_proto::internal::v1::command_envelope::Command as Wire;
 use tenantry_proto::v1;
-use tenantry_state::{Command, Envelope, Fingerprint, Request, SecretKey, SigningKey, TierDecision, Tiers};
+use tenantry_state::{Command, Envelope, Fingerprint, Request, Rules, SecretKey, SigningKey, TierDecision, Tiers};
 use tenantry_types::{Epoch, EventSequence, Incarnation, MemberId, NodeId, Revision, TenantName, UnixMillis};
 
 use super::event_commands::{
@@ -17,8 +17,23 @@ use super::event_commands::{
 };
 use super::{DecodeError, EncodeError};
 
-/// The version that this binary writes, and the only one that it reads.
-pub const COMMAND_VERSION: u32 = 1;
+/// The version that this binary writes. It reads the ones before, too, and applies them by their own rules.
+pub const COMMAND_VERSION: u32 = 2;
+
+const fn version_of(rules: Rules) -> u32 {
+    match rules {
+        Rules::First => 1,
+        Rules::Conditions => COMMAND_VERSION,
+    }
+}
+
+const fn rules_of(version: u32) -> Option<Rules> {
+    match version {
+        1 => Some(Rules::First),
+        COMMAND_VERSION => Some(Rules::Conditions),
+        _ => None,
+    }
+}
 
 /// The entry for a command. Reads it back before handing it out: an entry that members cannot read would stop them all.
 ///
@@ -26,7 +41,7 @@ pub const COMMAND_VERSION: u32 = 1;
 /// When the command holds a value that no member would accept.
 pub fn encode_command(envelope: &Envelope) -> Result<Bytes, EncodeError> {
     let message = wire::CommandEnvelope {
-        version: COMMAND_VERSION,
+        version: version_of(envelope.rules),
         now_ms: envelope.now.0,
         proposed_by: envelope.proposed_by.get(),
         request: envelope.request.as_ref().map(request_to_wire),
@@ -44,12 +59,10 @@ pub fn encode_command(envelope: &Envelope) -> Result<Bytes, EncodeError> {
 /// written by a newer binary; others when it is damaged. In every case the member must stop: others apply this entry.
 pub fn decode_command(bytes: &[u8]) -> Result<Envelope, DecodeError> {
     let message = wire::CommandEnvelope::decode(bytes)?;
-    if message.version != COMMAND_VERSION {
-        return Err(DecodeError::UnknownVersion {
-            found: message.version,
-            known: COMMAND_VERSION,
-        });
-    }
+    let rules = rules_of(message.version).ok_or(DecodeError::UnknownVersion {
+        found: message.version,
+        known: COMMAND_VERSION,
+    })?;
     let known = message.encoded_len();
     let command = message.command.ok_or(DecodeError::UnknownCommand)?;
     if known != bytes.len() {
@@ -57,6 +70,7 @@ pub fn decode_command(bytes: &[u8]) -> Result<Envelope, DecodeError> {
     }
     let proposed_by = read("proposed_by", MemberId::new(message.proposed_by))?;
     Ok(Envelope {
+        rules,
         now: UnixMillis(message.now_ms),
         proposed_by,
         request: message
@@ -385,6 +399,7 @@ mod tests {
 
     fn message() -> wire::CommandEnvelope {
         let envelope = Envelope {
+            rules: Rules::default(),
             now: UnixMillis(7),
             proposed_by: member_id(1),
             request: None,
@@ -396,7 +411,7 @@ mod tests {
     #[test]
     fn an_entry_of_a_newer_binary_is_refused_not_skipped() {
         let newer_version = wire::CommandEnvelope {
-            version: 2,
+            version: COMMAND_VERSION + 1,
             ..message()
         };
         let no_known_command = wire::CommandEnvelope {
@@ -425,6 +440,7 @@ mod tests {
             ..*Tiers::default().get(tenantry_types::Tier::Micro)
         };
         let envelope = Envelope {
+            rules: Rules::default(),
             now: UnixMillis(7),
             proposed_by: member_id(1),
             request: None,

@@ -8,7 +8,7 @@ use prost::Message;
 use tenantry_proto::convert::digest;
 use tenantry_proto::v1;
 use tenantry_state::planner::InFlight;
-use tenantry_state::{Answer, Command, Envelope, Fingerprint, Outcome, Request, State, apply};
+use tenantry_state::{Answer, Command, Envelope, Fingerprint, Outcome, Request, Rules, State, apply};
 use tenantry_types::{Availability, InvalidId, MemberId, NodeId, RequestId, Revision, UnixMillis};
 use tokio::time::Instant;
 use tonic::Status;
@@ -93,6 +93,7 @@ impl ControlPlane {
 
     fn envelope(&self, request: Option<Request>, command: Command) -> Envelope {
         Envelope {
+            rules: Rules::default(),
             now: Self::now(),
             proposed_by: self.member,
             request,

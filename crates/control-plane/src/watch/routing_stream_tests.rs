@@ -7,7 +7,7 @@ use prost::Message as _;
 use tenantry_proto::v1::placement_service_watch_response::Part;
 use tenantry_proto::v1::{PlacementServiceWatchResponse, RoutingSnapshot};
 use tenantry_state::strategies::{every_command_once, initialize, member_id, tenant_of};
-use tenantry_state::{Command, Envelope};
+use tenantry_state::{Command, Envelope, Rules};
 use tenantry_types::{ClusterEpoch, ClusterUid, Revision, TenantName, TenantUid, Tier, TierPolicy, UnixMillis};
 
 use super::*;
@@ -57,6 +57,7 @@ impl Member {
     fn apply(&mut self, command: Command) {
         self.revision += 1;
         let envelope = Envelope {
+            rules: Rules::default(),
             now: UnixMillis(1),
             proposed_by: member_id(1),
             request: None,

@@ -11,7 +11,7 @@ use super::announce::announce;
 use super::conditions::{self, News};
 use super::{Context, tenants};
 use crate::state::ReportCursor;
-use crate::{Answer, Change, MoveDecision, Outcome, Rejection, State, TierDecision, tier_policy};
+use crate::{Answer, Change, MoveDecision, Outcome, Rejection, Rules, State, TierDecision, tier_policy};
 
 /// What a node reported in one go.
 pub(super) struct Batch {
@@ -112,6 +112,7 @@ fn take(
         })
     };
     match (&event.detail, serving) {
+        (EventDetail::Raised(_) | EventDetail::Cleared(_), _) if context.rules < Rules::Conditions => {}
         (EventDetail::Raised(figures), Some(tenant)) => {
             let raise = conditions::Raise {
                 node,
@@ -253,11 +254,13 @@ mod tests {
             incarnation,
             events: vec![event],
             tier_changes,
+            moves: Vec::new(),
         };
         let proposed_by = crate::strategies::member_id(1);
         run(
             &mut state,
             Envelope {
+                rules: Rules::default(),
                 now: UnixMillis(9_000),
                 proposed_by,
                 request: None,

@@ -17,10 +17,11 @@ mod tests;
 use tenantry_types::{ClusterEpoch, MemberId, Revision, UnixMillis};
 
 use crate::state::StoredRequest;
-use crate::{Answer, Applied, Change, ClusterInfo, Command, Envelope, Outcome, Rejection, State};
+use crate::{Answer, Applied, Change, ClusterInfo, Command, Envelope, Outcome, Rejection, Rules, State};
 
 /// What a command may know of its circumstances.
 struct Context {
+    rules: Rules,
     revision: Revision,
     now: UnixMillis,
     member: MemberId,
@@ -40,6 +41,7 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
         };
     }
     let Envelope {
+        rules,
         now,
         proposed_by,
         request,
@@ -47,12 +49,15 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
     } = envelope;
     state.observe_time(now);
     state.expire_requests();
-    state.expire_events();
+    if rules >= Rules::Conditions {
+        state.expire_events();
+    }
     let last_event = state.last_event();
     let mut evicted_answers = 0;
     let answered = request.and_then(|request| state.answered(&request));
     let outcome = answered.unwrap_or_else(|| {
         let context = Context {
+            rules,
             revision,
             now,
             member: proposed_by,

@@ -8,7 +8,7 @@ use tenantry_types::{
 
 use super::Context;
 use super::announce::announce;
-use crate::{Answer, Change, Outcome, Rejection, State};
+use crate::{Answer, Change, Outcome, Rejection, Rules, State};
 
 pub(super) fn register(
     state: &mut State,
@@ -81,7 +81,9 @@ pub(super) fn set_scheduling(
         return Ok(Answer::Node(node));
     }
     changes.push(Change::NodeUpserted { id: id.clone() });
-    announce(state, context, None, EventDetail::NodeScheduling { node: id, scheduling });
+    if context.rules >= Rules::Conditions {
+        announce(state, context, None, EventDetail::NodeScheduling { node: id, scheduling });
+    }
     let node = Node {
         scheduling,
         revision: context.revision,

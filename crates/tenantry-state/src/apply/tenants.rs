@@ -9,7 +9,7 @@ use tenantry_types::{
 
 use super::announce::announce;
 use super::{Context, conditions};
-use crate::{Answer, Change, Outcome, Rejection, State};
+use crate::{Answer, Change, Outcome, Rejection, Rules, State};
 
 /// A tenant to add.
 pub(super) struct New {
@@ -193,7 +193,8 @@ fn ask_for_node(state: &mut State, context: &Context, former: Option<&Tenant>, t
     });
     let beside = state.tenants_on(&placement.node).map_or(0, |tenants| tenants.count());
     let neighbours = beside.saturating_sub(1);
-    if as_before || neighbours == 0 || !state.reactions().dedicated_nodes.is_on() {
+    let unheard_of = context.rules < Rules::Conditions;
+    if unheard_of || as_before || neighbours == 0 || !state.reactions().dedicated_nodes.is_on() {
         return;
     }
     let wanted = EventDetail::DedicatedNodeWanted {

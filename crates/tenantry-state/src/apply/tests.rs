@@ -9,7 +9,7 @@ use tenantry_types::{
 
 use crate::state::{MAX_EVENTS, MAX_REQUESTS, REQUEST_LIFETIME};
 use crate::strategies::{every_command_once, initialize, member_id, replay, tenant_of};
-use crate::{Answer, Applied, Change, Command, Envelope, Fingerprint, Rejection, Request, State, TierDecision, apply};
+use crate::{Answer, Applied, Change, Command, Envelope, Fingerprint, Rejection, Request, Rules, State, TierDecision, apply};
 
 const ACME: TenantUid = TenantUid::from_u128(1);
 const OTHER: TenantUid = TenantUid::from_u128(2);
@@ -43,6 +43,7 @@ impl Cluster {
     fn apply(&mut self, request: Option<Request>, command: Command) -> Applied {
         let revision = self.state.revision().next();
         let envelope = Envelope {
+            rules: Rules::default(),
             now: self.now,
             proposed_by: member_id(1),
             request,
@@ -126,6 +127,7 @@ fn register(id: &str, incarnation: u64) -> Command {
         id: node(id),
         incarnation: Incarnation(incarnation),
         spec: spec.unwrap(),
+        record_since: None,
     }
 }
 
@@ -152,6 +154,7 @@ fn report(incarnation: u64, events: Vec<ReportedEvent>, tiers: &[(Tier, Tier)]) 
             .iter()
             .map(|&(from, to)| TierDecision { uid: ACME, from, to })
             .collect(),
+        moves: Vec::new(),
     }
 }
 
@@ -166,6 +169,7 @@ fn request(id: u128, fingerprint: u64) -> Option<Request> {
 fn nothing_happens_before_a_cluster_has_an_identity_and_it_gets_one_only_once() {
     let mut state = State::new();
     let first = Envelope {
+        rules: Rules::default(),
         now: UnixMillis(1),
         proposed_by: member_id(1),
         request: None,
@@ -431,6 +435,7 @@ fn events_are_applied_once_and_what_an_older_start_left_is_taken_before_the_newe
             appended,
             duplicates,
             unknown_tenants: 0,
+            superseded: 0,
         };
         assert_eq!(applied.outcome, Ok(expected), "{incarnation} {sequences:?}");
     }
@@ -448,6 +453,7 @@ fn an_event_about_an_unknown_tenant_is_counted_and_acknowledged() {
         appended: 0,
         duplicates: 0,
         unknown_tenants: 1,
+        superseded: 0,
     };
     assert_eq!(applied.outcome, Ok(expected));
     assert_eq!(cluster.state.last_event(), before);
@@ -586,7 +592,7 @@ fn the_event_log_is_bounded_and_keeps_its_numbers() {
         cluster.done(report(5, events.collect(), &[]));
     }
     assert_eq!(cluster.state.last_event(), EventSequence(count + 1));
-    assert_eq!(cluster.state.oldest_event(), Some(EventSequence(2)));
+    assert_eq!(cluster.state.oldest_event(), EventSequence(2));
 }
 
 #[test]

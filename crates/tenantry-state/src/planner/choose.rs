@@ -108,6 +108,7 @@ mod tests {
             tenants: 0,
             enterprise_tenants: 0,
             weight: 0,
+            hot_tenants: 0,
         }
     }
 
@@ -192,6 +193,7 @@ mod tests {
             tenants in 0..110_u64,
             enterprise in 0..3_u64,
             weight in 0..1_000_u64,
+            hot_tenants in 0..3_u64,
             free in proptest::option::of(0..1_000_u64),
         ) -> NodeView {
             NodeView {
@@ -200,6 +202,7 @@ mod tests {
                 tenants,
                 enterprise_tenants: enterprise.min(tenants),
                 weight,
+                hot_tenants,
                 disk_free: free.map(ByteSize),
                 ..node(&format!("n{id}"))
             }

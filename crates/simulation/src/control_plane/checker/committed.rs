@@ -193,7 +193,7 @@ impl Committed {
 
 #[cfg(test)]
 mod tests {
-    use tenantry_state::{Envelope, Fingerprint, Rejection, Request};
+    use tenantry_state::{Envelope, Fingerprint, Rejection, Request, Rules};
     use tenantry_types::{TenantUid, UnixMillis};
 
     use super::*;
@@ -211,6 +211,7 @@ mod tests {
 
     fn applied(revision: u64, request: u128, outcome: Rejection) -> Observation {
         let command = Envelope {
+            rules: Rules::default(),
             now: UnixMillis(1),
             proposed_by: member(1),
             request: Some(Request {

@@ -4,7 +4,7 @@ use ::control_plane::codec;
 use ::control_plane::machine::PublishedState;
 use ::control_plane::raft::{ProposalId, StateMachine};
 use rand::Rng as _;
-use tenantry_state::{Command, Envelope, Outcome, Request, SecretKey, SigningKey, Tiers};
+use tenantry_state::{Command, Envelope, Outcome, Request, Rules, SecretKey, SigningKey, Tiers};
 use tenantry_types::{ClusterUid, MemberId, Revision, UnixMillis};
 
 use super::{Answered, Patience};
@@ -95,6 +95,7 @@ where
         command: Command,
     ) -> Result<Option<ProposalId>, Breach> {
         let envelope = Envelope {
+            rules: Rules::default(),
             now: self.clock(id),
             proposed_by: id,
             request,
