@@ -3,7 +3,9 @@
 use tenantry_proto::v1;
 use tenantry_proto::v1::admin_service_client::AdminServiceClient;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
+use tenantry_proto::v1::notification_service_client::NotificationServiceClient;
 use tenantry_proto::v1::placement_service_client::PlacementServiceClient;
+use tenantry_proto::v1::webhook_service_client::WebhookServiceClient;
 use tonic::Streaming;
 
 use crate::request_id::CarriesRequestId as _;
@@ -75,6 +77,30 @@ calls! {
         repeatable get_node(GetNodeRequest) -> GetNodeResponse;
         mutation cordon_node(CordonNodeRequest) -> CordonNodeResponse;
         mutation uncordon_node(UncordonNodeRequest) -> UncordonNodeResponse;
+    }
+}
+
+calls! {
+    /// The event log and what follows from it. Watching it is [`EventWatch`](crate::EventWatch)'s.
+    NotificationCalls over NotificationServiceClient {
+        repeatable list_events(ListEventsRequest) -> ListEventsResponse;
+        repeatable list_conditions(ListConditionsRequest) -> ListConditionsResponse;
+        repeatable get_reactions(GetReactionsRequest) -> GetReactionsResponse;
+        mutation update_reactions(UpdateReactionsRequest) -> UpdateReactionsResponse;
+    }
+}
+
+calls! {
+    /// Webhooks.
+    WebhookCalls over WebhookServiceClient {
+        mutation create_webhook(CreateWebhookRequest) -> CreateWebhookResponse;
+        repeatable get_webhook(GetWebhookRequest) -> GetWebhookResponse;
+        repeatable list_webhooks(ListWebhooksRequest) -> ListWebhooksResponse;
+        mutation update_webhook(UpdateWebhookRequest) -> UpdateWebhookResponse;
+        mutation delete_webhook(DeleteWebhookRequest) -> DeleteWebhookResponse;
+        repeatable list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse;
+        mutation redeliver_events(RedeliverEventsRequest) -> RedeliverEventsResponse;
+        repeatable test_webhook(TestWebhookRequest) -> TestWebhookResponse;
     }
 }
 

@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::retry::Retry;
-use crate::{AdminCalls, Backoff, CallError, ClusterCalls, Endpoint, PlacementCalls};
+use crate::{AdminCalls, Backoff, CallError, ClusterCalls, Endpoint, NotificationCalls, PlacementCalls, WebhookCalls};
 
 /// How many connections to members that only hints named are kept.
 const MAX_UNLISTED_CHANNELS: usize = 8;
@@ -123,6 +123,18 @@ impl ControlClient {
     #[must_use]
     pub const fn placement(&self) -> PlacementCalls<'_> {
         PlacementCalls(self)
+    }
+
+    /// The event log and what follows from it.
+    #[must_use]
+    pub const fn notification(&self) -> NotificationCalls<'_> {
+        NotificationCalls(self)
+    }
+
+    /// Webhooks.
+    #[must_use]
+    pub const fn webhook(&self) -> WebhookCalls<'_> {
+        WebhookCalls(self)
     }
 
     /// Calls of `ClusterService`.

@@ -17,7 +17,7 @@ mod retry;
 mod watch;
 
 pub use backoff::Backoff;
-pub use calls::{AdminCalls, ClusterCalls, PlacementCalls};
+pub use calls::{AdminCalls, ClusterCalls, NotificationCalls, PlacementCalls, WebhookCalls};
 pub use client::{ClientOptions, ControlClient, NoEndpoints};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, FieldViolation, Refusal};

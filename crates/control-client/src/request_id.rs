@@ -37,4 +37,9 @@ carries_request_id!(
     UpdateTierRequest,
     CordonNodeRequest,
     UncordonNodeRequest,
+    UpdateReactionsRequest,
+    CreateWebhookRequest,
+    UpdateWebhookRequest,
+    DeleteWebhookRequest,
+    RedeliverEventsRequest,
 );

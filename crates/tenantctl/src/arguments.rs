@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use control_client::Endpoint;
 use jiff::{Span, SpanRelativeTo};
 
-use crate::commands::{cluster, events, node, placement, tenant, tier, token, top};
+use crate::commands::{cluster, events, node, placement, tenant, tier, token, top, webhook};
 
 /// Operates Tenantry: tenants, nodes, the control plane and its events.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// What happened
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Where events are sent
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// The busiest tenants of all nodes, again and again
     Top(top::TopArguments),
     /// Who serves whom, and why

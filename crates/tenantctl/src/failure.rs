@@ -26,6 +26,8 @@ pub(crate) enum Failure {
         /// What is wrong, in words that follow its name.
         what: String,
     },
+    /// What was asked for was done and came to nothing.
+    Failed(String),
     /// Not confirmed.
     Declined,
     /// The terminal or the file behind it.
@@ -84,6 +86,7 @@ impl Failure {
             Self::Watch(error) => error.to_string(),
             Self::Answer(what) => format!("the control plane answered {what}"),
             Self::File { path, what } => format!("{}: {what}", path.display()),
+            Self::Failed(what) => what.clone(),
             Self::Declined => "not confirmed, nothing was done".to_owned(),
             Self::Output(error) => format!("cannot write the output: {error}"),
         }

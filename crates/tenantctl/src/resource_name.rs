@@ -1,6 +1,6 @@
 //! Resource names of the protocol: written for requests, shortened for people.
 
-use tenantry_types::{NodeId, TenantName, TenantUid};
+use tenantry_types::{NodeId, TenantName, TenantUid, WebhookName};
 
 pub(crate) fn tenant(name: &TenantName) -> String {
     format!("tenants/{name}")
@@ -12,6 +12,10 @@ pub(crate) fn tenant_by_uid(uid: TenantUid) -> String {
 
 pub(crate) fn node(id: &NodeId) -> String {
     format!("nodes/{id}")
+}
+
+pub(crate) fn webhook(name: &WebhookName) -> String {
+    format!("webhooks/{name}")
 }
 
 /// The part that people type: `tenants/acme` is `acme`.

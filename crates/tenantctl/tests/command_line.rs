@@ -142,7 +142,12 @@ service! { AdminService {
     }
 }
 
-service! { NotificationService {}
+service! { NotificationService {
+        list_events(ListEventsRequest) -> ListEventsResponse;
+        list_conditions(ListConditionsRequest) -> ListConditionsResponse;
+        get_reactions(GetReactionsRequest) -> GetReactionsResponse;
+        update_reactions(UpdateReactionsRequest) -> UpdateReactionsResponse;
+    }
     type WatchStream = tokio_stream::Iter<std::vec::IntoIter<Result<NotificationServiceWatchResponse, Status>>>;
     type ReportStream = tokio_stream::Empty<Result<ReportResponse, Status>>;
 

@@ -1,8 +1,8 @@
 //! Events as JSON, in one form for webhooks, `tenantctl` and everybody else. docs/events.md describes it; a test holds the
 //! two together.
 //!
-//! Names are short (`acme`, not `tenants/acme`), times are RFC 3339, enums are words in kebab case. A field that says nothing
-//! is left out of `detail`, and null elsewhere.
+//! Names are short (`acme`, not `tenants/acme`), times are RFC 3339, enums are words in kebab case. A value that there is none
+//! of is null, never left out; a number of an enum that this binary does not know is `unrecognized`.
 
 use serde_json::{Value, json};
 
@@ -10,10 +10,12 @@ use crate::v1;
 use crate::v1::event_detail::Kind;
 use crate::v1::event_origin::Origin;
 
+/// What a number of an enum is called that this binary does not know.
+const UNRECOGNIZED: Option<&str> = Some("unrecognized");
+
 /// The event. A kind that this binary does not know has an empty `detail`.
 #[must_use]
 pub fn event(event: &v1::Event) -> Value {
-    let given = |text: &str| (!text.is_empty()).then(|| short(text).to_owned());
     let detail = event.detail.as_ref().and_then(|detail| detail.kind.as_ref());
     json!({
         "sequence": event.sequence,
@@ -41,16 +43,33 @@ fn origin(origin: &Origin) -> Value {
 
 fn detail_of(kind: &Kind) -> Value {
     match kind {
-        Kind::HotspotRaised(raised) => hotspot(raised.score, raised.terms.as_ref()),
+        Kind::HotspotRaised(raised) => json!({ "score": raised.score, "terms": terms(raised.terms.as_ref()) }),
         Kind::HotspotCleared(cleared) => {
-            ended(cleared.end).unwrap_or_else(|| hotspot(cleared.score, cleared.terms.as_ref()))
+            let end = end(cleared.end);
+            let score = end.is_none().then_some(cleared.score);
+            json!({ "score": score, "terms": terms(cleared.terms.as_ref()), "end": end })
         }
-        Kind::SpikeRaised(raised) => spike(raised.figures.as_ref()),
-        Kind::SpikeCleared(cleared) => ended(cleared.end).unwrap_or_else(|| spike(cleared.figures.as_ref())),
-        Kind::NodeExceededRaised(raised) => node_share(raised.figures.as_ref()),
-        Kind::NodeExceededCleared(cleared) => {
-            ended(cleared.end).unwrap_or_else(|| node_share(cleared.figures.as_ref()))
+        Kind::SpikeRaised(raised) => {
+            let figures = raised.figures.unwrap_or_default();
+            json!({
+                "requests_per_minute": figures.requests_per_minute,
+                "norm_per_minute": figures.norm_per_minute,
+            })
         }
+        Kind::SpikeCleared(cleared) => json!({
+            "requests_per_minute": cleared.figures.map(|figures| figures.requests_per_minute),
+            "norm_per_minute": cleared.figures.map(|figures| figures.norm_per_minute),
+            "end": end(cleared.end),
+        }),
+        Kind::NodeExceededRaised(raised) => {
+            let figures = raised.figures.unwrap_or_default();
+            json!({ "cpu_millicores": figures.cpu_millicores, "node_millicores": figures.node_millicores })
+        }
+        Kind::NodeExceededCleared(cleared) => json!({
+            "cpu_millicores": cleared.figures.map(|figures| figures.cpu_millicores),
+            "node_millicores": cleared.figures.map(|figures| figures.node_millicores),
+            "end": end(cleared.end),
+        }),
         Kind::ClassChanged(change) => json!({
             "from": tier(change.from),
             "to": tier(change.to),
@@ -64,10 +83,11 @@ fn detail_of(kind: &Kind) -> Value {
             "used": crossing.used,
             "limit": crossing.limit,
         }),
-        Kind::MoveProposed(proposed) => match proposed.beside_tenant_uid.as_str() {
-            "" => json!({ "node": short(&proposed.node), "cause": "hot" }),
-            uid => json!({ "node": short(&proposed.node), "cause": "beside-hot", "hot_tenant_uid": uid }),
-        },
+        Kind::MoveProposed(proposed) => {
+            let hot = given(&proposed.beside_tenant_uid);
+            let cause = if hot.is_some() { "beside-hot" } else { "hot" };
+            json!({ "node": short(&proposed.node), "cause": cause, "hot_tenant_uid": hot })
+        }
         Kind::MoveWithdrawn(withdrawn) => json!({ "node": short(&withdrawn.node) }),
         Kind::DedicatedNodeWanted(wanted) => json!({ "node": short(&wanted.node), "neighbours": wanted.neighbours }),
         Kind::NodeRegistered(node) => json!({ "incarnation": node.incarnation }),
@@ -108,37 +128,30 @@ fn detail_of(kind: &Kind) -> Value {
     }
 }
 
-fn hotspot(score: f64, terms: Option<&v1::ScoreTerms>) -> Value {
-    let terms = terms.map(|terms| {
+fn terms(terms: Option<&v1::ScoreTerms>) -> Option<Value> {
+    terms.map(|terms| {
         json!({
             "database": terms.database,
             "requests": terms.requests,
             "cpu": terms.cpu,
             "memory": terms.memory,
         })
-    });
-    json!({ "score": score, "terms": terms })
+    })
 }
 
-fn spike(figures: Option<&v1::SpikeFigures>) -> Value {
-    let figures = figures.copied().unwrap_or_default();
-    json!({ "requests_per_minute": figures.requests_per_minute, "norm_per_minute": figures.norm_per_minute })
+/// Why the control plane ended a condition; `None` where the node measured that it is over.
+fn end(end: i32) -> Option<&'static str> {
+    match v1::ConditionEnd::try_from(end) {
+        Ok(v1::ConditionEnd::TenantDeleted) => Some("tenant-deleted"),
+        Ok(v1::ConditionEnd::TenantMoved) => Some("tenant-moved"),
+        Ok(v1::ConditionEnd::RecordLost) => Some("record-lost"),
+        Ok(v1::ConditionEnd::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
+    }
 }
 
-fn node_share(figures: Option<&v1::NodeShare>) -> Value {
-    let figures = figures.copied().unwrap_or_default();
-    json!({ "cpu_millicores": figures.cpu_millicores, "node_millicores": figures.node_millicores })
-}
-
-/// What takes the place of figures when the control plane ended a condition.
-fn ended(end: i32) -> Option<Value> {
-    let end = match v1::ConditionEnd::try_from(end) {
-        Ok(v1::ConditionEnd::TenantDeleted) => "tenant-deleted",
-        Ok(v1::ConditionEnd::TenantMoved) => "tenant-moved",
-        Ok(v1::ConditionEnd::RecordLost) => "record-lost",
-        Ok(v1::ConditionEnd::Unspecified) | Err(_) => return None,
-    };
-    Some(json!({ "end": end }))
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| short(text).to_owned())
 }
 
 /// The last part of a resource name.
@@ -150,14 +163,13 @@ fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
     time.map(ToString::to_string)
 }
 
-/// The name of a severity; `None` when it is not given.
-#[must_use]
-pub fn severity(number: i32) -> Option<&'static str> {
+fn severity(number: i32) -> Option<&'static str> {
     match v1::EventSeverity::try_from(number) {
         Ok(v1::EventSeverity::Info) => Some("info"),
         Ok(v1::EventSeverity::Warning) => Some("warning"),
         Ok(v1::EventSeverity::Critical) => Some("critical"),
-        Ok(v1::EventSeverity::Unspecified) | Err(_) => None,
+        Ok(v1::EventSeverity::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }
 
@@ -168,7 +180,8 @@ fn tier(number: i32) -> Option<&'static str> {
         Ok(v1::Tier::Medium) => Some("medium"),
         Ok(v1::Tier::Large) => Some("large"),
         Ok(v1::Tier::Enterprise) => Some("enterprise"),
-        Ok(v1::Tier::Unspecified) | Err(_) => None,
+        Ok(v1::Tier::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }
 
@@ -176,7 +189,8 @@ fn quota_kind(number: i32) -> Option<&'static str> {
     match v1::QuotaKind::try_from(number) {
         Ok(v1::QuotaKind::RequestsPerDay) => Some("requests-per-day"),
         Ok(v1::QuotaKind::Database) => Some("database"),
-        Ok(v1::QuotaKind::Unspecified) | Err(_) => None,
+        Ok(v1::QuotaKind::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }
 
@@ -186,7 +200,8 @@ fn availability(number: i32) -> Option<&'static str> {
         Ok(v1::NodeAvailability::Suspect) => Some("suspect"),
         Ok(v1::NodeAvailability::Down) => Some("down"),
         Ok(v1::NodeAvailability::Unknown) => Some("unknown"),
-        Ok(v1::NodeAvailability::Unspecified) | Err(_) => None,
+        Ok(v1::NodeAvailability::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }
 
@@ -194,7 +209,8 @@ fn member_kind(number: i32) -> Option<&'static str> {
     match v1::MemberKind::try_from(number) {
         Ok(v1::MemberKind::Voter) => Some("voter"),
         Ok(v1::MemberKind::Learner) => Some("learner"),
-        Ok(v1::MemberKind::Unspecified) | Err(_) => None,
+        Ok(v1::MemberKind::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }
 
@@ -202,6 +218,7 @@ fn disabled_by(number: i32) -> Option<&'static str> {
     match v1::WebhookDisabledBy::try_from(number) {
         Ok(v1::WebhookDisabledBy::Operator) => Some("operator"),
         Ok(v1::WebhookDisabledBy::Receiver) => Some("receiver"),
-        Ok(v1::WebhookDisabledBy::Unspecified) | Err(_) => None,
+        Ok(v1::WebhookDisabledBy::Unspecified) => None,
+        Err(_) => UNRECOGNIZED,
     }
 }

@@ -18,13 +18,14 @@ pub mod tier_policy;
 
 pub use apply::apply;
 pub use command::{
-    AvailabilityChange, Command, Delivery, DeliveryOutcome, Envelope, Fingerprint, Request, Rules, SecretKey, SigningKey,
+    AvailabilityChange, Command, Delivery, DeliveryOutcome, Envelope, Fingerprint, Request, Rules, SecretKey,
+    SigningKey,
 };
 pub use move_policy::MoveDecision;
 pub use outcome::{Answer, Applied, Change, Outcome, Rejection};
 pub use state::{
-    ClusterInfo, DeletedTenants, EVENT_LIFETIME_MS, KeyPhase, LONGEST_TOKEN_TTL, MAX_DEAD_LETTERS, MAX_EVENTS, MAX_KEYS,
-    MAX_REQUESTS, MAX_WEBHOOKS, NewEpochError, NodeTenants, REQUEST_LIFETIME, Record, RecordedMembers, ReportCursor, RestoreError, Restorer, State, StoredRequest, TenantFilter,
-    TenantKey, TenantLife, TenantPage, Tiers,
+    ClusterInfo, DeletedTenants, EVENT_LIFETIME_MS, KeyPhase, LONGEST_TOKEN_TTL, MAX_DEAD_LETTERS, MAX_EVENTS,
+    MAX_KEYS, MAX_REQUESTS, MAX_WEBHOOKS, NewEpochError, NodeTenants, REQUEST_LIFETIME, Record, RecordedMembers,
+    ReportCursor, RestoreError, Restorer, State, StoredRequest, TenantFilter, TenantKey, TenantLife, TenantPage, Tiers,
 };
 pub use tier_policy::TierDecision;

@@ -70,5 +70,9 @@ pub fn propose(state: &State, hot: &Tenant, load: impl Fn(TenantUid) -> Option<M
         .filter(|(_, load)| load.cpu_millicores > 0 && load.database_bytes < DEAR_BYTES)
         .collect();
     busiest.sort_by_key(|(uid, load)| (Reverse((load.cpu_millicores, load.requests_per_minute)), *uid));
-    busiest.into_iter().take(NEIGHBOURS).map(|(uid, _)| decision(uid)).collect()
+    busiest
+        .into_iter()
+        .take(NEIGHBOURS)
+        .map(|(uid, _)| decision(uid))
+        .collect()
 }

@@ -3,12 +3,12 @@
 
 use proptest::prelude::*;
 use tenantry_types::{
-    Burst, ByteSize, Cleared, ClusterEpoch, ClusterUid, Condition, ConditionFigures, DeadLetter, DisabledBy, DomainName,
-    Durability, EndReason, Epoch, EventDetail, EventFilter, EventSequence, HotspotScore, Incarnation, Labels, MemberId,
-    MemberKind, MoveCause, NodeCapacity, NodeEndpoints, NodeId, NodeSpec, QuotaKind, QuotaOverrides, Reachability,
-    Reactions, ReportSequence, ReportedEvent, RequestId, Revision, Scheduling, ScoreTerms, Severity, Switch, Tenant,
-    TenantName, TenantSpec, TenantState, TenantUid, Tier, TierDefinition, TierPolicy, TokenGeneration, UnixMillis,
-    WebhookName, WebhookSecret, WebhookSpec,
+    Burst, ByteSize, Cleared, ClusterEpoch, ClusterUid, Condition, ConditionFigures, DeadLetter, DisabledBy,
+    DomainName, Durability, EndReason, Epoch, EventDetail, EventFilter, EventSequence, HotspotScore, Incarnation,
+    Labels, MemberId, MemberKind, MoveCause, NodeCapacity, NodeEndpoints, NodeId, NodeSpec, QuotaKind, QuotaOverrides,
+    Reachability, Reactions, ReportSequence, ReportedEvent, RequestId, Revision, Scheduling, ScoreTerms, Severity,
+    Switch, Tenant, TenantName, TenantSpec, TenantState, TenantUid, Tier, TierDefinition, TierPolicy, TokenGeneration,
+    UnixMillis, WebhookName, WebhookSecret, WebhookSpec,
 };
 
 use crate::{
@@ -222,18 +222,16 @@ fn condition_figures() -> impl Strategy<Value = ConditionFigures> {
             },
         }
     });
-    let spike = (any::<u64>(), 0.0..1e9_f64).prop_map(|(requests_per_minute, norm_per_minute)| {
-        ConditionFigures::Spike {
+    let spike =
+        (any::<u64>(), 0.0..1e9_f64).prop_map(|(requests_per_minute, norm_per_minute)| ConditionFigures::Spike {
             requests_per_minute,
             norm_per_minute,
-        }
-    });
-    let exceeded = (any::<u64>(), any::<u64>()).prop_map(|(cpu_millicores, node_millicores)| {
-        ConditionFigures::NodeExceeded {
+        });
+    let exceeded =
+        (any::<u64>(), any::<u64>()).prop_map(|(cpu_millicores, node_millicores)| ConditionFigures::NodeExceeded {
             cpu_millicores,
             node_millicores,
-        }
-    });
+        });
     prop_oneof![3 => hotspot, 1 => spike, 1 => exceeded]
 }
 
@@ -332,14 +330,16 @@ pub fn event_details() -> impl Strategy<Value = EventDetail> {
 
 /// What only the control plane reports, since there was more than tiers and tokens.
 fn facts_of_the_cluster() -> impl Strategy<Value = EventDetail> {
-    let causes = prop_oneof![Just(MoveCause::Hot), uids().prop_map(|hot| MoveCause::BesideHot { hot })];
+    let causes = prop_oneof![
+        Just(MoveCause::Hot),
+        uids().prop_map(|hot| MoveCause::BesideHot { hot })
+    ];
     let schedulings = proptest::sample::select(vec![Scheduling::Open, Scheduling::Cordoned]);
     let disabled_by = proptest::sample::select(vec![DisabledBy::Operator, DisabledBy::Receiver]);
     prop_oneof![
         (node_ids(), causes).prop_map(|(node, cause)| EventDetail::MoveProposed { node, cause }),
         node_ids().prop_map(|node| EventDetail::MoveWithdrawn { node }),
-        (node_ids(), any::<u64>())
-            .prop_map(|(node, neighbours)| EventDetail::DedicatedNodeWanted { node, neighbours }),
+        (node_ids(), any::<u64>()).prop_map(|(node, neighbours)| EventDetail::DedicatedNodeWanted { node, neighbours }),
         (node_ids(), proptest::option::of(reachabilities()), reachabilities())
             .prop_map(|(node, from, to)| EventDetail::NodeAvailability { node, from, to }),
         (node_ids(), schedulings).prop_map(|(node, scheduling)| EventDetail::NodeScheduling { node, scheduling }),
@@ -357,8 +357,11 @@ fn facts_of_the_cluster() -> impl Strategy<Value = EventDetail> {
             .prop_map(|(webhook, failure)| EventDetail::WebhookFailing { webhook, failure }),
         webhook_names().prop_map(|webhook| EventDetail::WebhookRecovered { webhook }),
         (webhook_names(), disabled_by).prop_map(|(webhook, by)| EventDetail::WebhookDisabled { webhook, by }),
-        (webhook_names(), sequences(), sequences())
-            .prop_map(|(webhook, first, last)| EventDetail::WebhookGaveUp { webhook, first, last }),
+        (webhook_names(), sequences(), sequences()).prop_map(|(webhook, first, last)| EventDetail::WebhookGaveUp {
+            webhook,
+            first,
+            last
+        }),
     ]
 }
 
@@ -423,7 +426,6 @@ fn event_commands() -> impl Strategy<Value = Command> {
     ]
 }
 
-
 fn reported_events() -> impl Strategy<Value = ReportedEvent> {
     (1..20_u64, 0..1_000_u64, proptest::option::of(uids()), event_details()).prop_map(
         |(sequence, occurred_at, tenant, detail)| ReportedEvent {
@@ -449,13 +451,15 @@ pub fn commands() -> impl Strategy<Value = Command> {
         proptest::collection::vec(decisions, 0..3),
         proptest::collection::vec(moves, 0..3),
     )
-        .prop_map(|(node, incarnation, events, tier_changes, moves)| Command::RecordEvents {
-            node,
-            incarnation: Incarnation(incarnation),
-            events,
-            tier_changes,
-            moves,
-        });
+        .prop_map(
+            |(node, incarnation, events, tier_changes, moves)| Command::RecordEvents {
+                node,
+                incarnation: Incarnation(incarnation),
+                events,
+                tier_changes,
+                moves,
+            },
+        );
     prop_oneof![
         1 => (1..3_u128).prop_map(initialize),
         6 => create,

@@ -22,7 +22,9 @@ mod webhook;
 
 pub use byte_size::{ByteSize, InvalidByteSize};
 pub use condition::{ActiveCondition, Cleared, Condition, ConditionFigures, EndReason, HotspotScore, ScoreTerms};
-pub use event::{Event, EventDetail, EventOrigin, MemberKind, QuotaKind, Reachability, ReportedEvent, Reporter, Severity};
+pub use event::{
+    Event, EventDetail, EventOrigin, MemberKind, QuotaKind, Reachability, ReportedEvent, Reporter, Severity,
+};
 pub use explained_quota::{ExplainedLimit, ExplainedQuota};
 pub use ids::{
     ClusterEpoch, ClusterUid, Epoch, EventSequence, Incarnation, InvalidId, MemberId, ReportSequence, RequestId,
@@ -37,4 +39,6 @@ pub use tenant::{Durability, Placement, Tenant, TenantSpec, TenantState};
 pub use tier::{InvalidTier, Tier, TierDefinition, TierPolicy};
 pub use time::UnixMillis;
 pub use usage::{GrowthRate, TenantUsage, UsageOrder};
-pub use webhook::{DeadLetter, DisabledBy, EventFilter, InvalidWebhookSecret, Webhook, WebhookSecret, WebhookSpec, WebhookState};
+pub use webhook::{
+    DeadLetter, DisabledBy, EventFilter, InvalidWebhookSecret, Webhook, WebhookSecret, WebhookSpec, WebhookState,
+};

@@ -170,9 +170,7 @@ fn rejection_to_wire(rejection: &Rejection) -> wire::StoredRejection {
         Rejection::TooManyKeys { limit } => differs(Reason::TooManyKeys, 0, *limit),
         Rejection::WebhookNameTaken { name } => named(Reason::WebhookNameTaken, name),
         Rejection::WebhookNotFound { name } => named(Reason::WebhookNotFound, name),
-        Rejection::WebhookChanged { expected, actual } => {
-            differs(Reason::WebhookChanged, expected.get(), actual.get())
-        }
+        Rejection::WebhookChanged { expected, actual } => differs(Reason::WebhookChanged, expected.get(), actual.get()),
         Rejection::TooManyWebhooks { limit } => differs(Reason::TooManyWebhooks, 0, *limit),
     }
 }

@@ -115,7 +115,9 @@ pub(super) fn from_wire(record: Wire) -> Result<Part, DecodeError> {
         Wire::Members(members) => Record::Members(Arc::new(members_from_wire(&members).within("members")?)),
         Wire::Webhook(stored) => Record::Webhook(Arc::new(webhook_from_stored(stored).within("webhook")?)),
         Wire::DeadLetter(stored) => {
-            let letter = stored.letter.ok_or_else(|| InvalidField::missing("dead_letter.letter"))?;
+            let letter = stored
+                .letter
+                .ok_or_else(|| InvalidField::missing("dead_letter.letter"))?;
             let name = read("dead_letter.webhook_id", WebhookName::new(&stored.webhook_id))?;
             Record::DeadLetter(name, Arc::new(dead_letter_from_wire(letter)))
         }

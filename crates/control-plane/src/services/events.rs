@@ -37,7 +37,11 @@ pub(super) fn list(state: &State, request: v1::ListEventsRequest) -> Result<v1::
     };
     let oldest = state.oldest_event();
     Ok(v1::ListEventsResponse {
-        events: page.into_iter().take(size).map(|event| v1::Event::from(&**event)).collect(),
+        events: page
+            .into_iter()
+            .take(size)
+            .map(|event| v1::Event::from(&**event))
+            .collect(),
         next_page_token,
         oldest_sequence: if oldest > state.last_event() { 0 } else { oldest.get() },
     })

@@ -7,9 +7,7 @@ use tenantry_proto::v1;
 use tenantry_proto::v1::notification_service_server::NotificationService;
 use tenantry_state::move_policy::{self, MeasuredLoad};
 use tenantry_state::{Answer, Command, MoveDecision, State, TierDecision, tier_policy};
-use tenantry_types::{
-    Condition, EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent, Reporter, TenantUid,
-};
+use tenantry_types::{Condition, EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent, Reporter, TenantUid};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -60,7 +58,9 @@ impl Notification {
         let mut events = Vec::with_capacity(request.events.len());
         for (index, message) in request.events.into_iter().enumerate() {
             let field = format!("events[{index}]");
-            let event = ReportedEvent::try_from(message).within(&field).map_err(status::invalid)?;
+            let event = ReportedEvent::try_from(message)
+                .within(&field)
+                .map_err(status::invalid)?;
             if event.detail.reporter() == Reporter::ControlPlane {
                 let message = format!("`{}` is not a node's to report", event.detail.kind());
                 return Err(status::invalid_field(field, message));

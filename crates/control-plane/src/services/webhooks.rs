@@ -189,7 +189,11 @@ impl WebhookService for Webhooks {
             name,
             expected: Some(expected),
             spec,
-            delivery: if disabled { Delivery::Disabled } else { Delivery::Enabled },
+            delivery: if disabled {
+                Delivery::Disabled
+            } else {
+                Delivery::Enabled
+            },
         };
         let asked_without_id = v1::UpdateWebhookRequest {
             request_id: String::new(),

@@ -10,7 +10,8 @@ use std::time::Duration;
 use metrics::counter;
 use tenantry_state::{Command, DeliveryOutcome, State};
 use tenantry_types::{
-    ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
+    ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec,
+    WebhookState,
 };
 use tokio::time::Instant;
 use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
@@ -114,7 +115,14 @@ impl Courier {
         };
         let mut revisions = self.control_plane.published.revision();
         // There is one: webhooks come after it.
-        let Some(cluster) = self.control_plane.published.current().state.cluster().map(|cluster| cluster.uid) else {
+        let Some(cluster) = self
+            .control_plane
+            .published
+            .current()
+            .state
+            .cluster()
+            .map(|cluster| cluster.uid)
+        else {
             return;
         };
         loop {
@@ -295,7 +303,10 @@ impl Courier {
             let proposed = self.control_plane.propose(None, command.clone()).await;
             // A record whose fate was unknown may have been taken: the state knows.
             let published = self.control_plane.published.current();
-            let now = published.state.webhook(&self.stand.name).map(|webhook| Stand::of(webhook));
+            let now = published
+                .state
+                .webhook(&self.stand.name)
+                .map(|webhook| Stand::of(webhook));
             match now {
                 Some(now) if now.revision == self.stand.revision && now.done == done && proposed.is_ok() => {
                     self.stand = now;

@@ -56,7 +56,8 @@ impl Deliverer {
         loop {
             let leads = status.borrow_and_update().role == Role::Leader;
             let published = self.control_plane.published.current();
-            self.match_couriers(&mut couriers, leads.then_some(&published.state)).await;
+            self.match_couriers(&mut couriers, leads.then_some(&published.state))
+                .await;
             let changed = async {
                 tokio::select! {
                     changed = status.changed() => changed.is_ok(),
@@ -101,7 +102,11 @@ impl Deliverer {
 
     fn send_out(&self, webhook: &Webhook) -> AtWork {
         let stop = CancellationToken::new();
-        let courier = Courier::new(Arc::clone(&self.control_plane), self.options.clone(), Stand::of(webhook));
+        let courier = Courier::new(
+            Arc::clone(&self.control_plane),
+            self.options.clone(),
+            Stand::of(webhook),
+        );
         let until = stop.clone();
         AtWork {
             revision: webhook.revision,
@@ -124,7 +129,10 @@ impl Deliverer {
             .map_err(|error: webhook_delivery::InvalidEndpoint| error.to_string())?;
         let now = ControlPlane::now();
         let id = format!("test_{}", uuid::Uuid::new_v4().simple());
-        let body = payload::test_body(webhook.name.as_str(), &tenantry_proto::convert::timestamp(now).to_string());
+        let body = payload::test_body(
+            webhook.name.as_str(),
+            &tenantry_proto::convert::timestamp(now).to_string(),
+        );
         let secrets = webhook.spec.secrets.iter().filter_map(secret::signing).collect();
         let message = Message::new(id, now.0 / 1_000, body, secrets).map_err(|error| error.to_string())?;
         match self.options.client.attempt(&endpoint, &message).await {

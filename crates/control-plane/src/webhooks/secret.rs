@@ -19,7 +19,9 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// # Errors
 /// Says in words what is wrong.
 pub fn parse_secret(text: &str) -> Result<WebhookSecret, String> {
-    let secret: Secret = text.parse().map_err(|error: webhook_delivery::InvalidSecret| error.to_string())?;
+    let secret: Secret = text
+        .parse()
+        .map_err(|error: webhook_delivery::InvalidSecret| error.to_string())?;
     WebhookSecret::new(secret.bytes()).map_err(|error| error.to_string())
 }
 
@@ -60,7 +62,13 @@ mod tests {
     #[test]
     fn urls_that_cannot_be_sent_to_are_refused() {
         assert_eq!(check_url("https://example.org/hook?key=1"), Ok(()));
-        for bad in ["", "example.org", "ftp://example.org", "https://user:word@example.org/", "https://"] {
+        for bad in [
+            "",
+            "example.org",
+            "ftp://example.org",
+            "https://user:word@example.org/",
+            "https://",
+        ] {
             assert!(check_url(bad).is_err(), "{bad}");
         }
     }

@@ -13,6 +13,7 @@ pub(crate) mod tenant_spec;
 pub(crate) mod tier;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod webhook;
 
 use control_client::{ClientOptions, ControlClient};
 
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Node(command) => node::run(command, &client, &printer).await,
         Command::Cluster(command) => cluster::run(command, &client, &printer).await,
         Command::Events(command) => events::run(command, client, timeout, &printer).await,
+        Command::Webhook(command) => webhook::run(command, &client, &printer).await,
         Command::Top(arguments) => top::run(&arguments, &client, &printer).await,
         Command::Placement(command) => placement::run(command, &client, &printer).await,
     }

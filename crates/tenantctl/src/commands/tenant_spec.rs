@@ -176,7 +176,7 @@ impl UpdateArguments {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), &'static str> {
+pub(crate) fn label(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE"),

@@ -193,6 +193,15 @@ fn events() -> Vec<v1::Event> {
         cpu: 0.75,
         memory: 0.1,
     });
+    let spike = v1::SpikeFigures {
+        requests_per_minute: 1_200,
+        norm_per_minute: 99.7,
+    };
+    let node_share = v1::NodeShare {
+        cpu_millicores: 1_900,
+        node_millicores: 2_000,
+    };
+    let (node, webhook) = (|| "nodes/node-1".to_owned(), || "webhooks/pager".to_owned());
     let (small, medium) = (v1::Tier::Small.into(), v1::Tier::Medium.into());
     let kinds = [
         (
@@ -201,7 +210,43 @@ fn events() -> Vec<v1::Event> {
         ),
         (
             "hotspot-cleared",
-            Kind::HotspotCleared(v1::HotspotCleared { score: 0.3, terms }),
+            Kind::HotspotCleared(v1::HotspotCleared {
+                score: 0.3,
+                terms,
+                end: 0,
+            }),
+        ),
+        (
+            "hotspot-cleared",
+            Kind::HotspotCleared(v1::HotspotCleared {
+                score: 0.0,
+                terms: None,
+                end: v1::ConditionEnd::TenantDeleted.into(),
+            }),
+        ),
+        (
+            "spike-raised",
+            Kind::SpikeRaised(v1::SpikeRaised { figures: Some(spike) }),
+        ),
+        (
+            "spike-cleared",
+            Kind::SpikeCleared(v1::SpikeCleared {
+                figures: Some(spike),
+                end: 0,
+            }),
+        ),
+        (
+            "node-exceeded-raised",
+            Kind::NodeExceededRaised(v1::NodeExceededRaised {
+                figures: Some(node_share),
+            }),
+        ),
+        (
+            "node-exceeded-cleared",
+            Kind::NodeExceededCleared(v1::NodeExceededCleared {
+                figures: None,
+                end: v1::ConditionEnd::RecordLost.into(),
+            }),
         ),
         (
             "class-changed",
@@ -251,14 +296,136 @@ fn events() -> Vec<v1::Event> {
             "token-key-retired",
             Kind::TokenKeyRetired(v1::TokenKeyRetired { key_id: "k1".into() }),
         ),
+        (
+            "move-proposed",
+            Kind::MoveProposed(v1::MoveProposed {
+                node: node(),
+                beside_tenant_uid: String::new(),
+            }),
+        ),
+        (
+            "move-proposed",
+            Kind::MoveProposed(v1::MoveProposed {
+                node: node(),
+                beside_tenant_uid: "0".repeat(31) + "7",
+            }),
+        ),
+        (
+            "move-withdrawn",
+            Kind::MoveWithdrawn(v1::MoveWithdrawn { node: node() }),
+        ),
+        (
+            "dedicated-node-wanted",
+            Kind::DedicatedNodeWanted(v1::DedicatedNodeWanted {
+                node: node(),
+                neighbours: 12,
+            }),
+        ),
+        (
+            "node-down",
+            Kind::NodeAvailabilityChanged(v1::NodeAvailabilityChanged {
+                node: node(),
+                from: v1::NodeAvailability::Suspect.into(),
+                to: v1::NodeAvailability::Down.into(),
+            }),
+        ),
+        (
+            "node-cordoned",
+            Kind::NodeSchedulingChanged(v1::NodeSchedulingChanged {
+                node: node(),
+                scheduling: v1::NodeScheduling::Cordoned.into(),
+            }),
+        ),
+        (
+            "config-refused",
+            Kind::ConfigRefused(v1::ConfigRefused {
+                records: 2,
+                example: "tenants/acme: no uid".into(),
+            }),
+        ),
+        ("config-accepted", Kind::ConfigAccepted(v1::ConfigAccepted {})),
+        (
+            "leader-changed",
+            Kind::LeaderChanged(v1::LeaderChanged {
+                from_member_id: 0,
+                to_member_id: 1,
+                term: 2,
+            }),
+        ),
+        (
+            "leader-changed",
+            Kind::LeaderChanged(v1::LeaderChanged {
+                from_member_id: 1,
+                to_member_id: 3,
+                term: 4,
+            }),
+        ),
+        (
+            "member-changed",
+            Kind::MemberChanged(v1::MemberChanged {
+                member_id: 4,
+                from: v1::MemberKind::Unspecified.into(),
+                to: v1::MemberKind::Learner.into(),
+            }),
+        ),
+        (
+            "member-removed",
+            Kind::MemberRemoved(v1::MemberRemoved { member_id: 4 }),
+        ),
+        (
+            "cluster-restored",
+            Kind::ClusterRestored(v1::ClusterRestored { cluster_epoch: 2 }),
+        ),
+        (
+            "webhook-failing",
+            Kind::WebhookFailing(v1::WebhookFailing {
+                webhook: webhook(),
+                failure: "no answer within 15s".into(),
+            }),
+        ),
+        (
+            "webhook-recovered",
+            Kind::WebhookRecovered(v1::WebhookRecovered { webhook: webhook() }),
+        ),
+        (
+            "webhook-disabled",
+            Kind::WebhookDisabled(v1::WebhookDisabled {
+                webhook: webhook(),
+                by: v1::WebhookDisabledBy::Receiver.into(),
+            }),
+        ),
+        (
+            "webhook-gave-up",
+            Kind::WebhookGaveUp(v1::WebhookGaveUp {
+                webhook: webhook(),
+                first_sequence: 3,
+                last_sequence: 9,
+            }),
+        ),
     ];
-    let of_control_plane = |kind: &str| kind == "tier-changed" || kind.starts_with("token");
-    let about_no_tenant = |kind: &str| {
-        matches!(
-            kind,
-            "node-registered" | "events-dropped" | "token-key-added" | "token-key-retired"
-        )
-    };
+    let by_nodes = [
+        "hotspot",
+        "spike",
+        "node-exceeded",
+        "class",
+        "quota",
+        "node-registered",
+        "events-dropped",
+        "config",
+    ];
+    let of_control_plane = |kind: &str| !by_nodes.iter().any(|begin| kind.starts_with(begin));
+    let tenants = [
+        "hotspot",
+        "spike",
+        "node-exceeded",
+        "class",
+        "tier",
+        "quota",
+        "tokens",
+        "move",
+        "dedicated",
+    ];
+    let about_no_tenant = |kind: &str| !tenants.iter().any(|begin| kind.starts_with(begin));
     let event = |(index, (kind, detail)): (u64, (&str, Kind))| v1::Event {
         sequence: index + 1,
         occur_time: at(1_700_000_000),
@@ -488,11 +655,14 @@ fn every_kind_of_event_prints_as_agreed() {
         "events.txt",
         &events
             .iter()
-            .map(|event| table::event_line(event) + "\n")
+            .map(|event| super::events::event_line(event) + "\n")
             .collect::<String>(),
     );
-    let line = |value: json::EventLine| serde_json::to_string(&value).unwrap() + "\n";
-    let mut lines: String = events.iter().map(|event| line(json::EventLine::event(event))).collect();
-    lines += &line(json::EventLine::gap(20));
+    let line = |value: super::events::EventLine| serde_json::to_string(&value).unwrap() + "\n";
+    let mut lines: String = events
+        .iter()
+        .map(|event| line(super::events::EventLine::event(event)))
+        .collect();
+    lines += &line(super::events::EventLine::gap(20));
     check("events.jsonl", &lines);
 }

@@ -1,5 +1,6 @@
 //! What is printed: tables for people, JSON for programs. Neither asks anything.
 
+pub(crate) mod events;
 pub(crate) mod explained_quota;
 pub(crate) mod json;
 pub(crate) mod protocol_names;
@@ -7,6 +8,7 @@ pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod top;
 mod units;
+pub(crate) mod webhooks;
 
 #[cfg(test)]
 mod golden;

@@ -45,7 +45,15 @@ words! {
     }
     member_kind: MemberKind { Voter => "voter", Learner => "learner" }
     token_key_phase: TokenKeyPhase { Waiting => "waiting", Signing => "signing", Superseded => "superseded" }
-    severity: EventSeverity { Info => "info", Warning => "warning" }
+    severity: EventSeverity { Info => "info", Warning => "warning", Critical => "critical" }
+    condition_kind: ConditionKind { Hotspot => "hotspot", Spike => "spike", NodeExceeded => "node-exceeded" }
+    condition_end: ConditionEnd {
+        TenantDeleted => "tenant deleted", TenantMoved => "tenant moved", RecordLost => "the node lost its record",
+    }
+    disabled_by: WebhookDisabledBy { Operator => "operator", Receiver => "receiver" }
+    webhook_state: WebhookState {
+        Delivering => "delivering", Failing => "failing", Disabled => "disabled", Gone => "gone",
+    }
     tenant_usage_order: TenantUsageOrder {
         Requests => "requests", Cpu => "cpu", DatabaseBytes => "bytes", Errors => "errors",
     }

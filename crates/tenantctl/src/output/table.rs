@@ -1,7 +1,7 @@
 //! Tables for people: columns in capitals without borders, and two columns for a single thing.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use tenantry_proto::v1::{self, event_detail::Kind};
+use tenantry_proto::v1;
 
 use super::units::{self, NONE, NOT_YET, bytes, count, percent};
 use super::{protocol_names as word, units::share};
@@ -418,65 +418,4 @@ pub(crate) fn explanation(answer: &v1::ExplainPlacementResponse) -> String {
         "{chosen}\n\n{}",
         render(&["NODE", "LOAD", "VERDICT"], answer.candidates.iter().map(row))
     )
-}
-
-/// A line of `events watch`, in columns of fixed width since the next ones are not known yet.
-pub(crate) fn event_line(event: &v1::Event) -> String {
-    let line = format!(
-        "{:<24}  {:>6}  {:<7}  {:<17}  {:<20}  {}",
-        or_none(units::time(event.occur_time.as_ref())),
-        event.sequence,
-        or_none(word::severity(event.severity)),
-        event.kind,
-        given(&event.tenant),
-        event
-            .detail
-            .as_ref()
-            .and_then(|detail| detail.kind.as_ref())
-            .map_or_else(String::new, detail),
-    );
-    line.replace(char::is_control, " ").trim_end().to_owned()
-}
-
-fn detail(kind: &Kind) -> String {
-    let score = |score: f64, terms: Option<&v1::ScoreTerms>| {
-        let terms = terms.copied().unwrap_or_default();
-        format!(
-            "score {score:.2} (database {:.2}, requests {:.2}, CPU {:.2}, memory {:.2})",
-            terms.database, terms.requests, terms.cpu, terms.memory
-        )
-    };
-    let tiers = |from, to| format!("{} -> {}", or_none(word::tier(from)), or_none(word::tier(to)));
-    match kind {
-        Kind::HotspotRaised(hotspot) => score(hotspot.score, hotspot.terms.as_ref()),
-        Kind::HotspotCleared(hotspot) => score(hotspot.score, hotspot.terms.as_ref()),
-        Kind::ClassChanged(change) => format!(
-            "{} (database {}, {} requests in 24 h)",
-            tiers(change.from, change.to),
-            bytes(change.database_bytes),
-            count(change.requests_last_day)
-        ),
-        Kind::TierChanged(change) => tiers(change.from, change.to),
-        Kind::QuotaCrossed(crossing) => {
-            let figure = |value| match crossing.quota() {
-                v1::QuotaKind::Database => bytes(value),
-                _ => count(value),
-            };
-            format!(
-                "{} at {} %: {} of {}",
-                or_none(word::quota_kind(crossing.quota)),
-                crossing.percent,
-                figure(crossing.used),
-                figure(crossing.limit)
-            )
-        }
-        Kind::NodeRegistered(node) => format!("incarnation {}", node.incarnation),
-        Kind::EventsDropped(dropped) => format!("{} events", count(dropped.count)),
-        Kind::TokensRevoked(revoked) => format!("tokens before generation {}", revoked.generation),
-        Kind::TokenKeyAdded(added) => {
-            let signs_from = or_none(units::time(added.sign_time.as_ref()));
-            format!("{} signs from {signs_from}", added.key_id)
-        }
-        Kind::TokenKeyRetired(retired) => retired.key_id.clone(),
-    }
 }

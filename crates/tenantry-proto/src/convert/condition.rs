@@ -165,7 +165,10 @@ pub(super) fn spike_from_wire(figures: Option<v1::SpikeFigures>) -> Result<Condi
     let figures = figures.ok_or_else(|| InvalidField::missing("figures"))?;
     let norm = figures.norm_per_minute;
     if !norm.is_finite() || norm < 0.0 {
-        return Err(InvalidField::new("figures.norm_per_minute", "must be a number from 0 on"));
+        return Err(InvalidField::new(
+            "figures.norm_per_minute",
+            "must be a number from 0 on",
+        ));
     }
     Ok(ConditionFigures::Spike {
         requests_per_minute: figures.requests_per_minute,

@@ -79,11 +79,13 @@ fn kind_to_wire(detail: &EventDetail) -> Kind {
         EventDetail::NodeRegistered { incarnation } => Kind::NodeRegistered(v1::NodeRegistered {
             incarnation: incarnation.get(),
         }),
-        EventDetail::NodeAvailability { node, from, to } => Kind::NodeAvailabilityChanged(v1::NodeAvailabilityChanged {
-            node: names::node(node),
-            from: reachability_to_wire(*from),
-            to: reachability_to_wire(Some(*to)),
-        }),
+        EventDetail::NodeAvailability { node, from, to } => {
+            Kind::NodeAvailabilityChanged(v1::NodeAvailabilityChanged {
+                node: names::node(node),
+                from: reachability_to_wire(*from),
+                to: reachability_to_wire(Some(*to)),
+            })
+        }
         EventDetail::NodeScheduling { node, scheduling } => Kind::NodeSchedulingChanged(v1::NodeSchedulingChanged {
             node: names::node(node),
             scheduling: v1::NodeScheduling::from(*scheduling).into(),
@@ -101,7 +103,9 @@ fn kind_to_wire(detail: &EventDetail) -> Kind {
             key_id: key_id.clone(),
             sign_time: Some(timestamp(*signs_from)),
         }),
-        EventDetail::TokenKeyRetired { key_id } => Kind::TokenKeyRetired(v1::TokenKeyRetired { key_id: key_id.clone() }),
+        EventDetail::TokenKeyRetired { key_id } => {
+            Kind::TokenKeyRetired(v1::TokenKeyRetired { key_id: key_id.clone() })
+        }
         EventDetail::LeaderChanged { from, to, term } => Kind::LeaderChanged(v1::LeaderChanged {
             from_member_id: from.map_or(0, MemberId::get),
             to_member_id: to.get(),
@@ -330,7 +334,10 @@ fn member(field: &str, id: u64) -> Result<MemberId, InvalidField> {
 
 fn bounded(field: &str, text: String) -> Result<String, InvalidField> {
     if text.len() > LONGEST_TEXT {
-        return Err(InvalidField::new(field, format!("may have at most {LONGEST_TEXT} bytes")));
+        return Err(InvalidField::new(
+            field,
+            format!("may have at most {LONGEST_TEXT} bytes"),
+        ));
     }
     Ok(text)
 }

@@ -23,7 +23,11 @@ pub fn event_filter_from_wire(filter: v1::EventFilter) -> Result<EventFilter, In
     if let Some((field, _)) = counts.iter().find(|(_, count)| *count > MOST_NAMES) {
         return Err(InvalidField::new(field, format!("may name at most {MOST_NAMES}")));
     }
-    if let Some(kind) = filter.kinds.iter().find(|kind| !EventDetail::KINDS.contains(&kind.as_str())) {
+    if let Some(kind) = filter
+        .kinds
+        .iter()
+        .find(|kind| !EventDetail::KINDS.contains(&kind.as_str()))
+    {
         let known = EventDetail::KINDS.join(", ");
         return Err(InvalidField::new("kinds", format!("`{kind}` is not one of {known}")));
     }

@@ -82,7 +82,12 @@ pub(super) fn set_scheduling(
     }
     changes.push(Change::NodeUpserted { id: id.clone() });
     if context.rules >= Rules::Conditions {
-        announce(state, context, None, EventDetail::NodeScheduling { node: id, scheduling });
+        announce(
+            state,
+            context,
+            None,
+            EventDetail::NodeScheduling { node: id, scheduling },
+        );
     }
     let node = Node {
         scheduling,

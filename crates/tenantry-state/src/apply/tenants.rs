@@ -62,7 +62,12 @@ pub(super) fn update(
         spec,
         ..Arc::unwrap_or_clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, context, stamped(updated, context), changes)))
+    Ok(Answer::Tenant(store(
+        state,
+        context,
+        stamped(updated, context),
+        changes,
+    )))
 }
 
 pub(super) fn delete(
@@ -82,7 +87,12 @@ pub(super) fn delete(
         },
         ..Arc::unwrap_or_clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, context, stamped(deleted, context), changes)))
+    Ok(Answer::Tenant(store(
+        state,
+        context,
+        stamped(deleted, context),
+        changes,
+    )))
 }
 
 pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, changes: &mut Vec<Change>) -> Outcome {
@@ -104,7 +114,12 @@ pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, cha
         state: TenantState::Active,
         ..Tenant::clone(tenant)
     };
-    Ok(Answer::Tenant(store(state, context, stamped(restored, context), changes)))
+    Ok(Answer::Tenant(store(
+        state,
+        context,
+        stamped(restored, context),
+        changes,
+    )))
 }
 
 pub(super) fn place(

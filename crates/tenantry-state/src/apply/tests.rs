@@ -9,7 +9,9 @@ use tenantry_types::{
 
 use crate::state::{MAX_EVENTS, MAX_REQUESTS, REQUEST_LIFETIME};
 use crate::strategies::{every_command_once, initialize, member_id, replay, tenant_of};
-use crate::{Answer, Applied, Change, Command, Envelope, Fingerprint, Rejection, Request, Rules, State, TierDecision, apply};
+use crate::{
+    Answer, Applied, Change, Command, Envelope, Fingerprint, Rejection, Request, Rules, State, TierDecision, apply,
+};
 
 const ACME: TenantUid = TenantUid::from_u128(1);
 const OTHER: TenantUid = TenantUid::from_u128(2);

@@ -39,8 +39,7 @@ impl Score {
         };
         let heat = node.hot_tenants.saturating_mul(HOT_TENANT_WEIGHT);
         let load = node.weight.saturating_add(heat).saturating_add(u64::from(weight));
-        let millionths = u128::from(load) * 1_000_000
-            / u128::from(node.capacity.max_tenants.max(1));
+        let millionths = u128::from(load) * 1_000_000 / u128::from(node.capacity.max_tenants.max(1));
         Self {
             company: if would_share {
                 Company::Shared

@@ -177,7 +177,10 @@ impl State {
         };
         for ((uid, condition), active) in &self.conditions {
             ensure(node_of(uid) == Some(&active.node), || {
-                format!("the {} of tenant {uid} was raised by a node that does not serve it", condition.as_str())
+                format!(
+                    "the {} of tenant {uid} was raised by a node that does not serve it",
+                    condition.as_str()
+                )
             })?;
         }
         for (uid, proposal) in &self.moves {
@@ -185,8 +188,13 @@ impl State {
                 format!("tenant {uid} should leave a node that does not serve it")
             })?;
             let hot = (proposal.cause.hot_tenant(*uid), Condition::Hotspot);
-            let raised = self.conditions.get(&hot).is_some_and(|active| active.node == proposal.node);
-            ensure(raised, || format!("tenant {uid} should move because of one that is not hot"))?;
+            let raised = self
+                .conditions
+                .get(&hot)
+                .is_some_and(|active| active.node == proposal.node);
+            ensure(raised, || {
+                format!("tenant {uid} should move because of one that is not hot")
+            })?;
         }
         let mut hot = BTreeMap::new();
         for ((_, condition), active) in &self.conditions {
@@ -194,13 +202,18 @@ impl State {
                 *hot.entry(&active.node).or_insert(0_u64) += 1;
             }
         }
-        ensure(hot.iter().map(|(node, count)| (*node, count)).eq(self.hot_by_node.iter()), || {
-            "the count of hot tenants differs from the conditions".to_owned()
-        })
+        ensure(
+            hot.iter()
+                .map(|(node, count)| (*node, count))
+                .eq(self.hot_by_node.iter()),
+            || "the count of hot tenants differs from the conditions".to_owned(),
+        )
     }
 
     fn check_webhooks(&self) -> Result<(), String> {
-        ensure(self.webhooks.len() <= MAX_WEBHOOKS, || "there are too many webhooks".to_owned())?;
+        ensure(self.webhooks.len() <= MAX_WEBHOOKS, || {
+            "there are too many webhooks".to_owned()
+        })?;
         for webhook in self.webhooks.values() {
             ensure(webhook.done <= self.last_event, || {
                 format!("the webhook `{}` is ahead of the log", webhook.name)
@@ -210,8 +223,13 @@ impl State {
                 format!("the webhook `{}` has too many dead letters", webhook.name)
             })?;
         }
-        let of_nobody = self.dead_letters.keys().find(|(name, _)| !self.webhooks.contains_key(name));
-        ensure(of_nobody.is_none(), || "there are dead letters of no webhook".to_owned())
+        let of_nobody = self
+            .dead_letters
+            .keys()
+            .find(|(name, _)| !self.webhooks.contains_key(name));
+        ensure(of_nobody.is_none(), || {
+            "there are dead letters of no webhook".to_owned()
+        })
     }
 
     fn check_requests(&self) -> Result<(), String> {
@@ -243,7 +261,9 @@ impl State {
         for (tenant, proposal) in &self.moves {
             content.toggle(&(*tenant, &**proposal));
         }
-        self.availability.iter().for_each(|(node, now)| content.toggle(&(node, *now)));
+        self.availability
+            .iter()
+            .for_each(|(node, now)| content.toggle(&(node, *now)));
         self.members.iter().for_each(|members| content.toggle(&**members));
         self.webhooks.values().for_each(|webhook| content.toggle(&**webhook));
         for ((name, _), letter) in &self.dead_letters {

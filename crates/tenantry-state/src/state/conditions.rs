@@ -47,11 +47,7 @@ impl State {
         self.conditions.insert((tenant, condition), active);
     }
 
-    pub(crate) fn remove_condition(
-        &mut self,
-        tenant: TenantUid,
-        condition: Condition,
-    ) -> Option<Arc<ActiveCondition>> {
+    pub(crate) fn remove_condition(&mut self, tenant: TenantUid, condition: Condition) -> Option<Arc<ActiveCondition>> {
         let active = self.conditions.remove(&(tenant, condition))?;
         self.content.toggle(&(tenant, condition, &*active));
         if condition == Condition::Hotspot

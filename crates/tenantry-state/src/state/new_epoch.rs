@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use tenantry_types::{
-    ClusterEpoch, DeadLetter, Epoch, Event, EventSequence, Placement, Revision, Tenant, Webhook,
-};
+use tenantry_types::{ClusterEpoch, DeadLetter, Epoch, Event, EventSequence, Placement, Revision, Tenant, Webhook};
 
 use super::{ClusterInfo, Record, RestoreError, Restorer, State};
 

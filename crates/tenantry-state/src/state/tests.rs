@@ -11,7 +11,10 @@ use crate::strategies::{every_command_once, histories, replay};
 fn content(state: &State) -> Vec<Record> {
     let rows = state.records().filter_map(|record| match record {
         Record::Head {
-            cluster, tiers, reactions, ..
+            cluster,
+            tiers,
+            reactions,
+            ..
         } => Some(Record::Head {
             revision: Revision::ZERO,
             clock: UnixMillis(0),
