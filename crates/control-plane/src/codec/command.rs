@@ -426,7 +426,7 @@ mod tests {
         let decode = |bytes: &[u8]| decode_command(bytes).unwrap_err();
         assert!(matches!(
             decode(&newer_version.encode_to_vec()),
-            DecodeError::UnknownVersion { found: 2, known: 1 }
+            DecodeError::UnknownVersion { found: 3, known: 2 }
         ));
         assert!(matches!(decode(&newer_command), DecodeError::UnknownCommand));
         assert!(matches!(decode(&newer_field), DecodeError::UnknownField));

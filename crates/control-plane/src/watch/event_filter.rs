@@ -82,7 +82,7 @@ mod tests {
             tenants: vec![TenantName::new(name).unwrap()],
             ..EventFilter::default()
         };
-        assert_eq!(kinds(named("acme")), about_tenants);
+        assert_eq!(kinds(named("acme")), ["class-changed", "tier-changed", "tokens-revoked"]);
         assert!(kinds(named("zoo")).is_empty());
         let severe = EventFilter {
             min_severity: Some(Severity::Critical),

@@ -17,15 +17,15 @@ pub(super) fn message_id(cluster: ClusterUid, sequence: EventSequence) -> String
 pub(super) fn event_body(event: &Event) -> Bytes {
     let message = v1::Event::from(event);
     let time = message.occur_time.as_ref().map(ToString::to_string);
-    body(event.detail.kind(), time.as_deref(), event_json::event(&message))
+    body(event.detail.kind(), time.as_deref(), &event_json::event(&message))
 }
 
 /// The body of the message that only tests whether messages arrive.
 #[must_use]
 pub(super) fn test_body(webhook: &str, time: &str) -> Bytes {
-    body("webhook-test", Some(time), json!({ "webhook": webhook }))
+    body("webhook-test", Some(time), &json!({ "webhook": webhook }))
 }
 
-fn body(kind: &str, time: Option<&str>, data: Value) -> Bytes {
+fn body(kind: &str, time: Option<&str>, data: &Value) -> Bytes {
     Bytes::from(json!({ "type": kind, "timestamp": time, "data": data }).to_string())
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use tenantry_proto::event_json;
-use tenantry_proto::v1::{self, event_detail::Kind};
+use tenantry_proto::v1::{self, event_detail::Kind, event_origin::Origin};
 
 use super::table::{fields, given, or_none, render};
 use super::units::{NONE, bytes, count};

@@ -154,6 +154,7 @@ impl Wish {
                 id: id.clone(),
                 incarnation: *incarnation,
                 spec: node_spec(id),
+                record_since: None,
             },
         })
     }
