@@ -70,6 +70,9 @@ impl Connector {
         for (index, address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / left;
+            if share.is_zero() {
+                break;
+            }
             last = match timeout(share, TcpStream::connect(*address)).await {
                 Ok(Ok(tcp)) => return Ok(tcp),
                 Ok(Err(error)) => Failure::ConnectFailed {

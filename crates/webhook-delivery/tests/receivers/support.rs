@@ -23,16 +23,19 @@ pub(crate) fn message() -> Message {
     Message::new("msg_1", 1_614_265_330, BODY, vec![secret()]).unwrap()
 }
 
-/// May send to loopback, and has all the time that a test has.
+/// Longer than `BOUND`: what ends an attempt has to be something else.
+const NO_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// May send to loopback, and has more time than a test has.
 pub(crate) fn options() -> ClientOptions {
     ClientOptions {
         policy: AddressPolicy {
             allowed: ["127.0.0.0/8", "::1"].map(|network| network.parse().unwrap()).to_vec(),
         },
         extra_roots: None,
-        lookup_timeout: BOUND,
-        connect_timeout: BOUND,
-        attempt_timeout: BOUND,
+        lookup_timeout: NO_LIMIT,
+        connect_timeout: NO_LIMIT,
+        attempt_timeout: NO_LIMIT,
     }
 }
 
@@ -50,8 +53,14 @@ pub(crate) fn impatient() -> Client {
 }
 
 pub(crate) async fn attempt(client: &Client, url: &str) -> Outcome {
+    attempt_with(client, url, &message()).await
+}
+
+pub(crate) async fn attempt_with(client: &Client, url: &str, message: &Message) -> Outcome {
     let endpoint: Endpoint = url.parse().unwrap();
-    client.attempt(&endpoint, &message()).await
+    tokio::time::timeout(BOUND, client.attempt(&endpoint, message))
+        .await
+        .expect("the attempt does not end")
 }
 
 /// The reason of an attempt that failed without a word about when to come back.
