@@ -224,7 +224,7 @@ mod tests {
         }
         let (_listener, alive) = listener().await;
         let mut connector = connector([vec![swallowing, alive], vec![swallowing]]);
-        connector.connect_timeout = Duration::from_secs(2);
+        connector.connect_timeout = Duration::from_secs(4);
         assert_eq!(connect(&connector).await, Ok(alive));
         connector.connect_timeout = Duration::from_millis(100);
         let limit = connector.connect_timeout;

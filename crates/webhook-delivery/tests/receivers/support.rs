@@ -44,12 +44,26 @@ pub(crate) fn client() -> Client {
 }
 
 /// Does not wait long for answers that never come.
-pub(crate) fn impatient() -> Client {
+pub(crate) fn impatient(limit: Duration) -> Client {
     Client::new(ClientOptions {
-        attempt_timeout: Duration::from_secs(1),
+        attempt_timeout: limit,
         ..options()
     })
     .unwrap()
+}
+
+/// The reason of an attempt that ends with its limit. A busy machine may not get as far in a second, so that there are more
+/// attempts with more time until the reason is the `expected` one.
+pub(crate) async fn failure_in_time(url: &str, expected: fn(&Failure) -> bool) -> Failure {
+    let mut reason = None;
+    for seconds in [1, 5, 25] {
+        let seen = failure(&impatient(Duration::from_secs(seconds)), url).await;
+        if expected(&seen) {
+            return seen;
+        }
+        reason = Some(seen);
+    }
+    panic!("{reason:?}");
 }
 
 pub(crate) async fn attempt(client: &Client, url: &str) -> Outcome {
