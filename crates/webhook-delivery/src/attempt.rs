@@ -72,15 +72,11 @@ impl Client {
     /// # Errors
     /// The additional roots are not what they should be.
     pub fn new(options: ClientOptions) -> Result<Self, InvalidRoots> {
-        Self::with_resolver(options, Resolver::of_the_system())
-    }
-
-    fn with_resolver(options: ClientOptions, resolver: Resolver) -> Result<Self, InvalidRoots> {
         let tls = tls::config(options.extra_roots.as_deref())?;
         let attempt_timeout = options.attempt_timeout.min(MAX_LIMIT);
         let connector = Connector {
             policy: options.policy,
-            resolver,
+            resolver: Resolver::of_the_system(),
             tls: Arc::new(tls),
             lookup_timeout: options.lookup_timeout.min(attempt_timeout),
             connect_timeout: options.connect_timeout.min(attempt_timeout),
@@ -217,4 +213,37 @@ fn no_answer(error: &hyper::Error) -> Failure {
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+
+    #[test]
+    fn every_endpoint_and_message_that_are_accepted_make_a_request() {
+        let printable = (b'!'..=b'~').map(char::from);
+        let mut accepted = 0;
+        for char in printable {
+            let message = Message::new(char.to_string(), u64::MAX, "{}", vec![Secret::generate([7; 32]); 4]);
+            let message = message.or_else(|_| Message::new("msg_1", 0, "", vec![Secret::generate([7; 32])]));
+            for url in [
+                format!("https://a.example/{char}"),
+                format!("https://a.example?{char}"),
+                format!("https://a.example{char}"),
+                format!("https://{char}.example:1{char}"),
+                format!("https://[::{char}]:444/%{char}"),
+            ] {
+                if let Ok(endpoint) = url.parse::<Endpoint>() {
+                    let request = request(&endpoint, message.as_ref().unwrap());
+                    assert!(
+                        request.uri().path().starts_with('/') && request.uri().host().is_none(),
+                        "{url}"
+                    );
+                    accepted += 1;
+                }
+            }
+        }
+        assert!(accepted > 150, "{accepted}");
+    }
 }

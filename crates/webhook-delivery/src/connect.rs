@@ -70,6 +70,9 @@ impl Connector {
         for (index, address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / left;
+            if share.is_zero() {
+                break;
+            }
             last = match timeout(share, TcpStream::connect(*address)).await {
                 Ok(Ok(tcp)) => return Ok(tcp),
                 Ok(Err(error)) => Failure::ConnectFailed {
@@ -221,7 +224,7 @@ mod tests {
         }
         let (_listener, alive) = listener().await;
         let mut connector = connector([vec![swallowing, alive], vec![swallowing]]);
-        connector.connect_timeout = Duration::from_secs(2);
+        connector.connect_timeout = Duration::from_secs(4);
         assert_eq!(connect(&connector).await, Ok(alive));
         connector.connect_timeout = Duration::from_millis(100);
         let limit = connector.connect_timeout;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use webhook_delivery::{Failure, Message, Outcome, Secret, verify};
 
 use crate::support::{
-    BODY, Receiver, attempt, byte_by_byte, client, failure, for_ever, impatient, message, secret, until_closed,
+    BODY, BOUND, Receiver, attempt, attempt_with, byte_by_byte, client, failure, failure_in_time, for_ever, impatient,
+    message, secret, until_closed,
 };
 
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn a_message_under_rotation_carries_a_signature_by_each_secret() {
     let receiver = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let new = Secret::generate([7; 32]);
     let message = Message::new("msg_1", 5, BODY, vec![new.clone(), secret()]).unwrap();
-    let outcome = client().attempt(&receiver.url().parse().unwrap(), &message).await;
+    let outcome = attempt_with(&client(), &receiver.url(), &message).await;
     assert!(matches!(outcome, Outcome::Delivered { status: 200, .. }), "{outcome:?}");
     let request = receiver.requests().remove(0);
     let signatures = request
@@ -60,7 +61,7 @@ async fn a_body_that_is_large_arrives_whole() {
     let receiver = Receiver::answering("HTTP/1.1 200 OK\r\n\r\n").await;
     let body = format!("{}{BODY}", " ".repeat(1 << 20));
     let message = Message::new("msg_1", 5, body.clone(), vec![secret()]).unwrap();
-    let outcome = client().attempt(&receiver.url().parse().unwrap(), &message).await;
+    let outcome = attempt_with(&client(), &receiver.url(), &message).await;
     assert!(matches!(outcome, Outcome::Delivered { .. }), "{outcome:?}");
     assert!(receiver.requests()[0].ends_with(&body));
 }
@@ -90,8 +91,7 @@ async fn nobody_there_is_a_failed_connection() {
 #[tokio::test]
 async fn who_accepts_and_says_nothing_is_given_up() {
     let mut receiver = Receiver::start(until_closed).await;
-    let reason = failure(&impatient(), &receiver.url()).await;
-    assert!(matches!(reason, Failure::NoAnswer { .. }), "{reason}");
+    failure_in_time(&receiver.url(), |reason| matches!(reason, Failure::NoAnswer { .. })).await;
     receiver.first_has_ended().await;
 }
 
@@ -107,28 +107,30 @@ async fn a_head_that_comes_byte_by_byte_is_given_up() {
             byte_by_byte(stream, piece.as_bytes()).await;
         })
         .await;
-        let reason = failure(&impatient(), &receiver.url()).await;
-        assert!(matches!(reason, Failure::NoAnswer { .. }), "{reason}");
+        failure_in_time(&receiver.url(), |reason| matches!(reason, Failure::NoAnswer { .. })).await;
         receiver.first_has_ended().await;
     }
 }
 
 #[tokio::test]
-async fn a_body_that_comes_byte_by_byte_does_not_hide_the_status() {
-    let mut receiver = Receiver::start(|mut stream| async move {
-        stream
-            .write_all(b"HTTP/1.1 500 Broken\r\n\r\nout of order ")
-            .await
-            .unwrap();
-        byte_by_byte(stream, b".").await;
-    })
-    .await;
-    let reason = failure(&impatient(), &receiver.url()).await;
-    let Failure::ServerFailed { status: 500, excerpt } = reason else {
-        panic!("{reason}");
-    };
-    assert!(excerpt.starts_with("out of order"), "{excerpt}");
-    receiver.first_has_ended().await;
+async fn a_body_that_does_not_come_to_its_end_does_not_hide_the_status() {
+    for goes_on in [true, false] {
+        let mut receiver = Receiver::start(move |mut stream| async move {
+            let answer = b"HTTP/1.1 500 Broken\r\n\r\nout of order ";
+            stream.write_all(answer).await.unwrap();
+            if goes_on {
+                byte_by_byte(stream, b".").await;
+            } else {
+                until_closed(stream).await;
+            }
+        })
+        .await;
+        failure_in_time(&receiver.url(), |reason| {
+            matches!(reason, Failure::ServerFailed { status: 500, excerpt } if excerpt.starts_with("out of order"))
+        })
+        .await;
+        receiver.first_has_ended().await;
+    }
 }
 
 #[tokio::test]
@@ -158,11 +160,15 @@ async fn heads_without_end_are_given_up_whatever_they_consist_of() {
         assert!(matches!(reason, Failure::NotHttp { .. }), "{reason}");
         receiver.first_has_ended().await;
     }
+    // This one has an end, far off.
+    let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    let receiver = Receiver::answering(long).await;
+    let reason = failure(&client(), &receiver.url()).await;
+    assert!(matches!(reason, Failure::NotHttp { .. }), "{reason}");
     // These are whole, and a client has to pass over them.
     let mut receiver =
         Receiver::start(|stream| async move { for_ever(stream, b"HTTP/1.1 103 Early Hints\r\n\r\n").await }).await;
-    let reason = failure(&impatient(), &receiver.url()).await;
-    assert!(matches!(reason, Failure::NoAnswer { .. }), "{reason}");
+    failure_in_time(&receiver.url(), |reason| matches!(reason, Failure::NoAnswer { .. })).await;
     receiver.first_has_ended().await;
 }
 
@@ -332,4 +338,22 @@ async fn an_attempt_that_is_dropped_closes_its_connection() {
         () = async { while receiver.requests().is_empty() { tokio::task::yield_now().await } } => {}
     }
     receiver.first_has_ended().await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_message_is_not_sent_once_it_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // More than fits into the buffers of any two sockets.
+    let body = vec![b' '; 64 << 20];
+    let message = Message::new("msg_1", 5, body.clone(), vec![secret()]).unwrap();
+    let outcome = attempt_with(&impatient(Duration::from_secs(1)), &url, &message).await;
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut taken = Vec::new();
+    // Ends with the connection, in one way or the other.
+    let _ = tokio::time::timeout(BOUND, stream.read_to_end(&mut taken))
+        .await
+        .expect("the connection stays open");
+    assert!(taken.len() < body.len(), "{} bytes", taken.len());
 }

@@ -23,16 +23,19 @@ pub(crate) fn message() -> Message {
     Message::new("msg_1", 1_614_265_330, BODY, vec![secret()]).unwrap()
 }
 
-/// May send to loopback, and has all the time that a test has.
+/// Longer than `BOUND`: what ends an attempt has to be something else.
+const NO_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// May send to loopback, and has more time than a test has.
 pub(crate) fn options() -> ClientOptions {
     ClientOptions {
         policy: AddressPolicy {
             allowed: ["127.0.0.0/8", "::1"].map(|network| network.parse().unwrap()).to_vec(),
         },
         extra_roots: None,
-        lookup_timeout: BOUND,
-        connect_timeout: BOUND,
-        attempt_timeout: BOUND,
+        lookup_timeout: NO_LIMIT,
+        connect_timeout: NO_LIMIT,
+        attempt_timeout: NO_LIMIT,
     }
 }
 
@@ -41,17 +44,37 @@ pub(crate) fn client() -> Client {
 }
 
 /// Does not wait long for answers that never come.
-pub(crate) fn impatient() -> Client {
+pub(crate) fn impatient(limit: Duration) -> Client {
     Client::new(ClientOptions {
-        attempt_timeout: Duration::from_secs(1),
+        attempt_timeout: limit,
         ..options()
     })
     .unwrap()
 }
 
+/// The reason of an attempt that ends with its limit. A busy machine may not get as far in a second, so that there are more
+/// attempts with more time until the reason is the `expected` one.
+pub(crate) async fn failure_in_time(url: &str, expected: fn(&Failure) -> bool) -> Failure {
+    let mut reason = None;
+    for seconds in [1, 5, 25] {
+        let seen = failure(&impatient(Duration::from_secs(seconds)), url).await;
+        if expected(&seen) {
+            return seen;
+        }
+        reason = Some(seen);
+    }
+    panic!("{reason:?}");
+}
+
 pub(crate) async fn attempt(client: &Client, url: &str) -> Outcome {
+    attempt_with(client, url, &message()).await
+}
+
+pub(crate) async fn attempt_with(client: &Client, url: &str, message: &Message) -> Outcome {
     let endpoint: Endpoint = url.parse().unwrap();
-    client.attempt(&endpoint, &message()).await
+    tokio::time::timeout(BOUND, client.attempt(&endpoint, message))
+        .await
+        .expect("the attempt does not end")
 }
 
 /// The reason of an attempt that failed without a word about when to come back.
