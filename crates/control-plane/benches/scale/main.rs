@@ -167,6 +167,7 @@ fn history() -> impl Iterator<Item = Envelope> {
                 zone: format!("zone-{}", number % 3),
                 labels: Labels::default(),
             },
+            record_since: None,
         }
     });
     let first = std::iter::once(initialize(1))

@@ -82,7 +82,10 @@ mod tests {
             tenants: vec![TenantName::new(name).unwrap()],
             ..EventFilter::default()
         };
-        assert_eq!(kinds(named("acme")), ["class-changed", "tier-changed", "tokens-revoked"]);
+        assert_eq!(
+            kinds(named("acme")),
+            ["class-changed", "tier-changed", "tokens-revoked"]
+        );
         assert!(kinds(named("zoo")).is_empty());
         let severe = EventFilter {
             min_severity: Some(Severity::Critical),
