@@ -78,6 +78,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "tenantry_control_watch_resyncs_total",
         "Watches of the routing table that ended since the watcher was too slow or too far behind."
     );
+    describe_counter!(
+        "tenantry_control_webhook_attempts_total",
+        "Attempts to deliver a message to a webhook, by what came of them."
+    );
     describe_gauge!(
         "tenantry_control_kept_answers",
         "Answers that are kept for callers that repeat a request id."

@@ -666,3 +666,39 @@ fn every_kind_of_event_prints_as_agreed() {
     lines += &line(super::events::EventLine::gap(20));
     check("events.jsonl", &lines);
 }
+
+/// Rows of the table of kinds: kind, severity, fields of its detail.
+fn documented_kinds() -> Vec<(String, String, Vec<String>)> {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let table = text.split("\n## Kinds").nth(1).unwrap().split("\n## ").next().unwrap();
+    let words = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        (words(cells[1]).concat(), cells[2].to_owned(), words(cells[4]))
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_of_events_lists_every_kind_with_its_fields() {
+    let documented = documented_kinds();
+    let kinds: Vec<_> = documented.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(kinds, tenantry_types::EventDetail::KINDS);
+    for event in events() {
+        let (_, _, fields) = documented.iter().find(|(kind, ..)| *kind == event.kind).unwrap();
+        let json = tenantry_proto::event_json::event(&event);
+        let detail = json["detail"].as_object().unwrap();
+        let mut printed: Vec<_> = detail.keys().cloned().collect();
+        let mut fields = fields.clone();
+        fields.sort();
+        printed.sort();
+        assert_eq!(printed, fields, "{}", event.kind);
+        let parsed = tenantry_types::EventDetail::try_from(event.detail.unwrap()).unwrap();
+        assert_eq!(parsed.kind(), event.kind);
+        let (_, severity, _) = documented.iter().find(|(kind, ..)| *kind == event.kind).unwrap();
+        let stated = format!("{:?}", parsed.severity()).to_lowercase();
+        assert!(severity.contains(&stated), "{}: {severity}, not {stated}", event.kind);
+    }
+}
