@@ -87,6 +87,8 @@ enum BenchSuite {
     Isolation,
     /// What keeping tenants within limits costs, beside governor and Envoy.
     Quotas,
+    /// What it costs to tell events to those who watch.
+    Events,
 }
 
 impl BenchSuite {
@@ -96,6 +98,7 @@ impl BenchSuite {
             Self::DataPlane => "data-plane",
             Self::Isolation => "isolation",
             Self::Quotas => "quotas",
+            Self::Events => "events",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod control_plane;
 pub mod data_plane;
+pub mod events;
 pub mod isolation;
 mod latency;
 mod load;

@@ -1,7 +1,7 @@
 //! Runs benchmarks. `cargo xtask bench` builds everything first and starts this.
 
 use anyhow::{Context as _, bail};
-use bench::{control_plane, data_plane, isolation, quotas};
+use bench::{control_plane, data_plane, events, isolation, quotas};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +23,8 @@ enum Suite {
     Isolation(isolation::Arguments),
     /// What keeping tenants within limits costs, beside governor and Envoy.
     Quotas(quotas::Arguments),
+    /// What it costs to tell events to those who watch.
+    Events(events::Arguments),
 }
 
 #[tokio::main]
@@ -44,5 +46,6 @@ async fn run(suite: Suite) -> anyhow::Result<()> {
         Suite::DataPlane(arguments) => data_plane::run(arguments).await,
         Suite::Isolation(arguments) => isolation::run(arguments).await,
         Suite::Quotas(arguments) => quotas::run(arguments).await,
+        Suite::Events(arguments) => events::run(arguments).await,
     }
 }
