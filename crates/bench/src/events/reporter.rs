@@ -45,8 +45,11 @@ impl Reporter {
             }),
             ..v1::RegisterNodeRequest::default()
         };
-        let registered = PlacementServiceClient::new(channel.clone()).register_node(register);
-        registered.await.context("the node cannot register")?;
+        let mut placement = PlacementServiceClient::new(channel.clone());
+        placement
+            .register_node(register)
+            .await
+            .context("the node cannot register")?;
         let (batches, queue) = mpsc::channel(1);
         let mut reporter = NotificationServiceClient::new(channel);
         // The member answers once the first batch is there.
