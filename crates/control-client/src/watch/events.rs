@@ -1,5 +1,6 @@
 //! The event log from a cursor on, then live.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tenantry_proto::v1::notification_service_client::NotificationServiceClient;
@@ -20,6 +21,8 @@ pub struct EventFilter {
     pub kinds: Vec<String>,
     /// Only about these tenants, `tenants/NAME`; empty means all.
     pub tenants: Vec<String>,
+    /// Only about tenants that have all these labels; empty means all.
+    pub labels: BTreeMap<String, String>,
     /// Only this severity and above; unspecified means all.
     pub min_severity: EventSeverity,
 }
@@ -111,6 +114,7 @@ impl EventWatch {
             only_new,
             kinds: self.filter.kinds.clone(),
             tenants: self.filter.tenants.clone(),
+            labels: self.filter.labels.clone().into_iter().collect(),
             min_severity: self.filter.min_severity.into(),
         }
     }

@@ -220,7 +220,12 @@ service! { PlacementService {
     }
 }
 
-service! { NotificationService {}
+service! { NotificationService {
+        list_events(ListEventsRequest) -> ListEventsResponse;
+        list_conditions(ListConditionsRequest) -> ListConditionsResponse;
+        get_reactions(GetReactionsRequest) -> GetReactionsResponse;
+        update_reactions(UpdateReactionsRequest) -> UpdateReactionsResponse;
+    }
     type WatchStream = BoxStream<'static, Result<NotificationServiceWatchResponse, Status>>;
     type ReportStream = BoxStream<'static, Result<ReportResponse, Status>>;
 
