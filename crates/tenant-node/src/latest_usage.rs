@@ -35,7 +35,9 @@ impl LatestUsage {
         for uid in gone {
             latest.figures.remove(uid);
         }
-        latest.figures.extend(fresh.into_iter().map(|usage| (usage.tenant, usage)));
+        latest
+            .figures
+            .extend(fresh.into_iter().map(|usage| (usage.tenant, usage)));
     }
 
     /// The figures for one heartbeat, at most `most` tenants'.

@@ -132,7 +132,11 @@ fn sum_of(text: &str, start: &str) -> f64 {
 #[test]
 fn the_whole_exposition_is_that_of_the_golden_file() {
     let exposition = Exposition::new(2, FOREVER).unwrap();
-    exposition.publish(&node(), &[sample(1, 50), sample(2, 40), sample(3, 5), sample(4, 3)], &[]);
+    exposition.publish(
+        &node(),
+        &[sample(1, 50), sample(2, 40), sample(3, 5), sample(4, 3)],
+        &[],
+    );
     let text = in_order(&exposition.render());
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics.prom");

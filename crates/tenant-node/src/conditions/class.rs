@@ -220,7 +220,11 @@ mod tests {
                 &[(1, Medium, Micro), (4, Micro, Medium)],
             ),
             // The clock goes back by a year.
-            (Some(Small), &[(9_000, 5), (240, 5), (263, 5), (264, 5)], &[(3, Small, Micro)]),
+            (
+                Some(Small),
+                &[(9_000, 5), (240, 5), (263, 5), (264, 5)],
+                &[(3, Small, Micro)],
+            ),
         ];
         for (known, samples, expected) in cases {
             assert_eq!(changes(known, samples), expected, "{samples:?}");

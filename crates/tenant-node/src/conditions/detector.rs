@@ -79,7 +79,9 @@ impl Detector {
     #[must_use]
     pub fn needs_another_look(&self) -> bool {
         let switches = [self.hotspot, self.spike, self.node_exceeded];
-        let busy = switches.into_iter().any(|switch| switch.is_raised() || switch.is_moving());
+        let busy = switches
+            .into_iter()
+            .any(|switch| switch.is_raised() || switch.is_moving());
         busy || self.class.is_rising()
     }
 
@@ -93,7 +95,9 @@ impl Detector {
     /// Whether anything is raised.
     #[must_use]
     pub fn is_anything_raised(&self) -> bool {
-        [self.hotspot, self.spike, self.node_exceeded].into_iter().any(Switch::is_raised)
+        [self.hotspot, self.spike, self.node_exceeded]
+            .into_iter()
+            .any(Switch::is_raised)
     }
 
     /// Takes a sample; `norm_per_minute` is what is usual for the tenant at this hour, if that is known. Answers with the
@@ -112,10 +116,14 @@ impl Detector {
         ];
         let mut changes = Vec::new();
         for Reading { figures, above, below } in readings {
-            changes.extend(self.switch(figures.condition()).sample(above, below).map(|turn| match turn {
-                Turn::Raise => EventDetail::Raised(figures),
-                Turn::Clear => EventDetail::Cleared(Cleared::Subsided(figures)),
-            }));
+            changes.extend(
+                self.switch(figures.condition())
+                    .sample(above, below)
+                    .map(|turn| match turn {
+                        Turn::Raise => EventDetail::Raised(figures),
+                        Turn::Clear => EventDetail::Cleared(Cleared::Subsided(figures)),
+                    }),
+            );
         }
         changes.extend(self.class.sample(now, usage, around.tiers));
         changes

@@ -91,7 +91,12 @@ fn a_spike_is_measured_by_what_is_usual_for_the_tenant() {
         ("fewer than 60 are none", &[59, 59, 59], Some(1.0), "..."),
         ("60 are enough", &[60, 60], Some(1.0), ".+"),
         ("a tenant that usually has none", &[60, 60, 39, 39], Some(0.0), ".+.-"),
-        ("twice the norm is not over", &[700, 700, 200, 200, 200], Some(100.0), ".+..."),
+        (
+            "twice the norm is not over",
+            &[700, 700, 200, 200, 200],
+            Some(100.0),
+            ".+...",
+        ),
         ("below twice the norm", &[700, 700, 199, 199], Some(100.0), ".+.-"),
         ("one quiet sample", &[700, 700, 5, 700, 700], Some(100.0), ".+..."),
         ("one busy sample", &[700, 5, 5, 700], Some(100.0), "...."),
@@ -154,7 +159,12 @@ fn what_was_raised_before_a_restart_is_cleared_once_and_not_raised_again() {
     for share in [0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1] {
         let changes = detector.sample(UnixMillis(0), &usage([share; 4]), None, around);
         changes.iter().for_each(|change| detector.accept(change));
-        seen.extend(changes.iter().map(EventDetail::kind).filter(|kind| kind.starts_with("hotspot")));
+        seen.extend(
+            changes
+                .iter()
+                .map(EventDetail::kind)
+                .filter(|kind| kind.starts_with("hotspot")),
+        );
     }
     assert_eq!(seen, ["hotspot-cleared"]);
     assert!(!detector.needs_another_look());

@@ -118,16 +118,38 @@ mod tests {
         let cases: [(&str, &[Step], &[i64]); 9] = [
             ("the first hour had begun before", &[Minutes(29)], &[]),
             ("hours go by", &[Minutes(31 + 120)], &[1, 2]),
-            ("a correction", &[Minutes(60), Jump(900), Minutes(31), Jump(-900), Minutes(60)], &[1, 2]),
+            (
+                "a correction",
+                &[Minutes(60), Jump(900), Minutes(31), Jump(-900), Minutes(60)],
+                &[1, 2],
+            ),
             ("a jump ahead", &[Minutes(60), Jump(5 * HOUR), Minutes(60 + 31)], &[7]),
-            ("a jump back", &[Minutes(31 + 120), Jump(-2 * HOUR), Minutes(60 + 60)], &[1, 2, 2]),
+            (
+                "a jump back",
+                &[Minutes(31 + 120), Jump(-2 * HOUR), Minutes(60 + 60)],
+                &[1, 2, 2],
+            ),
             (
                 "ahead and back within the hour",
-                &[Minutes(31 + 60), Jump(400 * HOUR), Minutes(10), Jump(-400 * HOUR), Minutes(50 + 61)],
+                &[
+                    Minutes(31 + 60),
+                    Jump(400 * HOUR),
+                    Minutes(10),
+                    Jump(-400 * HOUR),
+                    Minutes(50 + 61),
+                ],
                 &[1, 3],
             ),
-            ("back over the beginning of the hour", &[Minutes(91), Jump(-2 * 60_000), Minutes(122)], &[1, 2, 3]),
-            ("asleep for an hour", &[Minutes(31 + 60), Asleep(60), Minutes(120)], &[1, 4]),
+            (
+                "back over the beginning of the hour",
+                &[Minutes(91), Jump(-2 * 60_000), Minutes(122)],
+                &[1, 2, 3],
+            ),
+            (
+                "asleep for an hour",
+                &[Minutes(31 + 60), Asleep(60), Minutes(120)],
+                &[1, 4],
+            ),
             (
                 "many small steps are one large one",
                 &[Minutes(31), Jump(40_000), Minutes(10), Jump(40_000), Minutes(60)],

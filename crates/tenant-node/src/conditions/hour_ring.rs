@@ -204,7 +204,10 @@ mod tests {
         assert_eq!(busy_at_first.newest(), START + 47);
         let mean = 6.0 * 420.0 / 42.0;
         assert_eq!(busy_at_first.norm_per_minute(START + 48 + 12), Some(mean / 60.0));
-        assert_eq!((busy_at_first.known(START + 13), busy_at_first.known(START + 20)), (None, Some(0)));
+        assert_eq!(
+            (busy_at_first.known(START + 13), busy_at_first.known(START + 20)),
+            (None, Some(0))
+        );
     }
 
     #[test]

@@ -108,7 +108,12 @@ mod tests {
 
     #[test]
     fn a_figure_that_swings_around_one_threshold_turns_it_once() {
-        assert_eq!(turns(&mut Switch::default(), &"^-".repeat(500), true).matches('+').count(), 1);
+        assert_eq!(
+            turns(&mut Switch::default(), &"^-".repeat(500), true)
+                .matches('+')
+                .count(),
+            1
+        );
         let around_clear = turns(&mut Switch::resumed(true), &"v-".repeat(500), true);
         assert_eq!(around_clear.matches(['+', '-']).count(), 1);
         let wild = turns(&mut Switch::default(), &"^^vv".repeat(250), true);

@@ -12,6 +12,8 @@ mod reporter;
 mod schema;
 mod store;
 mod subject;
+#[cfg(test)]
+mod test_events;
 
 pub use batch::{Batch, KeptTenant, NewEvent, Record};
 pub use outbox::{Outbox, OutboxError, Receipt};

@@ -192,12 +192,7 @@ impl Outbox {
     }
 }
 
-fn serve(
-    mut store: Store,
-    mut inbox: mpsc::Receiver<Request>,
-    pending: &watch::Sender<u64>,
-    tell_again: &AtomicBool,
-) {
+fn serve(mut store: Store, mut inbox: mpsc::Receiver<Request>, pending: &watch::Sender<u64>, tell_again: &AtomicBool) {
     while let Some(request) = inbox.blocking_recv() {
         match request {
             Request::Append(batch, answer) => drop(answer.send(store.append(&batch))),

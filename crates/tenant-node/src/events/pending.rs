@@ -66,6 +66,14 @@ impl Pending {
         }
     }
 
+    /// Something newer about that is known elsewhere.
+    pub(super) fn supersede(&mut self, key: Key) {
+        if let Some(older) = self.newest.remove(&key) {
+            self.info.remove(&older);
+            self.superseded.insert(older);
+        }
+    }
+
     pub(super) fn remove(&mut self, position: Position) -> Option<Entry> {
         let entry = self.entries.remove(&position)?;
         self.superseded.remove(&position);
@@ -106,10 +114,14 @@ impl Pending {
         self.handed_out = self.handed_out.max(position);
     }
 
+    pub(super) const fn is_handed_out(&self, position: Position) -> bool {
+        position <= self.handed_out
+    }
+
     /// The word on dropped events to which others can still be added.
     pub(super) fn growing_word_on_dropped(&self) -> Option<(Position, u64)> {
         let (position, entry) = self.newest((None, Subject::Dropped))?;
-        (position > self.handed_out).then_some((position, entry.dropped))
+        (!self.is_handed_out(position)).then_some((position, entry.dropped))
     }
 
     /// Forgets the events of `incarnation` up to `sequence`, and all of earlier ones.
@@ -208,6 +220,9 @@ mod tests {
             pending.acknowledge(Incarnation(incarnation), ReportSequence(sequence));
             assert_eq!(pending.len(), left);
         }
-        assert_eq!((pending.newest.len(), pending.info.len(), pending.superseded.len()), (0, 0, 0));
+        assert_eq!(
+            (pending.newest.len(), pending.info.len(), pending.superseded.len()),
+            (0, 0, 0)
+        );
     }
 }

@@ -106,7 +106,10 @@ impl Verdict {
             Err(CallError::Refused(refusal)) => refusal,
             Err(error) => return Self::Wait(error),
         };
-        let malformed = refusal.violations.iter().any(|violation| violation.field.starts_with("events["));
+        let malformed = refusal
+            .violations
+            .iter()
+            .any(|violation| violation.field.starts_with("events["));
         match malformed {
             true if size > 1 => Self::Halve,
             true => Self::Drop(refusal),

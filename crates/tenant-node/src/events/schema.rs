@@ -137,7 +137,10 @@ pub(super) fn read_pending(connection: &Connection) -> Result<(Pending, Position
     }
     if !unreadable.is_empty() {
         metrics::counter!("tenantry_node_events_dropped_total").increment(unreadable.len() as u64);
-        tracing::error!(events = unreadable.len(), "events in the outbox do not parse and are dropped");
+        tracing::error!(
+            events = unreadable.len(),
+            "events in the outbox do not parse and are dropped"
+        );
     }
     Ok((pending, last + 1))
 }
@@ -177,7 +180,10 @@ pub(super) fn entry_of(event: &v1::ReportedEvent) -> Option<Entry> {
 
 /// The start that began the record; `incarnation` if there was none. A file of an older version says of conditions only what
 /// still waits in it: that is where its record begins.
-pub(super) fn begin_record(connection: &mut Connection, incarnation: Incarnation) -> Result<Incarnation, rusqlite::Error> {
+pub(super) fn begin_record(
+    connection: &mut Connection,
+    incarnation: Incarnation,
+) -> Result<Incarnation, rusqlite::Error> {
     if let Some(since) = fact(connection, RECORD_SINCE)? {
         return Ok(Incarnation(since.cast_unsigned()));
     }
@@ -306,7 +312,10 @@ fn tier(number: i64) -> Option<Tier> {
 
 fn tenant(row: &Row<'_>) -> Result<Option<TenantUid>, rusqlite::Error> {
     let bytes = row.get_ref(0)?.as_blob()?;
-    Ok(bytes.try_into().ok().map(|bytes| TenantUid::from_u128(u128::from_be_bytes(bytes))))
+    Ok(bytes
+        .try_into()
+        .ok()
+        .map(|bytes| TenantUid::from_u128(u128::from_be_bytes(bytes))))
 }
 
 /// The node itself has no bytes.

@@ -74,14 +74,14 @@ enum Displaced {
 impl Store {
     pub(super) fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<Self, rusqlite::Error> {
         let mut connection = schema::open_or_set_aside(path)?;
-        let (pending, next_position) = schema::read_pending(&connection)?;
+        let unreported = read_unreported(&connection)?;
+        let (pending, next_position) = read_pending(&connection, &unreported)?;
         let record_since = schema::begin_record(&mut connection, incarnation)?;
         let last: Option<i64> = connection.query_row(
             "SELECT max(sequence) FROM pending WHERE incarnation = ?",
             [signed(incarnation.get())],
             |row| row.get(0),
         )?;
-        let unreported = read_unreported(&connection)?;
         let mut store = Self {
             connection,
             incarnation,
@@ -93,7 +93,9 @@ impl Store {
             latest: UnixMillis(incarnation.get()),
             unreported,
         };
-        store.tell_what_gave_way()?;
+        if let Err(error) = store.tell_what_gave_way() {
+            tracing::error!(%error, "what gave way in the outbox cannot be told yet");
+        }
         Ok(store)
     }
 
@@ -129,14 +131,21 @@ impl Store {
         Ok(())
     }
 
-    /// Tells everything that is raised once more, but for what waits to be told by this start anyway.
+    /// Tells everything that is raised once more, but for what waits to be told by this start anyway. What was handed out
+    /// does not wait: it may have been taken by a control plane that forgot it since, and would be taken for a repetition.
     pub(super) fn tell_raised_again(&mut self) -> Result<(), rusqlite::Error> {
-        let events = read_events(&self.connection, "SELECT event FROM raised ORDER BY tenant, condition", &[])?;
+        let events = read_events(
+            &self.connection,
+            "SELECT event FROM raised ORDER BY tenant, condition",
+            &[],
+        )?;
         let mut plan = Plan::default();
         for event in events {
             let waits = schema::entry_of(&event)
                 .and_then(|entry| self.pending.newest(entry.key))
-                .is_some_and(|(_, entry)| entry.incarnation == self.incarnation);
+                .is_some_and(|(position, entry)| {
+                    entry.incarnation == self.incarnation && !self.pending.is_handed_out(position)
+                });
             if !waits {
                 self.push(&mut plan, event);
             }
@@ -271,7 +280,7 @@ impl Store {
         also: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
     ) -> Result<(), rusqlite::Error> {
         if let Err(error) = self.write(plan, also) {
-            (self.pending, _) = schema::read_pending(&self.connection)?;
+            (self.pending, _) = read_pending(&self.connection, &self.unreported)?;
             return Err(error);
         }
         for key in &plan.reported {
@@ -346,7 +355,9 @@ fn write_state(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), rusql
     }
     for event in &batch.events {
         let encoded = encoded(event);
-        let Some(entry) = schema::entry_of(&encoded) else { continue };
+        let Some(entry) = schema::entry_of(&encoded) else {
+            continue;
+        };
         match &event.detail {
             EventDetail::ConfigRefused { .. } => schema::write_fact(transaction, schema::CONFIG_REFUSED, 1)?,
             EventDetail::ConfigAccepted => schema::write_fact(transaction, schema::CONFIG_REFUSED, 0)?,
@@ -392,8 +403,19 @@ fn read_events(
     Ok(events)
 }
 
+/// Everything that waits. What gave way later, and is told later, is newer than what waits.
+fn read_pending(connection: &Connection, unreported: &BTreeSet<Key>) -> Result<(Pending, Position), rusqlite::Error> {
+    let (mut pending, next) = schema::read_pending(connection)?;
+    unreported.iter().for_each(|key| pending.supersede(*key));
+    Ok((pending, next))
+}
+
 fn read_unreported(connection: &Connection) -> Result<BTreeSet<Key>, rusqlite::Error> {
     let events = read_events(connection, "SELECT event FROM unreported", &[])?;
     let keys = events.iter().filter_map(|event| Some(schema::entry_of(event)?.key));
     Ok(keys.filter(|(_, subject)| *subject != Subject::Dropped).collect())
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -181,7 +181,9 @@ impl State {
     /// The busiest get series of their own, those that have them already being preferred. One that was not sampled and has
     /// none waits for its next sample.
     fn choose_own_series(&mut self, samples: &[Sample], limit: usize) {
-        let fresh = samples.iter().map(|sample| (sample.usage.tenant, sample.requests_last_hour));
+        let fresh = samples
+            .iter()
+            .map(|sample| (sample.usage.tenant, sample.requests_last_hour));
         let mut requests: HashMap<_, _> = fresh.collect();
         for (uid, sample) in &self.own {
             requests.entry(*uid).or_insert(sample.requests_last_hour);
@@ -213,7 +215,11 @@ impl State {
             let uid = sample.usage.tenant;
             let own = self.own.contains_key(&uid);
             let published = self.tenants.entry(uid).or_default();
-            publish_growth(&mut published.totals, sample, if own { sample.name.as_str() } else { OTHER });
+            publish_growth(
+                &mut published.totals,
+                sample,
+                if own { sample.name.as_str() } else { OTHER },
+            );
             match own {
                 true => self.stop_summing(uid),
                 false => self.sum(sample),
@@ -242,7 +248,11 @@ impl State {
     /// Publishes what must be published in every round to stay: all but histograms.
     fn publish(&mut self) {
         for (uid, sample) in &self.own {
-            publish_growth(&mut self.tenants.entry(*uid).or_default().totals, sample, sample.name.as_str());
+            publish_growth(
+                &mut self.tenants.entry(*uid).or_default().totals,
+                sample,
+                sample.name.as_str(),
+            );
             publish_gauges(sample, sample.name.as_str());
         }
         if self.tenants.len() <= self.own.len() {

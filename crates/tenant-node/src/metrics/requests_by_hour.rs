@@ -25,7 +25,10 @@ impl RequestsByHour {
     pub(super) fn count(&mut self, answers: u64, cpu_micros: u64, hour: u64) -> (u64, u64) {
         let (answers_before, cpu_before) = std::mem::replace(&mut self.counted, (answers, cpu_micros));
         let added = answers.checked_sub(answers_before).unwrap_or(answers);
-        let so_far = self.running.filter(|(running, _)| *running == hour).map_or(0, |(_, count)| count);
+        let so_far = self
+            .running
+            .filter(|(running, _)| *running == hour)
+            .map_or(0, |(_, count)| count);
         self.running = Some((hour, so_far.saturating_add(added)));
         (added, cpu_micros.checked_sub(cpu_before).unwrap_or(cpu_micros))
     }
@@ -81,7 +84,10 @@ mod tests {
             assert_eq!(norm.is_some(), hour >= 126, "{hour}");
         }
         served.record(126, 0);
-        assert_eq!(requests.norm_per_minute(127, Some(&served)), Some(7.0 * 120.0 / 24.0 / 60.0));
+        assert_eq!(
+            requests.norm_per_minute(127, Some(&served)),
+            Some(7.0 * 120.0 / 24.0 / 60.0)
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl RoutingTable {
         &self.refused_example
     }
 
-    pub(super) fn tell_of_refused(&mut self, example: &str) {
+    pub(crate) fn tell_of_refused(&mut self, example: &str) {
         let end = example.floor_char_boundary(LONGEST_EXAMPLE);
         self.refused_example = example[..end].into();
     }
@@ -173,7 +173,7 @@ impl RoutingTable {
 
     /// Takes note of a record of a tenant that makes no sense, with what stays in force of it, if anything was there. A name
     /// or domain that leads to another tenant by now stays that one's.
-    pub(super) fn refuse_tenant(&mut self, uid: &str, digest: u64, kept: Option<TenantRoute>) {
+    pub(crate) fn refuse_tenant(&mut self, uid: &str, digest: u64, kept: Option<TenantRoute>) {
         match uid.parse::<TenantUid>() {
             Ok(uid) => {
                 self.remove_tenant(uid);
@@ -195,7 +195,7 @@ impl RoutingTable {
     }
 
     /// Forgets a refused record whose uid is none.
-    pub(super) fn forget_refused_tenant(&mut self, uid: &str) {
+    pub(crate) fn forget_refused_tenant(&mut self, uid: &str) {
         self.digest ^= self.refused.forget_tenant(uid).unwrap_or(0);
     }
 

@@ -94,7 +94,10 @@ mod tests {
         let mut seen = BTreeSet::new();
         for round in 0..10 {
             let chosen = attention.choose([uid(77)], 10);
-            assert!(chosen.len() <= 12 && chosen.contains(&uid(50)) && chosen.contains(&uid(77)), "{round}");
+            assert!(
+                chosen.len() <= 12 && chosen.contains(&uid(50)) && chosen.contains(&uid(77)),
+                "{round}"
+            );
             seen.extend(chosen);
         }
         assert_eq!(seen.len(), 95);

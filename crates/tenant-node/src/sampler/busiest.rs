@@ -118,7 +118,10 @@ mod tests {
         assert_eq!(kept, [uid(9), uid(5), uid(4)]);
         assert_eq!((busiest.bounds(uid(9)), busiest.bounds(uid(3))), ((1, 2), (0, 1)));
         busiest.clear();
-        assert_eq!((busiest.tenants().count(), busiest.total(), busiest.bounds(uid(9))), (0, 0, (0, 0)));
+        assert_eq!(
+            (busiest.tenants().count(), busiest.total(), busiest.bounds(uid(9))),
+            (0, 0, (0, 0))
+        );
     }
 
     #[test]

@@ -122,8 +122,7 @@ impl Sampler {
             ..NodeFigures::gather(open, &self.reader.meters, &self.reader.quotas)
         };
         let exposition = Arc::clone(&self.exposition);
-        let publishing =
-            tokio::task::spawn_blocking(move || exposition.publish(&figures, &round.samples, &round.gone));
+        let publishing = tokio::task::spawn_blocking(move || exposition.publish(&figures, &round.samples, &round.gone));
         if let Err(error) = publishing.await {
             tracing::error!(%error, "publishing the figures panicked");
         }

@@ -164,7 +164,11 @@ mod tests {
         let registry = MeterRegistry::new(Arc::new(ManualClock::at(0)));
         let name = TenantName::new("acme").unwrap();
         let active = |registry: &MeterRegistry| {
-            let mut uids: Vec<_> = registry.take_active().iter().map(|meter| meter.uid().as_u128()).collect();
+            let mut uids: Vec<_> = registry
+                .take_active()
+                .iter()
+                .map(|meter| meter.uid().as_u128())
+                .collect();
             uids.sort_unstable();
             uids
         };
