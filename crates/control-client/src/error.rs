@@ -44,6 +44,19 @@ pub enum CallError {
     Refused(Box<Refusal>),
 }
 
+impl CallError {
+    /// How long the member that answered last asks to be left alone; `None` when it did not say.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Unavailable { last, .. } | Self::OutcomeUnknown { last, .. } => {
+                last.get_error_details().retry_info().and_then(|info| info.retry_delay)
+            }
+        }
+    }
+}
+
 /// An answer that says no, with its details.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct Refusal {

@@ -21,7 +21,7 @@ pub use calls::{AdminCalls, ClusterCalls, NotificationCalls, PlacementCalls, Web
 pub use client::{ClientOptions, ControlClient, NoEndpoints};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, FieldViolation, Refusal};
-pub use report::EventReporter;
+pub use report::{EventReporter, ReportPause};
 pub use watch::{
     EventFilter, EventStart, EventUpdate, EventWatch, RoutingPosition, RoutingUpdate, RoutingWatch, WatchError,
 };

@@ -1,5 +1,7 @@
 //! A node's events on their way into the log: one stream, one batch under way at a time.
 
+use std::time::Duration;
+
 use tenantry_proto::v1;
 use tenantry_proto::v1::notification_service_client::NotificationServiceClient;
 use tokio::sync::mpsc;
@@ -9,7 +11,13 @@ use tonic::{Status, Streaming};
 
 use crate::client::no_answer;
 use crate::retry::Retry;
-use crate::{CallError, ControlClient, Endpoint};
+use crate::{Backoff, CallError, ControlClient, Endpoint};
+
+/// Waits after batches that were not taken, beyond what a call waits by itself.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    max: Duration::from_secs(30),
+};
 
 /// Reports batches over one stream to one member, and over a new one where that fails. A batch may arrive more than once;
 /// the control plane recognises the sequences of one incarnation and applies each once.
@@ -60,6 +68,29 @@ impl EventReporter {
     }
 }
 
+/// How long to wait before the next batch, after calls that failed with all their attempts.
+#[derive(Debug, Default)]
+pub struct ReportPause {
+    failures: u32,
+}
+
+impl ReportPause {
+    /// After another failure: at least as long as the member asked for, and longer each time, up to 30 s beyond that.
+    /// `random` is drawn evenly from 0..1, so that nodes that failed together do not come back together.
+    #[must_use]
+    pub fn after(&mut self, error: &CallError, random: f64) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        // At least half of the bound: a wait of nothing would be none.
+        let own = PAUSES.delay(self.failures, f64::midpoint(1.0, random));
+        error.retry_after().unwrap_or_default().saturating_add(own)
+    }
+
+    /// A batch was answered: the next failure is the first again.
+    pub const fn answered(&mut self) {
+        self.failures = 0;
+    }
+}
+
 async fn exchange(
     usable: Option<ReportStream>,
     member: &Endpoint,
@@ -89,4 +120,49 @@ async fn exchange(
     };
     let response = stream.responses.message().await?.ok_or_else(ended)?;
     Ok((stream, response))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+    use crate::Refusal;
+
+    fn unavailable(status: Status) -> CallError {
+        CallError::Unavailable {
+            attempts: 1,
+            endpoint: "127.0.0.1:1".parse().unwrap(),
+            last: Box::new(status),
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_half_a_minute_and_begin_anew_after_an_answer() {
+        let silent = unavailable(Status::unavailable("gone"));
+        let mut pause = ReportPause::default();
+        let millis = |pause: &mut ReportPause, random| pause.after(&silent, random).as_millis();
+        let grown: Vec<_> = (0..9).map(|_| millis(&mut pause, 1.0)).collect();
+        assert_eq!(grown, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(millis(&mut pause, 0.0), 15_000);
+        pause.answered();
+        assert_eq!(millis(&mut pause, 0.5), 375);
+    }
+
+    #[test]
+    fn a_member_that_asks_for_time_gets_at_least_that() {
+        let asked = Duration::from_secs(40);
+        for code in [Code::Unavailable, Code::ResourceExhausted] {
+            let details = ErrorDetails::with_retry_info(Some(asked));
+            let status = Status::with_error_details(code, "busy", details);
+            let refused = CallError::Refused(Box::new(Refusal::from(&status)));
+            for error in [refused, unavailable(status)] {
+                assert_eq!(
+                    ReportPause::default().after(&error, 0.0),
+                    asked + Duration::from_millis(250)
+                );
+            }
+        }
+    }
 }

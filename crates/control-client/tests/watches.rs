@@ -213,6 +213,7 @@ async fn an_event_watch_resumes_after_its_cursor_with_its_filter() {
     .into();
     let filter = EventFilter {
         kinds: vec!["hotspot-raised".into()],
+        labels: [("plan".to_owned(), "paid".to_owned())].into(),
         ..EventFilter::default()
     };
     let mut watch = EventWatch::new(client(&[&member.endpoint], options()), filter, EventStart::OnlyNew);
@@ -234,6 +235,7 @@ async fn an_event_watch_resumes_after_its_cursor_with_its_filter() {
         .collect();
     assert_eq!(starts, [(true, 0), (false, 5)]);
     assert!(asked.iter().all(|request| request.kinds == ["hotspot-raised"]));
+    assert!(asked.iter().all(|request| request.labels["plan"] == "paid"));
 }
 
 #[tokio::test]

@@ -72,6 +72,12 @@ pub struct Options {
     /// How often tenants' figures are sampled, hotspots among them, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_SAMPLE_INTERVAL_MS")]
     pub sample_interval_ms: Option<u64>,
+    /// Processor time that the conditions of tenants are measured against, in thousandths of one core [default: all cores].
+    #[arg(long, env = "TENANTRY_NODE_MILLICORES")]
+    pub node_millicores: Option<u64>,
+    /// Events kept while the control plane does not take them [default: 10000].
+    #[arg(long, env = "TENANTRY_OUTBOX_EVENTS")]
+    pub outbox_events: Option<u64>,
     /// How often a point of database growth is taken, in milliseconds [default: 300000].
     #[arg(long, env = "TENANTRY_GROWTH_INTERVAL_MS")]
     pub growth_interval_ms: Option<u64>,
@@ -127,6 +133,10 @@ pub struct Config {
     pub queries_per_tenant: usize,
     /// How often tenants' figures are sampled.
     pub sample_interval: Duration,
+    /// The node's processor time, in thousandths of one core.
+    pub node_millicores: u64,
+    /// Events kept while the control plane does not take them.
+    pub outbox_events: u64,
     /// How often a point of growth is taken.
     pub growth_interval: Duration,
     /// Tenants with series of their own.
@@ -230,6 +240,8 @@ impl Options {
                 running_queries.div_ceil(2),
             )?,
             sample_interval: millis("sample-interval-ms", self.sample_interval_ms, 10_000)?,
+            node_millicores: positive("node-millicores", self.node_millicores, cores as u64 * 1_000)?,
+            outbox_events: positive("outbox-events", self.outbox_events, 10_000)?,
             growth_interval: millis("growth-interval-ms", self.growth_interval_ms, 300_000)?,
             metrics_tenant_limit: count("metrics-tenant-limit", self.metrics_tenant_limit, 1_000)?,
             max_connections: count("max-connections", self.max_connections, 4_096)?,
@@ -362,6 +374,20 @@ mod tests {
                     ..options()
                 },
                 "max-tenants",
+            ),
+            (
+                Options {
+                    node_millicores: Some(0),
+                    ..options()
+                },
+                "node-millicores",
+            ),
+            (
+                Options {
+                    outbox_events: Some(0),
+                    ..options()
+                },
+                "outbox-events",
             ),
             (
                 Options {

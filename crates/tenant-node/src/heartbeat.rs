@@ -10,6 +10,7 @@ use tenantry_proto::v1;
 use tenantry_types::{ByteSize, NodeLoad, NodeSpec};
 use tokio_util::sync::CancellationToken;
 
+use crate::events::Outbox;
 use crate::identity::Identity;
 use crate::latest_usage::LatestUsage;
 use crate::placement::SharedRoutingTable;
@@ -38,6 +39,8 @@ pub struct Heartbeat {
     pub meters: std::sync::Arc<MeterRegistry>,
     /// Its open databases.
     pub databases: crate::database::Databases,
+    /// What it has to tell, and since when that is on record.
+    pub outbox: std::sync::Arc<Outbox>,
     /// What it routes by.
     pub table: SharedRoutingTable,
     /// Where free disk is measured.
@@ -90,6 +93,7 @@ impl Heartbeat {
             incarnation: self.identity.incarnation.get(),
             spec: Some(v1::NodeSpec::from(&self.spec)),
             cluster_uid: self.identity.cluster.map(|uid| uid.to_string()).unwrap_or_default(),
+            record_since: self.outbox.record_since().get(),
         };
         let response = self.client.placement().register_node(request).await?;
         match response.cluster_uid.parse() {
@@ -105,6 +109,8 @@ impl Heartbeat {
             }
             Err(error) => tracing::error!(%error, "the control plane sent no cluster identity"),
         }
+        // Whoever does not know this start may not know what it has raised either.
+        self.outbox.tell_raised_again();
         Ok(bounded(response.heartbeat_interval_ms))
     }
 

@@ -4,7 +4,8 @@
 //! that a view of the busiest is never late; the others take turns, so that each is heard of within a few heartbeats. One
 //! that has just left the lead goes before its turn: what was last said of it is what a view would be wrong about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,8 +20,7 @@ pub struct LatestUsage(Arc<Mutex<Latest>>);
 
 #[derive(Debug, Default)]
 struct Latest {
-    /// In the order of their uids.
-    figures: Vec<TenantUsage>,
+    figures: BTreeMap<TenantUid, TenantUsage>,
     /// Who led when the last report was made.
     led: BTreeSet<TenantUid>,
     /// Whose turn was the last one.
@@ -28,10 +28,16 @@ struct Latest {
 }
 
 impl LatestUsage {
-    /// Puts the figures of a sample in the place of those before.
-    pub fn replace(&self, mut figures: Vec<TenantUsage>) {
-        figures.sort_unstable_by_key(|usage| usage.tenant);
-        self.0.lock().figures = figures;
+    /// Puts the figures of a round in the place of those before, and forgets tenants that are served here no more. Of those
+    /// that were not sampled, the figures before stay.
+    pub fn update(&self, fresh: impl IntoIterator<Item = TenantUsage>, gone: &[TenantUid]) {
+        let mut latest = self.0.lock();
+        for uid in gone {
+            latest.figures.remove(uid);
+        }
+        latest
+            .figures
+            .extend(fresh.into_iter().map(|usage| (usage.tenant, usage)));
     }
 
     /// The figures for one heartbeat, at most `most` tenants'.
@@ -44,10 +50,10 @@ impl LatestUsage {
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
         let latest = self.0.lock();
-        let cpu = latest.figures.iter().map(|usage| usage.cpu_millicores).sum();
+        let cpu = latest.figures.values().map(|usage| usage.cpu_millicores).sum();
         let bytes = latest
             .figures
-            .iter()
+            .values()
             .map(|usage| usage.database_bytes.saturating_add(usage.wal_bytes))
             .sum();
         (cpu, bytes)
@@ -57,38 +63,28 @@ impl LatestUsage {
 impl Latest {
     fn report(&mut self, most: usize) -> Vec<TenantUsage> {
         if self.figures.len() <= most {
-            return self.figures.clone();
+            return self.figures.values().cloned().collect();
         }
         let leaders = self.leaders(most / LEADERS_PART);
         let mut chosen = leaders.clone();
-        let measured = |uid: &TenantUid| {
-            let place = self.figures.binary_search_by_key(uid, |usage| usage.tenant);
-            place.is_ok()
-        };
         // Not all of the rest: the others have their turns whatever happens at the top.
         let room = chosen.len() + most / 4;
-        for uid in self.led.difference(&leaders).copied().filter(measured) {
-            if chosen.len() < room {
+        for uid in self.led.difference(&leaders).copied() {
+            if chosen.len() < room && self.figures.contains_key(&uid) {
                 chosen.insert(uid);
             }
         }
-        let start = self
-            .last_turn
-            .map_or(0, |last| self.figures.partition_point(|usage| usage.tenant <= last));
-        let (before, after) = self.figures.split_at(start);
-        for usage in after.iter().chain(before) {
+        let after = self.last_turn.map_or(Unbounded, Excluded);
+        let before = self.last_turn.into_iter().flat_map(|last| self.figures.range(..=last));
+        for (uid, _) in self.figures.range((after, Unbounded)).chain(before) {
             if chosen.len() >= most {
                 break;
             }
-            chosen.insert(usage.tenant);
-            self.last_turn = Some(usage.tenant);
+            chosen.insert(*uid);
+            self.last_turn = Some(*uid);
         }
         self.led = leaders;
-        self.figures
-            .iter()
-            .filter(|usage| chosen.contains(&usage.tenant))
-            .cloned()
-            .collect()
+        chosen.iter().filter_map(|uid| self.figures.get(uid)).cloned().collect()
     }
 
     /// The first `each` by every order.
@@ -97,7 +93,7 @@ impl Latest {
         for order in UsageOrder::ALL {
             let mut ranked: Vec<_> = self
                 .figures
-                .iter()
+                .values()
                 .map(|usage| (order.rank(usage), usage.tenant))
                 .filter(|(rank, _)| *rank > 0)
                 .collect();
@@ -114,7 +110,7 @@ impl Latest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hotspot::usage_of_shares;
+    use crate::conditions::usage_of_shares;
 
     /// Tenant number `uid`, with that many requests and database bytes.
     fn usage(uid: u128, requests_last_minute: u64, database_bytes: u64) -> TenantUsage {
@@ -133,7 +129,7 @@ mod tests {
     #[test]
     fn few_tenants_are_all_in_every_report() {
         let latest = LatestUsage::default();
-        latest.replace((1..=5).rev().map(|uid| usage(uid, 0, 0)).collect());
+        latest.update((1..=5).rev().map(|uid| usage(uid, 0, 0)), &[]);
         for _ in 0..3 {
             assert_eq!(uids(&latest.report(5)), (1..=5).collect());
         }
@@ -144,7 +140,7 @@ mod tests {
         let latest = LatestUsage::default();
         // Tenant 50 leads by requests, tenant 70 by size.
         let busy = |uid| usage(uid, u64::from(uid == 50), u64::from(uid == 70) << 20);
-        latest.replace((1..=100).map(busy).collect());
+        latest.update((1..=100).map(busy), &[]);
         let mut heard = BTreeSet::new();
         for round in 0..8 {
             let report = latest.report(16);
@@ -153,7 +149,7 @@ mod tests {
             assert!(uids.contains(&50) && uids.contains(&70), "round {round}: {uids:?}");
             heard.extend(uids);
             // A new sample does not begin the turns anew.
-            latest.replace((1..=100).map(busy).collect());
+            latest.update((1..=100).map(busy), &[]);
         }
         assert_eq!(heard.len(), 100, "{heard:?}");
     }
@@ -161,10 +157,19 @@ mod tests {
     #[test]
     fn who_has_left_the_lead_is_in_the_next_report() {
         let latest = LatestUsage::default();
-        latest.replace((1..=100).map(|uid| usage(uid, u64::from(uid == 90) * 9, 0)).collect());
+        latest.update((1..=100).map(|uid| usage(uid, u64::from(uid == 90) * 9, 0)), &[]);
         assert!(uids(&latest.report(8)).contains(&90));
-        latest.replace((1..=100).map(|uid| usage(uid, u64::from(uid == 95), 0)).collect());
+        latest.update((1..=100).map(|uid| usage(uid, u64::from(uid == 95), 0)), &[]);
         let next = uids(&latest.report(8));
         assert!(next.contains(&90) && next.contains(&95), "{next:?}");
+    }
+
+    #[test]
+    fn figures_stay_until_there_are_newer_ones_or_the_tenant_is_gone() {
+        let latest = LatestUsage::default();
+        latest.update([(1, 1), (2, 2), (3, 3)].map(|(uid, bytes)| usage(uid, 0, bytes)), &[]);
+        latest.update([usage(2, 0, 20)], &[TenantUid::from_u128(3)]);
+        assert_eq!(uids(&latest.report(9)), [1, 2].into());
+        assert_eq!(latest.totals().1, 21);
     }
 }

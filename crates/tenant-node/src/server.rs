@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::baton_key;
 use crate::config::Config;
 use crate::database::{Databases, DatabasesConfig};
-use crate::events::{self, Outbox};
+use crate::events::{self, Batch, NewEvent, Outbox};
 use crate::file_limit::{self, FileBudget};
 use crate::heartbeat::Heartbeat;
 use crate::hrana::{HranaConfig, HranaService};
@@ -29,7 +29,7 @@ use crate::latest_usage::LatestUsage;
 use crate::layers::Ingress;
 use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
-use crate::sampler::Sampler;
+use crate::sampler::{RoundOptions, Rounds, Sampler};
 use crate::usage::UsageReader;
 use tenantry_layers::QuotaEvent;
 use tenantry_layers::clock::{Clock, SystemClock};
@@ -38,10 +38,10 @@ use tenantry_layers::quota::QuotaRegistry;
 
 /// How long tasks may take to end at a stop, beyond the drain time.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// Events kept while the control plane does not answer.
-const OUTBOX_CAPACITY: u64 = 10_000;
 /// Crossed quotas that wait for the outbox. When full, they are dropped and counted.
 const CROSSINGS: usize = 1_024;
+/// Pause after crossed quotas could not be written.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Growth is measured over so many intervals: two hours at the default.
 const GROWTH_POINTS: u32 = 24;
 
@@ -128,11 +128,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let hrana = HranaService::new(databases.clone(), &hrana);
     let meters = MeterRegistry::new(Arc::clone(&clock));
     let quotas = QuotaRegistry::new(data_dir.path(), Arc::clone(&clock));
-    let outbox = Arc::new(Outbox::open(
-        &data_dir.join("outbox.db"),
-        identity.incarnation,
-        OUTBOX_CAPACITY,
-    )?);
+    let (outbox, record) = {
+        let (path, incarnation, events) = (data_dir.join("outbox.db"), identity.incarnation, config.outbox_events);
+        tokio::task::spawn_blocking(move || Outbox::open(&path, incarnation, events)).await??
+    };
+    let outbox = Arc::new(outbox);
     let latest = LatestUsage::default();
     let reader = UsageReader {
         meters: Arc::clone(&meters),
@@ -199,15 +199,20 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         keep_crossings(crossed, Arc::clone(&outbox), loops.token()),
     );
     loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
-    let sampler = Sampler {
+    let rounds = RoundOptions {
         node: config.node.clone(),
+        node_millicores: config.node_millicores,
+        interval: config.sample_interval,
+    };
+    let rounds = Rounds::new(rounds, reader.clone(), record);
+    let sampler = Sampler {
         reader,
         exposition: Arc::clone(&exposition),
         outbox: Arc::clone(&outbox),
         latest: latest.clone(),
         interval: config.sample_interval,
     };
-    loops.spawn("sampler", sampler.run(loops.token()));
+    loops.spawn("sampler", sampler.run(rounds, loops.token()));
     let heartbeat = Heartbeat {
         client,
         identity,
@@ -215,6 +220,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         latest,
         meters,
         databases: databases.clone(),
+        outbox: Arc::clone(&outbox),
         table,
         data_dir: config.data_dir.clone(),
     };
@@ -285,9 +291,32 @@ async fn known_routes(file: &RoutingFile) -> SharedRoutingTable {
     }
 }
 
+/// Puts crossed quotas into the outbox, and waits for it: what does not fit behind it is dropped and counted where it came
+/// from.
 async fn keep_crossings(mut crossed: mpsc::Receiver<QuotaEvent>, outbox: Arc<Outbox>, stop: CancellationToken) {
-    while let Some(Some(event)) = stop.run_until_cancelled(crossed.recv()).await {
-        outbox.append(event.occurred_at, Some(event.tenant), event.crossing.into());
+    let mut events = Vec::new();
+    while let Some(1..) = stop
+        .run_until_cancelled(crossed.recv_many(&mut events, CROSSINGS))
+        .await
+    {
+        let batch = Batch {
+            events: events.drain(..).map(|event| new_event(&event)).collect(),
+            ..Batch::default()
+        };
+        while let Err(error) = outbox.append(batch.clone()).await {
+            tracing::error!(%error, "crossed quotas cannot be written yet");
+            if stop.run_until_cancelled(tokio::time::sleep(DISK_PAUSE)).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+fn new_event(event: &QuotaEvent) -> NewEvent {
+    NewEvent {
+        occurred_at: event.occurred_at,
+        tenant: Some(event.tenant),
+        detail: event.crossing.into(),
     }
 }
 
@@ -333,7 +362,19 @@ fn install_recorder() -> PrometheusHandle {
     );
     metrics::describe_counter!(
         "tenantry_node_events_refused_total",
-        "Batches of events that were refused as malformed."
+        "Events that the control plane refused as malformed."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_events_superseded_total",
+        "Events that gave way in a full outbox to newer ones about the same."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_event_batches_deferred_total",
+        "Rounds of samples whose changes found the outbox behind and were found again in the next round."
+    );
+    metrics::describe_counter!(
+        "tenantry_node_outbox_damaged_total",
+        "Times that the outbox could not be read and was begun anew."
     );
     handle
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tenantry_layers::clock::Clock;
 use tenantry_layers::meter::MeterRegistry;
 use tenantry_layers::quota::{QuotaError, QuotaRegistry, RequestLimits};
-use tenantry_types::{EventDetail, TenantRoute, TenantUid, TenantUsage};
+use tenantry_types::{TenantRoute, TenantUid, TenantUsage};
 
 use crate::database::Databases;
-use crate::metrics::{DatabaseSample, Sample, SampledTenants, UsageInput};
+use crate::metrics::{Changes, DatabaseSample, Period, Sample, SampledTenants, UsageInput};
 use crate::placement::SharedRoutingTable;
 
 /// Reads figures. Cheap to clone.
@@ -43,15 +43,15 @@ impl UsageReader {
         Ok(sampled.usage(now, &requests, &input, table.tiers()))
     }
 
-    /// The figures of a sample period that ends now, and what changed by them. `None` while the tenant's ledger is not read yet: a
-    /// sample reads no disk.
-    pub fn sample(&self, route: &TenantRoute) -> Option<(Sample, Vec<EventDetail>)> {
+    /// The figures of a sample period that ends now, and what changes by them. `None` while the tenant's ledger is not read
+    /// yet: a sample reads no disk, but for the sizes of files.
+    pub fn sample(&self, route: &TenantRoute, period: &Period<'_>) -> Option<(Sample, Changes)> {
         let requests_last_day = self.quotas.known_use(route.uid, &RequestLimits::from(&route.quota))?;
         let input = self.input(route, requests_last_day);
         let now = self.clock.now();
         let requests = self.meters.meter(route.uid, &route.name).figures(now);
-        let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
-        Some(sampled.sample(now, &route.name, &requests, &input, table.tiers()))
+        let sampled = self.sampled.tenant(route.uid);
+        Some(sampled.sample(now, &route.name, &requests, &input, period))
     }
 
     /// Forgets a tenant that is no longer served here. Publish its last sample before.

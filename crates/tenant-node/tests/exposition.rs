@@ -81,6 +81,8 @@ fn node() -> NodeFigures {
         ledger_failures: 11,
         corrupt_ledgers: 12,
         crossings_dropped: 13,
+        sampled_tenants: 14,
+        sampling: Duration::from_millis(15),
     }
 }
 
@@ -130,7 +132,11 @@ fn sum_of(text: &str, start: &str) -> f64 {
 #[test]
 fn the_whole_exposition_is_that_of_the_golden_file() {
     let exposition = Exposition::new(2, FOREVER).unwrap();
-    exposition.publish(&node(), &[sample(1, 50), sample(2, 40), sample(3, 5), sample(4, 3)]);
+    exposition.publish(
+        &node(),
+        &[sample(1, 50), sample(2, 40), sample(3, 5), sample(4, 3)],
+        &[],
+    );
     let text = in_order(&exposition.render());
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics.prom");
@@ -144,7 +150,7 @@ fn the_whole_exposition_is_that_of_the_golden_file() {
 #[test]
 fn names_and_help_keep_to_the_conventions() {
     let exposition = Exposition::new(10, FOREVER).unwrap();
-    exposition.publish(&node(), &[sample(1, 50)]);
+    exposition.publish(&node(), &[sample(1, 50)], &[]);
     let text = exposition.render();
     let types = text
         .lines()
@@ -181,7 +187,7 @@ fn only_the_busiest_have_series_of_their_own_and_nothing_is_lost() {
                 *total += more;
                 sample(index as u64 + 1, *total)
             });
-        exposition.publish(&node(), &samples.collect::<Vec<_>>());
+        exposition.publish(&node(), &samples.collect::<Vec<_>>(), &[]);
         let text = exposition.render();
         let all = requests.iter().sum::<u64>() as f64;
         assert_eq!(
@@ -216,15 +222,15 @@ fn counters_go_on_over_samples_and_over_totals_that_begin_anew() {
     let exposition = Exposition::new(2, FOREVER).unwrap();
     let mut first = sample(1, 10);
     let seconds = |exposition: &Exposition| sum_of(&exposition.render(), "tenantry_tenant_cpu_seconds_total");
-    exposition.publish(&node(), std::slice::from_ref(&first));
+    exposition.publish(&node(), std::slice::from_ref(&first), &[]);
     assert_eq!(seconds(&exposition), 2.0);
     first.cpu_micros_total = 3_100_000;
-    exposition.publish(&node(), std::slice::from_ref(&first));
+    exposition.publish(&node(), std::slice::from_ref(&first), &[]);
     assert_eq!(seconds(&exposition), 3.0);
     // The database was closed and opened again.
     first.cpu_micros_total = 900_000;
     first.usage.rows_read = 7;
-    exposition.publish(&node(), std::slice::from_ref(&first));
+    exposition.publish(&node(), std::slice::from_ref(&first), &[]);
     assert_eq!(seconds(&exposition), 4.0);
     assert_eq!(sum_of(&exposition.render(), "tenantry_tenant_rows_read_total"), 1_007.0);
 }
@@ -232,11 +238,11 @@ fn counters_go_on_over_samples_and_over_totals_that_begin_anew() {
 #[test]
 fn series_of_closed_tenants_go_away_and_those_of_open_ones_stay() {
     let exposition = Exposition::new(10, Duration::from_millis(30)).unwrap();
-    exposition.publish(&node(), &[sample(1, 50), sample(2, 50)]);
+    exposition.publish(&node(), &[sample(1, 50), sample(2, 50)], &[]);
     assert!(exposition.render().contains("tenant-2"));
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        exposition.publish(&node(), &[sample(1, 50)]);
+        exposition.publish(&node(), &[], &[TenantUid::from_u128(2)]);
         let text = exposition.render();
         assert!(text.contains("tenant-1") && text.contains("tenantry_node_open_tenants"));
         if !text.contains("tenant-2") {

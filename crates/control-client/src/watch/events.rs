@@ -21,7 +21,7 @@ pub struct EventFilter {
     pub kinds: Vec<String>,
     /// Only about these tenants, `tenants/NAME`; empty means all.
     pub tenants: Vec<String>,
-    /// Only about tenants with all these labels; empty means all.
+    /// Only about tenants that have all these labels; empty means all.
     pub labels: BTreeMap<String, String>,
     /// Only this severity and above; unspecified means all.
     pub min_severity: EventSeverity,
@@ -114,6 +114,7 @@ impl EventWatch {
             only_new,
             kinds: self.filter.kinds.clone(),
             tenants: self.filter.tenants.clone(),
+            labels: self.filter.labels.clone().into_iter().collect(),
             min_severity: self.filter.min_severity.into(),
             labels: self.filter.labels.clone(),
         }

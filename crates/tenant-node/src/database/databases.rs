@@ -162,6 +162,13 @@ impl Databases {
         })
     }
 
+    /// CPU time of the tenant's queries since the start, in microseconds.
+    #[must_use]
+    pub fn cpu_micros(&self, uid: TenantUid) -> u64 {
+        let counters = self.shared.counters.lock();
+        counters.get(&uid).map_or(0, |counters| counters.cpu_micros())
+    }
+
     /// The tenants whose databases are open.
     #[must_use]
     pub fn open_tenants(&self) -> Vec<TenantUid> {

@@ -64,6 +64,10 @@ impl DatabaseCounters {
         self.cpu_micros.fetch_add(micros, Relaxed);
     }
 
+    pub(super) fn cpu_micros(&self) -> u64 {
+        self.cpu_micros.load(Relaxed)
+    }
+
     pub(super) fn set_sizes(&self, sizes: FileSizes) {
         self.database_bytes.store(sizes.database_bytes, Relaxed);
         self.wal_bytes.store(sizes.wal_bytes, Relaxed);

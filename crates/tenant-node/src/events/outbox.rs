@@ -1,22 +1,22 @@
-//! Events that the control plane has not acknowledged yet, on disk, bounded, in order.
+//! The thread that owns `outbox.db`, and the handle that others have on it.
 //!
-//! One thread owns the file. An event keeps the incarnation and sequence that it was first numbered with, so that a
-//! repeated delivery is recognised, also across a restart of this node. When the outbox is full the oldest event gives
-//! way, and what was dropped is counted and reported as an event of its own.
+//! Nobody waits for it but who wants to: a batch that finds the inbox full is not taken, and whoever derived it from what still
+//! holds derives it again. Repeated deliveries, and what gives way in a full outbox, are the store's business.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, params};
-use tenantry_proto::v1;
-use tenantry_types::{EventDetail, Incarnation, ReportSequence, ReportedEvent, TenantUid, UnixMillis};
+use tenantry_types::{Incarnation, ReportSequence};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Events that wait for the outbox thread. When full, further ones are dropped and counted.
-const INBOX: usize = 1_024;
+use super::batch::{Batch, Record};
+use super::store::{PendingBatch, Store};
+
+/// Requests that wait for the thread, a batch each. The sampler has one under way at most, and so has the reporter.
+const INBOX: usize = 16;
 
 /// Why the outbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,90 +37,107 @@ pub enum OutboxError {
     Closed,
 }
 
-/// An event that waits for its acknowledgement.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PendingEvent {
-    /// Its place in the outbox of its incarnation.
-    pub sequence: ReportSequence,
-    /// As it goes over the wire.
-    pub event: v1::ReportedEvent,
-}
-
-/// The oldest events of one incarnation, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PendingBatch {
-    /// The start of this node that numbered them.
-    pub incarnation: Incarnation,
-    /// Never empty.
-    pub events: Vec<PendingEvent>,
-}
+type Answer<T> = oneshot::Sender<Result<T, rusqlite::Error>>;
 
 enum Request {
-    Append(UnixMillis, Option<TenantUid>, EventDetail),
-    Oldest(usize, oneshot::Sender<Result<Option<PendingBatch>, rusqlite::Error>>),
-    Acknowledge(
-        Incarnation,
-        ReportSequence,
-        oneshot::Sender<Result<(), rusqlite::Error>>,
-    ),
+    Append(Batch, Answer<()>),
+    Oldest(usize, Answer<Option<PendingBatch>>),
+    Acknowledge(Incarnation, ReportSequence, Answer<()>),
+    /// Only to look what else there is to do.
+    Wake,
 }
 
 /// A handle on the outbox. Cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Outbox {
     path: PathBuf,
+    record_since: Incarnation,
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     /// How many events wait; the reporter sleeps on it.
     pending: watch::Receiver<u64>,
-    dropped_at_inbox: std::sync::atomic::AtomicU64,
+    /// Whether all that is raised is to be told again.
+    tell_again: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What becomes of a batch that was handed over.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<Result<(), rusqlite::Error>>);
+
+impl Receipt {
+    /// Whether all of it is on disk; otherwise nothing of it is. Cancel-safe.
+    pub async fn written(&mut self) -> bool {
+        match (&mut self.0).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "what changed could not be written to the outbox");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
 impl Outbox {
-    /// Opens the file, or makes it. `capacity` is the most events that it keeps.
+    /// Opens the file, or makes it, and reads what is on record. `capacity` is the most events that it keeps. Blocks.
     ///
     /// # Errors
     /// When the file or the thread cannot be had.
-    pub fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<Self, OutboxError> {
+    pub fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<(Self, Record), OutboxError> {
         let storage = |source| OutboxError::Storage {
             path: path.to_owned(),
             source,
         };
-        let table = Table::open(path, incarnation, capacity).map_err(storage)?;
-        let (pending_sender, pending) = watch::channel(table.count().map_err(storage)?);
+        let store = Store::open(path, incarnation, capacity).map_err(storage)?;
+        let record = store.record().map_err(storage)?;
+        let record_since = store.record_since();
+        let (pending_sender, pending) = watch::channel(store.len());
         let (requests, inbox) = mpsc::channel(INBOX);
+        let tell_again = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&tell_again);
         let thread = std::thread::Builder::new()
             .name("outbox".into())
-            .spawn(move || table.serve(inbox, &pending_sender))
+            .spawn(move || serve(store, inbox, &pending_sender, &asked))
             .map_err(OutboxError::Thread)?;
-        Ok(Self {
+        let outbox = Self {
             path: path.to_owned(),
+            record_since,
             requests: Mutex::new(Some(requests)),
             pending,
-            dropped_at_inbox: std::sync::atomic::AtomicU64::new(0),
+            tell_again,
             thread: Mutex::new(Some(thread)),
-        })
+        };
+        Ok((outbox, record))
     }
 
-    /// Hands an event to the outbox thread. Never waits: when the thread is far behind, the event is dropped and counted.
-    pub fn append(&self, occurred_at: UnixMillis, tenant: Option<TenantUid>, detail: EventDetail) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let Some(requests) = self.sender() else { return };
-        let lost = self.dropped_at_inbox.swap(0, Relaxed);
-        if lost > 0
-            && requests
-                .try_send(Request::Append(
-                    occurred_at,
-                    None,
-                    EventDetail::EventsDropped { count: lost },
-                ))
-                .is_err()
-        {
-            self.dropped_at_inbox.fetch_add(lost, Relaxed);
-        }
-        if requests.try_send(Request::Append(occurred_at, tenant, detail)).is_err() {
-            self.dropped_at_inbox.fetch_add(1, Relaxed);
-            metrics::counter!("tenantry_node_events_dropped_total").increment(1);
+    /// The start of this node that began the record.
+    #[must_use]
+    pub const fn record_since(&self) -> Incarnation {
+        self.record_since
+    }
+
+    /// Hands a batch over without a wait. `None` when too much waits already, or the outbox was closed: nothing of it will be
+    /// written.
+    pub fn try_append(&self, batch: Batch) -> Option<Receipt> {
+        let (answer, answered) = oneshot::channel();
+        let handed_over = self.sender()?.try_send(Request::Append(batch, answer));
+        handed_over.is_ok().then_some(Receipt(answered))
+    }
+
+    /// Writes a batch, all of it in one transaction.
+    ///
+    /// # Errors
+    /// When it could not be written: then nothing of it was.
+    pub async fn append(&self, batch: Batch) -> Result<(), OutboxError> {
+        self.ask(|answer| Request::Append(batch, answer)).await
+    }
+
+    /// Has everything that is raised told once more. Never waits.
+    pub fn tell_raised_again(&self) {
+        self.tell_again.store(true, Ordering::Release);
+        if let Some(requests) = self.sender() {
+            // Full or closed: then the thread looks without it, or never again.
+            let _ = requests.try_send(Request::Wake);
         }
     }
 
@@ -162,10 +179,7 @@ impl Outbox {
         self.requests.lock().clone()
     }
 
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, rusqlite::Error>>) -> Request,
-    ) -> Result<T, OutboxError> {
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, OutboxError> {
         let requests = self.sender().ok_or(OutboxError::Closed)?;
         let (answer, answered) = oneshot::channel();
         requests.send(request(answer)).await.map_err(|_| OutboxError::Closed)?;
@@ -178,228 +192,27 @@ impl Outbox {
     }
 }
 
-/// What the thread owns.
-struct Table {
-    connection: Connection,
-    incarnation: Incarnation,
-    next: ReportSequence,
-    capacity: u64,
-}
-
-impl Table {
-    fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<Self, rusqlite::Error> {
-        let connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS pending (
-                position INTEGER PRIMARY KEY AUTOINCREMENT,
-                incarnation INTEGER NOT NULL,
-                sequence INTEGER NOT NULL,
-                event BLOB NOT NULL,
-                UNIQUE (incarnation, sequence)
-            ) STRICT",
-        )?;
-        let last: Option<i64> = connection
-            .query_row(
-                "SELECT max(sequence) FROM pending WHERE incarnation = ?",
-                [signed(incarnation.get())],
-                |row| row.get(0),
-            )
-            .optional()?
-            .flatten();
-        let next = ReportSequence(last.map_or(0, i64::cast_unsigned)).next();
-        Ok(Self {
-            connection,
-            incarnation,
-            next,
-            capacity: capacity.max(2),
-        })
-    }
-
-    fn serve(mut self, mut inbox: mpsc::Receiver<Request>, pending: &watch::Sender<u64>) {
-        while let Some(request) = inbox.blocking_recv() {
-            match request {
-                Request::Append(occurred_at, tenant, detail) => {
-                    if let Err(error) = self.append(occurred_at, tenant, detail) {
-                        metrics::counter!("tenantry_node_events_dropped_total").increment(1);
-                        tracing::error!(%error, "an event could not be written to the outbox and is lost");
-                    }
-                }
-                Request::Oldest(most, answer) => drop(answer.send(self.oldest(most))),
-                Request::Acknowledge(incarnation, sequence, answer) => {
-                    drop(answer.send(self.acknowledge(incarnation, sequence)));
-                }
+fn serve(mut store: Store, mut inbox: mpsc::Receiver<Request>, pending: &watch::Sender<u64>, tell_again: &AtomicBool) {
+    while let Some(request) = inbox.blocking_recv() {
+        match request {
+            Request::Append(batch, answer) => drop(answer.send(store.append(&batch))),
+            Request::Oldest(most, answer) => drop(answer.send(store.oldest(most))),
+            Request::Acknowledge(incarnation, sequence, answer) => {
+                drop(answer.send(store.acknowledge(incarnation, sequence)));
             }
-            match self.count() {
-                Ok(count) => {
-                    pending.send_if_modified(|known| std::mem::replace(known, count) != count);
-                }
-                Err(error) => tracing::error!(%error, "the outbox cannot be counted"),
-            }
+            Request::Wake => {}
         }
-    }
-
-    fn append(
-        &mut self,
-        occurred_at: UnixMillis,
-        tenant: Option<TenantUid>,
-        detail: EventDetail,
-    ) -> Result<(), rusqlite::Error> {
-        let count = self.count()?;
-        if count >= self.capacity {
-            // Two give way: one for the event, one for the word that something was dropped.
-            let excess = count - self.capacity + 2;
-            self.connection.execute(
-                "DELETE FROM pending WHERE position IN (SELECT position FROM pending ORDER BY position LIMIT ?)",
-                [signed(excess)],
-            )?;
-            metrics::counter!("tenantry_node_events_dropped_total").increment(excess);
-            self.insert(occurred_at, None, EventDetail::EventsDropped { count: excess })?;
+        if tell_again.swap(false, Ordering::AcqRel)
+            && let Err(error) = store.tell_raised_again()
+        {
+            tracing::error!(%error, "what is raised cannot be told again yet");
+            tell_again.store(true, Ordering::Release);
         }
-        self.insert(occurred_at, tenant, detail)
+        let count = store.len();
+        pending.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
-
-    fn insert(
-        &mut self,
-        occurred_at: UnixMillis,
-        tenant: Option<TenantUid>,
-        detail: EventDetail,
-    ) -> Result<(), rusqlite::Error> {
-        let sequence = self.next;
-        let event = v1::ReportedEvent::from(&ReportedEvent {
-            sequence,
-            occurred_at,
-            tenant,
-            detail,
-        });
-        self.connection
-            .prepare_cached("INSERT INTO pending (incarnation, sequence, event) VALUES (?, ?, ?)")?
-            .execute(params![
-                signed(self.incarnation.get()),
-                signed(sequence.get()),
-                event.encode_to_vec()
-            ])?;
-        self.next = sequence.next();
-        Ok(())
-    }
-
-    fn oldest(&self, most: usize) -> Result<Option<PendingBatch>, rusqlite::Error> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT incarnation, sequence, event FROM pending ORDER BY position LIMIT ?")?;
-        let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
-        let mut batch: Option<PendingBatch> = None;
-        while let Some(row) = rows.next()? {
-            let incarnation = Incarnation(row.get::<_, i64>(0)?.cast_unsigned());
-            let sequence = ReportSequence(row.get::<_, i64>(1)?.cast_unsigned());
-            let encoded: Vec<u8> = row.get(2)?;
-            let event = match v1::ReportedEvent::decode(Bytes::from(encoded)) {
-                Ok(event) => event,
-                Err(error) => {
-                    tracing::warn!(%incarnation, %sequence, %error, "an event in the outbox does not parse and is skipped");
-                    continue;
-                }
-            };
-            let pending = PendingEvent { sequence, event };
-            match &mut batch {
-                None => {
-                    batch = Some(PendingBatch {
-                        incarnation,
-                        events: vec![pending],
-                    })
-                }
-                Some(batch) if batch.incarnation == incarnation => batch.events.push(pending),
-                // Another incarnation's events go into a batch of their own.
-                Some(_) => break,
-            }
-        }
-        Ok(batch)
-    }
-
-    fn acknowledge(&self, incarnation: Incarnation, sequence: ReportSequence) -> Result<(), rusqlite::Error> {
-        self.connection
-            .prepare_cached("DELETE FROM pending WHERE incarnation < ?1 OR (incarnation = ?1 AND sequence <= ?2)")?
-            .execute([signed(incarnation.get()), signed(sequence.get())])?;
-        Ok(())
-    }
-
-    fn count(&self) -> Result<u64, rusqlite::Error> {
-        self.connection
-            .prepare_cached("SELECT count(*) FROM pending")?
-            .query_row([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))
-    }
-}
-
-/// SQLite's integers are signed; our counters stay far below the sign bit.
-const fn signed(value: u64) -> i64 {
-    value.cast_signed()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: UnixMillis = UnixMillis(3_600_000);
-
-    fn crossed(used: u64) -> EventDetail {
-        EventDetail::QuotaCrossed {
-            quota: tenantry_types::QuotaKind::Database,
-            percent: 80,
-            used,
-            limit: 100,
-        }
-    }
-
-    async fn sequences(outbox: &Outbox) -> Option<(u64, Vec<u64>)> {
-        let batch = outbox.oldest(100).await.unwrap()?;
-        Some((
-            batch.incarnation.get(),
-            batch.events.iter().map(|event| event.sequence.get()).collect(),
-        ))
-    }
-
-    #[tokio::test]
-    async fn what_is_not_acknowledged_survives_a_restart_under_its_old_number() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("outbox.db");
-        let outbox = Outbox::open(&path, Incarnation(1), 100).unwrap();
-        (1..=3).for_each(|used| outbox.append(HOUR, None, crossed(used)));
-        assert_eq!(sequences(&outbox).await, Some((1, vec![1, 2, 3])));
-        outbox.acknowledge(Incarnation(1), ReportSequence(2)).await.unwrap();
-        outbox.close();
-
-        let outbox = Outbox::open(&path, Incarnation(2), 100).unwrap();
-        outbox.append(HOUR, None, crossed(4));
-        assert_eq!(
-            sequences(&outbox).await,
-            Some((1, vec![3])),
-            "older incarnations go first, alone"
-        );
-        outbox.acknowledge(Incarnation(1), ReportSequence(3)).await.unwrap();
-        assert_eq!(sequences(&outbox).await, Some((2, vec![1])));
-        outbox.acknowledge(Incarnation(2), ReportSequence(1)).await.unwrap();
-        assert_eq!(sequences(&outbox).await, None);
-        assert_eq!(*outbox.pending().borrow(), 0);
-        outbox.close();
-        assert!(matches!(outbox.oldest(1).await, Err(OutboxError::Closed)));
-    }
-
-    #[tokio::test]
-    async fn a_full_outbox_drops_the_oldest_and_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(&folder.path().join("outbox.db"), Incarnation(1), 3).unwrap();
-        (1..=4).for_each(|used| outbox.append(HOUR, None, crossed(used)));
-        let batch = outbox.oldest(100).await.unwrap().unwrap();
-        assert_eq!(batch.events.len(), 3);
-        let dropped = batch
-            .events
-            .iter()
-            .find_map(|event| match event.event.detail.as_ref()?.kind.as_ref()? {
-                v1::event_detail::Kind::EventsDropped(dropped) => Some(dropped.count),
-                _ => None,
-            });
-        assert_eq!(dropped, Some(2));
-        outbox.close();
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

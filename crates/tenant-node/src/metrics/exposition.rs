@@ -7,6 +7,9 @@
 //! series even while a handle of it exists, and what is recorded into such a handle is lost. For the same reason no
 //! handle is kept here.
 //!
+//! A round brings fresh samples of some tenants; of the others the last ones still count. So a publication costs what was
+//! sampled and what has series, however many tenants there are.
+//!
 //! Above `tenant_limit` the busiest tenants of the last hour keep their series and the others are summed into the tenant
 //! `_other`, where a sum makes sense. What is counted goes to whichever series a tenant has at that moment, as the growth
 //! since the last publication: no total ever falls, and the sum over all series is always true. A histogram of a tenant
@@ -15,7 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::MetricKindMask;
 use parking_lot::Mutex;
@@ -23,6 +26,7 @@ use tenantry_layers::meter::{AnswerClass, ClassCounts, MeterRegistry, ResponseHi
 use tenantry_layers::quota::{Policy, QuotaRegistry};
 use tenantry_types::{GrowthRate, TenantUid};
 
+use super::descriptions;
 use super::sampled::Sample;
 
 /// The tenant that stands for all without series of their own. No tenant can have that name.
@@ -51,6 +55,10 @@ pub struct NodeFigures {
     pub corrupt_ledgers: u64,
     /// Quota crossings that nobody took in time.
     pub crossings_dropped: u64,
+    /// Tenants that were sampled in this round.
+    pub sampled_tenants: u64,
+    /// How long that took.
+    pub sampling: Duration,
 }
 
 impl NodeFigures {
@@ -69,6 +77,8 @@ impl NodeFigures {
             ledger_failures: counters.ledger_failures.load(Relaxed),
             corrupt_ledgers: counters.corrupt_ledgers.load(Relaxed),
             crossings_dropped: counters.crossings_dropped.load(Relaxed),
+            sampled_tenants: 0,
+            sampling: Duration::ZERO,
         }
     }
 }
@@ -84,8 +94,19 @@ pub struct Exposition {
 
 #[derive(Default)]
 struct State {
-    published: HashMap<TenantUid, Totals>,
-    own_series: HashSet<TenantUid>,
+    tenants: HashMap<TenantUid, Published>,
+    /// The last samples of those with series of their own.
+    own: HashMap<TenantUid, Sample>,
+    /// The sums over the others.
+    other: [u64; ADDITIVE],
+}
+
+/// What was published of a tenant.
+#[derive(Default)]
+struct Published {
+    totals: Totals,
+    /// Its part of the sums over those without series of their own.
+    summed: Option<[u64; ADDITIVE]>,
 }
 
 /// What only grows, as of the last publication.
@@ -111,7 +132,7 @@ impl Exposition {
             .set_buckets(&UPPER_BOUNDS_SECONDS)?
             .idle_timeout(MetricKindMask::ALL, Some(idle_timeout))
             .build_recorder();
-        metrics::with_local_recorder(&recorder, describe);
+        metrics::with_local_recorder(&recorder, descriptions::describe);
         Ok(Self {
             handle: recorder.handle(),
             recorder,
@@ -120,27 +141,16 @@ impl Exposition {
         })
     }
 
-    /// Publishes one sample per open tenant. Takes milliseconds for thousands of tenants: not for an async worker.
-    pub fn publish(&self, node: &NodeFigures, samples: &[Sample]) {
+    /// Publishes a round: the samples that were taken in it, and which tenants are served here no more. Takes milliseconds
+    /// for thousands of samples: not for an async worker.
+    pub fn publish(&self, node: &NodeFigures, samples: &[Sample], gone: &[TenantUid]) {
         let mut state = self.state.lock();
-        state.own_series = choose_own_series(samples, &state.own_series, self.tenant_limit);
-        let present = samples.iter().map(|sample| sample.usage.tenant).collect::<HashSet<_>>();
-        state.published.retain(|uid, _| present.contains(uid));
+        gone.iter().for_each(|uid| state.forget(*uid));
+        state.choose_own_series(samples, self.tenant_limit);
         metrics::with_local_recorder(&self.recorder, || {
-            let mut other = Other::default();
-            for sample in samples {
-                let uid = sample.usage.tenant;
-                let own = state.own_series.contains(&uid);
-                let label = if own { sample.name.as_str() } else { OTHER };
-                publish_growth(state.published.entry(uid).or_default(), sample, label);
-                if own {
-                    publish_gauges(sample, label);
-                } else {
-                    other.add(sample);
-                }
-            }
-            other.publish();
-            publish_node(node, state.own_series.len(), other.tenants);
+            state.take(samples);
+            state.publish();
+            publish_node(node, state.own.len(), state.tenants.len() - state.own.len());
         });
         // Without a scraper the histograms would otherwise grow.
         self.handle.run_upkeep();
@@ -161,36 +171,140 @@ impl std::fmt::Debug for Exposition {
     }
 }
 
-/// The busiest, those that have series already being preferred.
-fn choose_own_series(samples: &[Sample], present: &HashSet<TenantUid>, limit: usize) -> HashSet<TenantUid> {
-    let mut ranked = samples
-        .iter()
-        .map(|sample| {
+impl State {
+    fn forget(&mut self, uid: TenantUid) {
+        self.own.remove(&uid);
+        self.stop_summing(uid);
+        self.tenants.remove(&uid);
+    }
+
+    /// The busiest get series of their own, those that have them already being preferred. One that was not sampled and has
+    /// none waits for its next sample.
+    fn choose_own_series(&mut self, samples: &[Sample], limit: usize) {
+        let fresh = samples
+            .iter()
+            .map(|sample| (sample.usage.tenant, sample.requests_last_hour));
+        let mut requests: HashMap<_, _> = fresh.collect();
+        for (uid, sample) in &self.own {
+            requests.entry(*uid).or_insert(sample.requests_last_hour);
+        }
+        let mut ranked: Vec<_> = requests
+            .into_iter()
+            .map(|(uid, requests)| {
+                let holds = self.own.contains_key(&uid);
+                let factor = if holds { TAKE_OVER_FACTOR } else { 1 };
+                (requests.saturating_mul(factor), holds, uid)
+            })
+            .collect();
+        ranked.sort_unstable_by(|a, b| b.cmp(a));
+        let chosen: HashSet<_> = ranked.into_iter().take(limit).map(|(_, _, uid)| uid).collect();
+        let leaving: Vec<_> = self.own.keys().filter(|uid| !chosen.contains(uid)).copied().collect();
+        for uid in leaving {
+            if let Some(sample) = self.own.remove(&uid) {
+                self.sum(&sample);
+            }
+        }
+        for sample in samples.iter().filter(|sample| chosen.contains(&sample.usage.tenant)) {
+            self.own.insert(sample.usage.tenant, sample.clone());
+        }
+    }
+
+    /// Counts what the samples have grown by, and sums those without series of their own.
+    fn take(&mut self, samples: &[Sample]) {
+        for sample in samples {
             let uid = sample.usage.tenant;
-            let holds = present.contains(&uid);
-            let factor = if holds { TAKE_OVER_FACTOR } else { 1 };
-            (sample.requests_last_hour.saturating_mul(factor), holds, uid)
-        })
-        .collect::<Vec<_>>();
-    ranked.sort_unstable_by(|a, b| b.cmp(a));
-    ranked.into_iter().take(limit).map(|(_, _, uid)| uid).collect()
+            let own = self.own.contains_key(&uid);
+            let published = self.tenants.entry(uid).or_default();
+            publish_growth(
+                &mut published.totals,
+                sample,
+                if own { sample.name.as_str() } else { OTHER },
+            );
+            match own {
+                true => self.stop_summing(uid),
+                false => self.sum(sample),
+            }
+        }
+    }
+
+    fn sum(&mut self, sample: &Sample) {
+        let uid = sample.usage.tenant;
+        self.stop_summing(uid);
+        let part = additive_values(sample);
+        for (sum, value) in self.other.iter_mut().zip(part) {
+            // Sums wrap, so that what was added can be taken off again whatever it was.
+            *sum = sum.wrapping_add(value);
+        }
+        self.tenants.entry(uid).or_default().summed = Some(part);
+    }
+
+    fn stop_summing(&mut self, uid: TenantUid) {
+        let part = self.tenants.get_mut(&uid).and_then(|published| published.summed.take());
+        for (sum, value) in self.other.iter_mut().zip(part.into_iter().flatten()) {
+            *sum = sum.wrapping_sub(value);
+        }
+    }
+
+    /// Publishes what must be published in every round to stay: all but histograms.
+    fn publish(&mut self) {
+        for (uid, sample) in &self.own {
+            publish_growth(
+                &mut self.tenants.entry(*uid).or_default().totals,
+                sample,
+                sample.name.as_str(),
+            );
+            publish_gauges(sample, sample.name.as_str());
+        }
+        if self.tenants.len() <= self.own.len() {
+            return;
+        }
+        publish_counters([0; AnswerClass::ALL.len()], 0, (0, 0), OTHER);
+        for ((name, divisor), sum) in ADDITIVE_GAUGES.iter().zip(self.other) {
+            gauge!(*name, "tenant" => OTHER).set(sum as f64 / divisor);
+        }
+    }
 }
 
 fn publish_growth(published: &mut Totals, sample: &Sample, label: &str) {
+    let answers = AnswerClass::ALL.map(|class| growth(sample.answers.get(class), published.answers.get(class)));
+    let cpu = growth(sample.cpu_micros_total, published.cpu_micros) + published.cpu_micros_unpublished;
+    let usage = &sample.usage;
+    let rows = (
+        growth(usage.rows_read, published.rows_read),
+        growth(usage.rows_written, published.rows_written),
+    );
+    publish_counters(answers, cpu / 1_000_000, rows, label);
+    publish_times(published, sample, label);
+    *published = Totals {
+        answers: sample.answers,
+        response_times: sample.response_times,
+        cpu_micros: sample.cpu_micros_total,
+        cpu_micros_unpublished: cpu % 1_000_000,
+        rows_read: usage.rows_read,
+        rows_written: usage.rows_written,
+    };
+}
+
+fn publish_counters(
+    answers: [u64; AnswerClass::ALL.len()],
+    cpu_seconds: u64,
+    (rows_read, rows_written): (u64, u64),
+    label: &str,
+) {
     let label = || label.to_owned();
-    for class in AnswerClass::ALL {
-        let grown = growth(sample.answers.get(class), published.answers.get(class));
+    for (class, grown) in AnswerClass::ALL.into_iter().zip(answers) {
         counter!("tenantry_tenant_requests_total", "tenant" => label(), "class" => class.as_str()).increment(grown);
     }
-    let cpu = growth(sample.cpu_micros_total, published.cpu_micros) + published.cpu_micros_unpublished;
-    counter!("tenantry_tenant_cpu_seconds_total", "tenant" => label()).increment(cpu / 1_000_000);
-    let usage = &sample.usage;
-    counter!("tenantry_tenant_rows_read_total", "tenant" => label())
-        .increment(growth(usage.rows_read, published.rows_read));
-    counter!("tenantry_tenant_rows_written_total", "tenant" => label())
-        .increment(growth(usage.rows_written, published.rows_written));
+    counter!("tenantry_tenant_cpu_seconds_total", "tenant" => label()).increment(cpu_seconds);
+    counter!("tenantry_tenant_rows_read_total", "tenant" => label()).increment(rows_read);
+    counter!("tenantry_tenant_rows_written_total", "tenant" => label()).increment(rows_written);
+}
 
-    let times = histogram!("tenantry_tenant_response_time_seconds", "tenant" => label());
+fn publish_times(published: &Totals, sample: &Sample, label: &str) {
+    if sample.response_times == published.response_times {
+        return;
+    }
+    let times = histogram!("tenantry_tenant_response_time_seconds", "tenant" => label.to_owned());
     let before = published.response_times.buckets;
     for (bucket, ((count, sum), (count_before, sum_before))) in
         sample.response_times.buckets.iter().zip(before).enumerate()
@@ -206,14 +320,6 @@ fn publish_growth(published: &mut Totals, sample: &Sample, label: &str) {
             );
         }
     }
-    *published = Totals {
-        answers: sample.answers,
-        response_times: sample.response_times,
-        cpu_micros: sample.cpu_micros_total,
-        cpu_micros_unpublished: cpu % 1_000_000,
-        rows_read: usage.rows_read,
-        rows_written: usage.rows_written,
-    };
 }
 
 /// A total that is smaller than before has begun anew.
@@ -224,38 +330,46 @@ const fn growth(total: u64, before: u64) -> u64 {
     }
 }
 
-/// The gauges that can be summed over tenants, as `(name, value)`.
-fn additive_gauges(sample: &Sample) -> [(&'static str, f64); 12] {
+/// The gauges that can be summed over tenants, and what their values are divided by.
+const ADDITIVE: usize = 12;
+const ADDITIVE_GAUGES: [(&str, f64); ADDITIVE] = [
+    ("tenantry_tenant_database_bytes", 1.0),
+    ("tenantry_tenant_wal_bytes", 1.0),
+    ("tenantry_tenant_free_bytes", 1.0),
+    ("tenantry_tenant_memory_bytes", 1.0),
+    ("tenantry_tenant_cpu_cores", 1000.0),
+    ("tenantry_tenant_concurrent_requests", 1.0),
+    ("tenantry_tenant_requests_last_day", 1.0),
+    ("tenantry_tenant_quota_requests_per_day", 1.0),
+    ("tenantry_tenant_quota_database_bytes", 1.0),
+    ("tenantry_tenant_quota_memory_bytes", 1.0),
+    ("tenantry_tenant_quota_cpu_cores", 1000.0),
+    ("tenantry_tenant_quota_concurrent_requests", 1.0),
+];
+
+/// The values of [`ADDITIVE_GAUGES`], in their order.
+fn additive_values(sample: &Sample) -> [u64; ADDITIVE] {
     let usage = &sample.usage;
     let quota = &usage.quota;
     [
-        ("tenantry_tenant_database_bytes", usage.database_bytes as f64),
-        ("tenantry_tenant_wal_bytes", usage.wal_bytes as f64),
-        ("tenantry_tenant_free_bytes", usage.free_bytes as f64),
-        ("tenantry_tenant_memory_bytes", usage.memory_bytes as f64),
-        ("tenantry_tenant_cpu_cores", usage.cpu_millicores as f64 / 1000.0),
-        (
-            "tenantry_tenant_concurrent_requests",
-            f64::from(usage.concurrent_requests),
-        ),
-        ("tenantry_tenant_requests_last_day", usage.requests_last_day as f64),
-        ("tenantry_tenant_quota_requests_per_day", quota.requests_per_day as f64),
-        ("tenantry_tenant_quota_database_bytes", quota.database_bytes as f64),
-        ("tenantry_tenant_quota_memory_bytes", quota.memory_bytes as f64),
-        (
-            "tenantry_tenant_quota_cpu_cores",
-            f64::from(quota.cpu_millicores) / 1000.0,
-        ),
-        (
-            "tenantry_tenant_quota_concurrent_requests",
-            f64::from(quota.concurrent_requests),
-        ),
+        usage.database_bytes,
+        usage.wal_bytes,
+        usage.free_bytes,
+        usage.memory_bytes,
+        usage.cpu_millicores,
+        u64::from(usage.concurrent_requests),
+        usage.requests_last_day,
+        quota.requests_per_day,
+        quota.database_bytes,
+        quota.memory_bytes,
+        u64::from(quota.cpu_millicores),
+        u64::from(quota.concurrent_requests),
     ]
 }
 
 fn publish_gauges(sample: &Sample, label: &str) {
-    for (name, value) in additive_gauges(sample) {
-        gauge!(name, "tenant" => label.to_owned()).set(value);
+    for ((name, divisor), value) in ADDITIVE_GAUGES.iter().zip(additive_values(sample)) {
+        gauge!(*name, "tenant" => label.to_owned()).set(value as f64 / divisor);
     }
     let usage = &sample.usage;
     // What is not known has no series rather than a zero.
@@ -287,45 +401,19 @@ fn publish_gauges(sample: &Sample, label: &str) {
     }
 }
 
-/// The sum over the tenants without series of their own.
-#[derive(Default)]
-struct Other {
-    tenants: usize,
-    sums: Option<[(&'static str, f64); 12]>,
-}
-
-impl Other {
-    fn add(&mut self, sample: &Sample) {
-        self.tenants += 1;
-        let values = additive_gauges(sample);
-        match &mut self.sums {
-            None => self.sums = Some(values),
-            Some(sums) => {
-                for ((_, sum), (_, value)) in sums.iter_mut().zip(values) {
-                    *sum += value;
-                }
-            }
-        }
-    }
-
-    fn publish(&self) {
-        for (name, value) in self.sums.into_iter().flatten() {
-            gauge!(name, "tenant" => OTHER).set(value);
-        }
-    }
-}
-
 fn publish_node(node: &NodeFigures, own_series: usize, summed: usize) {
     let gauges = [
         ("tenantry_node_open_tenants", node.open_tenants),
         ("tenantry_node_quota_tenants", node.quota_tenants),
         ("tenantry_node_concurrent_requests", node.concurrent_requests),
+        ("tenantry_node_sampled_tenants", node.sampled_tenants),
         ("tenantry_node_tenants_with_series", own_series as u64),
         ("tenantry_node_tenants_summed", summed as u64),
     ];
     for (name, value) in gauges {
         gauge!(name).set(value as f64);
     }
+    gauge!("tenantry_node_sampling_seconds").set(node.sampling.as_secs_f64());
     for class in AnswerClass::ALL {
         counter!("tenantry_node_requests_total", "class" => class.as_str()).absolute(node.answers.get(class));
     }
@@ -341,166 +429,4 @@ fn publish_node(node: &NodeFigures, own_series: usize, summed: usize) {
     for (name, value) in counters {
         counter!(name).absolute(value);
     }
-}
-
-/// Unit and help of every series.
-fn describe() {
-    use Unit::{Bytes, Count, Seconds};
-    let gauges = [
-        ("tenantry_tenant_database_bytes", Bytes, "Bytes of the database file."),
-        ("tenantry_tenant_wal_bytes", Bytes, "Bytes of the write-ahead log."),
-        (
-            "tenantry_tenant_free_bytes",
-            Bytes,
-            "Bytes of free pages inside the database file.",
-        ),
-        (
-            "tenantry_tenant_memory_bytes",
-            Bytes,
-            "Bytes of SQLite memory of the tenant's connections.",
-        ),
-        (
-            "tenantry_tenant_cpu_cores",
-            Count,
-            "CPU use of queries over the last sample period, in cores.",
-        ),
-        ("tenantry_tenant_concurrent_requests", Count, "Requests being served."),
-        (
-            "tenantry_tenant_requests_last_day",
-            Count,
-            "Requests charged in the last 24 hours.",
-        ),
-        (
-            "tenantry_tenant_quota_requests_per_day",
-            Count,
-            "Requests allowed in any 24 hours.",
-        ),
-        (
-            "tenantry_tenant_quota_database_bytes",
-            Bytes,
-            "Bytes that the database file may have.",
-        ),
-        (
-            "tenantry_tenant_quota_memory_bytes",
-            Bytes,
-            "Bytes of SQLite memory that the tenant may use.",
-        ),
-        (
-            "tenantry_tenant_quota_cpu_cores",
-            Count,
-            "CPU share of the tenant, in cores.",
-        ),
-        (
-            "tenantry_tenant_quota_concurrent_requests",
-            Count,
-            "Requests that may be served at one moment.",
-        ),
-        (
-            "tenantry_tenant_peak_requests_per_minute",
-            Count,
-            "Requests in the busiest minute of the last 60.",
-        ),
-        (
-            "tenantry_tenant_average_response_time_seconds",
-            Seconds,
-            "Average time to the end of an answer over the last 5 minutes.",
-        ),
-        (
-            "tenantry_tenant_error_ratio",
-            Count,
-            "5xx other than 507 over all answers of the last hour.",
-        ),
-        (
-            "tenantry_tenant_client_error_ratio",
-            Count,
-            "4xx other than 429 over all answers of the last hour.",
-        ),
-        (
-            "tenantry_tenant_throttled_ratio",
-            Count,
-            "429 over all answers of the last hour.",
-        ),
-        (
-            "tenantry_tenant_growth_bytes_per_hour",
-            Count,
-            "Growth of the database file over the last 2 hours.",
-        ),
-        (
-            "tenantry_tenant_hotspot_score",
-            Count,
-            "How near the tenant is to its limits, 0 to 1.",
-        ),
-        ("tenantry_node_open_tenants", Count, "Tenants whose database is open."),
-        (
-            "tenantry_node_quota_tenants",
-            Count,
-            "Tenants whose request counters are in memory.",
-        ),
-        (
-            "tenantry_node_concurrent_requests",
-            Count,
-            "Requests of all tenants being served.",
-        ),
-        (
-            "tenantry_node_tenants_with_series",
-            Count,
-            "Tenants with series of their own.",
-        ),
-        (
-            "tenantry_node_tenants_summed",
-            Count,
-            "Tenants that are summed into the tenant _other.",
-        ),
-    ];
-    for (name, unit, help) in gauges {
-        describe_gauge!(name, unit, help);
-    }
-    let counters = [
-        ("tenantry_tenant_requests_total", Count, "Requests by class of answer."),
-        (
-            "tenantry_tenant_cpu_seconds_total",
-            Seconds,
-            "CPU time of queries, in whole seconds.",
-        ),
-        ("tenantry_tenant_rows_read_total", Count, "Rows read by queries."),
-        ("tenantry_tenant_rows_written_total", Count, "Rows written by queries."),
-        (
-            "tenantry_node_requests_total",
-            Count,
-            "Requests of all tenants by class of answer.",
-        ),
-        (
-            "tenantry_node_quota_refusals_total",
-            Count,
-            "Requests refused by the first limit that they met.",
-        ),
-        (
-            "tenantry_node_quota_ledger_writes_total",
-            Count,
-            "Quota ledgers written.",
-        ),
-        (
-            "tenantry_node_quota_ledger_failures_total",
-            Count,
-            "Quota ledgers that could not be read or written.",
-        ),
-        (
-            "tenantry_node_quota_ledgers_corrupt_total",
-            Count,
-            "Quota ledgers that did not parse, so that their tenants count as used up.",
-        ),
-        (
-            "tenantry_node_quota_events_dropped_total",
-            Count,
-            "Quota crossings that nobody took in time.",
-        ),
-    ];
-    for (name, unit, help) in counters {
-        describe_counter!(name, unit, help);
-    }
-    describe_histogram!(
-        "tenantry_tenant_response_time_seconds",
-        Seconds,
-        "Time from a request to the end of its answer."
-    );
 }

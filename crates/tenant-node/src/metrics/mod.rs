@@ -2,12 +2,14 @@
 //!
 //! The crate `tenantry-layers` measures requests; `growth` and `cpu` are windows over what the sampler sees, which are given the
 //! time and slide on reads as on writes; `sampled` holds those of each tenant and puts its figures together; `exposition`
-//! turns samples of all tenants into series. Times are the node's steady clock: wall-clock jumps move no window.
+//! turns their samples into series. Times are the node's steady clock: wall-clock jumps move no window.
 
 mod cpu;
+mod descriptions;
 mod exposition;
 mod growth;
+mod requests_by_hour;
 mod sampled;
 
 pub use exposition::{Exposition, NodeFigures};
-pub use sampled::{DatabaseSample, Sample, SampledTenant, SampledTenants, UsageInput};
+pub use sampled::{Changes, DatabaseSample, Period, Sample, SampledTenant, SampledTenants, UsageInput};

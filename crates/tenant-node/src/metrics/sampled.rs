@@ -1,6 +1,7 @@
 //! What is measured of a tenant beside its requests: growth, CPU use, the hotspot score, how full its database is. Sampled
 //! once a period; put together with the figures of its requests for whoever asks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use tenantry_types::{
 
 use super::cpu::CpuUse;
 use super::growth::Growth;
-use crate::hotspot::{self, Detector};
+use super::requests_by_hour::RequestsByHour;
+use crate::conditions::{self, ClassRecord, Detector, HourRing, Surroundings};
+use crate::events::KeptTenant;
 
 /// What the database module measured for a tenant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,10 +74,44 @@ pub struct Sample {
     pub cpu_micros_total: u64,
 }
 
+/// What a round of samples is taken by.
+#[derive(Debug, Clone, Copy)]
+pub struct Period<'a> {
+    /// What tenants are measured against.
+    pub around: Surroundings<'a>,
+    /// The running hour of the wall clock: hours since 1970.
+    pub hour: u64,
+    /// The hours that this node was up for; `None` before the first.
+    pub served: Option<&'a HourRing>,
+    /// Placement epochs of this life of the cluster lie above it: a restore raises all of them, and moves nobody.
+    pub epoch_floor: Epoch,
+}
+
+/// What a sample changes. Nothing of it is taken for granted before [`SampledTenant::accept`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// What is to be told.
+    pub events: Vec<EventDetail>,
+    /// The class to keep, if another one is on record.
+    pub class: Option<ClassRecord>,
+    /// What was raised under an earlier placement is no more.
+    pub measured_anew: bool,
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.class.is_none() && !self.measured_anew
+    }
+}
+
 /// What is sampled of all tenants.
 #[derive(Debug)]
 pub struct SampledTenants {
     tenants: TenantMap<SampledTenant>,
+    /// What an earlier process left of tenants that were not sampled yet.
+    kept: Mutex<HashMap<TenantUid, KeptTenant>>,
     growth_interval: Duration,
     growth_points: u32,
 }
@@ -85,21 +122,35 @@ impl SampledTenants {
     pub fn new(growth_interval: Duration, growth_points: u32) -> Self {
         Self {
             tenants: TenantMap::default(),
+            kept: Mutex::default(),
             growth_interval,
             growth_points,
         }
+    }
+
+    /// Begins with what an earlier process left.
+    pub fn resume(&self, kept: HashMap<TenantUid, KeptTenant>) {
+        *self.kept.lock() = kept;
+    }
+
+    /// How long the window is that growth is measured over.
+    #[must_use]
+    pub fn growth_window(&self) -> Duration {
+        self.growth_interval.saturating_mul(self.growth_points)
     }
 
     /// What is sampled of that tenant, begun on first use.
     #[must_use]
     pub fn tenant(&self, uid: TenantUid) -> Arc<SampledTenant> {
         self.tenants.get_or_insert_with(uid, || {
-            SampledTenant::new(uid, Growth::new(self.growth_interval, self.growth_points))
+            let kept = self.kept.lock().remove(&uid).unwrap_or_default();
+            SampledTenant::new(uid, Growth::new(self.growth_interval, self.growth_points), kept)
         })
     }
 
     /// Forgets a tenant that is no longer served here.
     pub fn forget(&self, uid: TenantUid) {
+        self.kept.lock().remove(&uid);
         if let Some(tenant) = self.tenants.get(uid) {
             self.tenants.remove(uid, &tenant);
         }
@@ -120,10 +171,16 @@ struct State {
     storage: CrossingDetector,
     storage_seen: bool,
     detector: Detector,
+    requests: RequestsByHour,
+    class_on_record: Option<ClassRecord>,
+    /// The placement's epoch in this life of the cluster.
+    placement: Option<u64>,
+    /// What is on record as raised is no more.
+    measured_anew: bool,
 }
 
 impl SampledTenant {
-    fn new(uid: TenantUid, growth: Growth) -> Self {
+    fn new(uid: TenantUid, growth: Growth, kept: KeptTenant) -> Self {
         Self {
             uid,
             state: Mutex::new(State {
@@ -131,7 +188,11 @@ impl SampledTenant {
                 cpu: CpuUse::default(),
                 storage: CrossingDetector::new(QuotaKind::Database),
                 storage_seen: false,
-                detector: Detector::default(),
+                detector: Detector::resumed(&kept.raised, kept.class),
+                requests: RequestsByHour::resumed(kept.hours),
+                class_on_record: kept.class,
+                placement: None,
+                measured_anew: false,
             }),
         }
     }
@@ -147,24 +208,55 @@ impl SampledTenant {
         self.usage_of(&mut self.state.lock(), now, requests, input, tiers)
     }
 
-    /// Takes the sample of a period: the figures, and what changed by them. Call it once per sample period.
+    /// Counts what was added to the tenant's totals of answers and microseconds of processor time since the last call. What
+    /// that is.
+    pub fn count(&self, answers: u64, cpu_micros: u64, hour: u64) -> (u64, u64) {
+        self.state.lock().requests.count(answers, cpu_micros, hour)
+    }
+
+    /// That hour is over, and was seen as a whole.
+    pub fn finish_hour(&self, hour: u64, served: &HourRing) {
+        self.state.lock().requests.finish(hour, served);
+    }
+
+    /// Its requests by hour, to be kept.
+    #[must_use]
+    pub fn hours(&self) -> Option<HourRing> {
+        self.state.lock().requests.ring().cloned()
+    }
+
+    /// Whether something is raised, or the next samples may change something.
+    #[must_use]
+    pub fn needs_another_look(&self) -> bool {
+        self.state.lock().detector.needs_another_look()
+    }
+
+    /// Takes the sample of a period: the figures, and what changes by them. Call it once per round.
     pub fn sample(
         &self,
         now: Now,
         name: &TenantName,
         requests: &RequestFigures,
         input: &UsageInput,
-        tiers: &[TierDefinition],
-    ) -> (Sample, Vec<EventDetail>) {
-        let database = &input.database;
+        period: &Period<'_>,
+    ) -> (Sample, Changes) {
+        let (database, tiers) = (&input.database, period.around.tiers);
         let mut state = self.state.lock();
         state.cpu.sample(now.steady, database.cpu_micros_total);
         state.growth.record(now.steady, database.database_bytes);
-        state.detector.resume(input.known_class);
+        state.detector.learn_class(input.known_class);
+        state.placed(input.epoch.get().saturating_sub(period.epoch_floor.get()));
         let mut usage = self.usage_of(&mut state, now, requests, input, tiers);
-        let mut events = state.detector.sample(now.steady, &usage, tiers);
-        usage.observed_class = state.detector.observed_class().unwrap_or(usage.observed_class);
+        let norm = state.requests.norm_per_minute(period.hour, period.served);
+        let mut events = state.detector.sample(now.steady, &usage, norm, period.around);
+        let class = state.class_to_keep(&events);
+        usage.observed_class = class.map_or(usage.observed_class, |record| record.class);
         events.extend(state.storage_crossing(database.database_bytes, input.quota.database_bytes));
+        let changes = Changes {
+            events,
+            class: class.filter(|class| state.class_on_record != Some(*class)),
+            measured_anew: state.measured_anew,
+        };
         let sample = Sample {
             name: name.clone(),
             ratios: requests.ratios,
@@ -174,7 +266,24 @@ impl SampledTenant {
             response_times: requests.response_times,
             cpu_micros_total: database.cpu_micros_total,
         };
-        (sample, events)
+        (sample, changes)
+    }
+
+    /// Goes on from changes that are on disk by now.
+    pub fn accept(&self, changes: &Changes) {
+        let mut state = self.state.lock();
+        for event in &changes.events {
+            state.detector.accept(event);
+            if let EventDetail::QuotaCrossed { used, limit, .. } = event {
+                state.storage.resume(*used, *limit);
+            }
+        }
+        if changes.class.is_some() {
+            state.class_on_record = changes.class;
+        }
+        if changes.measured_anew {
+            state.measured_anew = false;
+        }
     }
 
     fn usage_of(
@@ -208,22 +317,45 @@ impl SampledTenant {
             rows_read: database.rows_read,
             rows_written: database.rows_written,
             observed_class: class
-                .unwrap_or_else(|| hotspot::class_of(database.database_bytes, input.requests_last_day, tiers)),
+                .unwrap_or_else(|| conditions::class_of(database.database_bytes, input.requests_last_day, tiers)),
             hotspot: HotspotScore::default(),
         };
-        usage.hotspot = hotspot::score(&hotspot::terms(&usage));
+        usage.hotspot = conditions::score(&conditions::terms(&usage));
         usage
     }
 }
 
 impl State {
-    /// The first size that is seen is no news: it was reached before this process.
+    /// Takes note of the placement. Under another one the control plane has ended what was raised; it is measured anew.
+    fn placed(&mut self, epoch: u64) {
+        let before = self.placement.replace(epoch);
+        if before.is_some_and(|before| before != epoch) && self.detector.is_anything_raised() {
+            self.detector.forget_conditions();
+            self.measured_anew = true;
+        }
+    }
+
+    /// The class after those events, as it is to be kept.
+    fn class_to_keep(&self, events: &[EventDetail]) -> Option<ClassRecord> {
+        let changed = events.iter().find_map(|event| match event {
+            EventDetail::ClassChanged { to, .. } => Some(ClassRecord { class: *to, fall: None }),
+            _ => None,
+        });
+        changed.or_else(|| self.detector.class_record())
+    }
+
+    /// The share that was passed, if one was. The first size that is seen is no news: it was reached before this process.
     fn storage_crossing(&mut self, bytes: u64, limit: u64) -> Option<EventDetail> {
         if !std::mem::replace(&mut self.storage_seen, true) {
             self.storage.resume(bytes, limit);
             return None;
         }
-        self.storage.observe(bytes, limit).map(EventDetail::from)
+        let mut next = self.storage.clone();
+        let crossing = next.observe(bytes, limit);
+        if crossing.is_none() {
+            self.storage = next;
+        }
+        crossing.map(EventDetail::from)
     }
 }
 
@@ -252,6 +384,12 @@ mod tests {
         }
 
         fn sample(&self, at: u64, database_bytes: u64, cpu_micros_total: u64) -> (Sample, Vec<EventDetail>) {
+            let (sample, changes) = self.propose(at, database_bytes, cpu_micros_total);
+            self.sampled.accept(&changes);
+            (sample, changes.events)
+        }
+
+        fn propose(&self, at: u64, database_bytes: u64, cpu_micros_total: u64) -> (Sample, Changes) {
             let input = UsageInput {
                 epoch: Epoch(3),
                 quota: TierDefinition::defaults()[0].quota,
@@ -265,7 +403,16 @@ mod tests {
             };
             let (now, tiers) = (now_at(at), TierDefinition::defaults());
             let requests = self.meter.figures(now);
-            self.sampled.sample(now, self.meter.name(), &requests, &input, &tiers)
+            let period = Period {
+                around: Surroundings {
+                    tiers: &tiers,
+                    node_millicores: 2_000,
+                },
+                hour: at / 3_600_000,
+                served: None,
+                epoch_floor: Epoch(0),
+            };
+            self.sampled.sample(now, self.meter.name(), &requests, &input, &period)
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use imbl::HashMap;
@@ -31,8 +32,13 @@ pub struct RoutingTable {
     token_keys: Listed<TokenKey>,
     tiers: Listed<TierDefinition>,
     refused: Refused,
+    /// One of the refused records, and what is wrong with it.
+    refused_example: Arc<str>,
     digest: u64,
 }
+
+/// Of a refused record so much is told, in bytes: its name is the control plane's, and may be anything.
+const LONGEST_EXAMPLE: usize = 300;
 
 /// Records that are only sent all together.
 #[derive(Debug, Clone)]
@@ -58,6 +64,7 @@ impl Default for RoutingTable {
             nodes: HashMap::new(),
             token_keys: Listed::of(Vec::new(), 0),
             refused: Refused::default(),
+            refused_example: Arc::from(""),
             digest: of_tiers(&tiers),
             tiers: Listed::of(tiers.to_vec(), of_tiers(&tiers)),
         }
@@ -130,6 +137,17 @@ impl RoutingTable {
         self.refused.len() + self.token_keys.refused + self.tiers.refused
     }
 
+    /// The record that was refused last, and what is wrong with it. Says nothing when none is refused now.
+    #[must_use]
+    pub fn refused_example(&self) -> &str {
+        &self.refused_example
+    }
+
+    pub(crate) fn tell_of_refused(&mut self, example: &str) {
+        let end = example.floor_char_boundary(LONGEST_EXAMPLE);
+        self.refused_example = example[..end].into();
+    }
+
     /// The digest that the control plane has for the same table: the XOR over all records. Kept with every change, so that a
     /// change of one tenant does not cost a pass over all. A refused record counts as the control plane has it: what is sent
     /// again would be refused again.
@@ -155,7 +173,7 @@ impl RoutingTable {
 
     /// Takes note of a record of a tenant that makes no sense, with what stays in force of it, if anything was there. A name
     /// or domain that leads to another tenant by now stays that one's.
-    pub(super) fn refuse_tenant(&mut self, uid: &str, digest: u64, kept: Option<TenantRoute>) {
+    pub(crate) fn refuse_tenant(&mut self, uid: &str, digest: u64, kept: Option<TenantRoute>) {
         match uid.parse::<TenantUid>() {
             Ok(uid) => {
                 self.remove_tenant(uid);
@@ -177,7 +195,7 @@ impl RoutingTable {
     }
 
     /// Forgets a refused record whose uid is none.
-    pub(super) fn forget_refused_tenant(&mut self, uid: &str) {
+    pub(crate) fn forget_refused_tenant(&mut self, uid: &str) {
         self.digest ^= self.refused.forget_tenant(uid).unwrap_or(0);
     }
 
@@ -274,6 +292,7 @@ pub struct SharedRoutingTable(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     table: ArcSwap<RoutingTable>,
+    followed: AtomicBool,
     replaced: Notify,
     refresh: Notify,
 }
@@ -283,7 +302,7 @@ impl SharedRoutingTable {
     #[must_use]
     pub fn new(table: RoutingTable) -> Self {
         let shared = Self::default();
-        shared.replace(Arc::new(table));
+        shared.0.table.store(Arc::new(table));
         shared
     }
 
@@ -296,7 +315,15 @@ impl SharedRoutingTable {
     /// Puts another table in force.
     pub fn replace(&self, table: Arc<RoutingTable>) {
         self.0.table.store(table);
+        self.0.followed.store(true, Ordering::Release);
         self.0.replaced.notify_waiters();
+    }
+
+    /// Whether the table came from the control plane since the start. What its copy on disk says of refused records is
+    /// less than the truth.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.0.followed.load(Ordering::Acquire)
     }
 
     /// The first table for which `condition` holds, from now on. May never come: bound the wait.

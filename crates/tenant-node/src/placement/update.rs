@@ -120,6 +120,9 @@ fn apply(table: &mut RoutingTable, last: &RoutingTable, delta: v1::RoutingDelta)
         });
         table.list_tiers(tiers);
     }
+    if let Some(example) = refused.last() {
+        table.tell_of_refused(&example.to_string());
+    }
     table.revision = Revision(delta.revision);
     refused
 }

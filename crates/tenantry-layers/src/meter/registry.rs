@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use tenantry_types::{TenantName, TenantUid};
 
 use super::answer::{AnswerClass, ClassCounts};
@@ -16,6 +17,8 @@ pub struct MeterRegistry {
     clock: Arc<dyn Clock>,
     answers: [AtomicU64; AnswerClass::ALL.len()],
     in_flight: AtomicU64,
+    /// Meters that were made, or counted an answer, since they were taken last: each once.
+    active: Mutex<Vec<Arc<TenantMeter>>>,
 }
 
 impl MeterRegistry {
@@ -27,13 +30,42 @@ impl MeterRegistry {
             clock,
             answers: Default::default(),
             in_flight: AtomicU64::new(0),
+            active: Mutex::default(),
         })
     }
 
     /// The meter of that tenant, made on first use.
     pub fn meter(&self, uid: TenantUid, name: &TenantName) -> Arc<TenantMeter> {
-        self.meters
-            .get_or_insert_with(uid, || TenantMeter::new(uid, name.clone()))
+        if let Some(meter) = self.meters.get(uid) {
+            return meter;
+        }
+        let meter = self
+            .meters
+            .get_or_insert_with(uid, || TenantMeter::new(uid, name.clone()));
+        self.note(&meter);
+        meter
+    }
+
+    /// The meter of that tenant, if it has one.
+    #[must_use]
+    pub fn metered_tenant(&self, uid: TenantUid) -> Option<Arc<TenantMeter>> {
+        self.meters.get(uid)
+    }
+
+    /// The meters that were made, or counted an answer, since the last call; in no order. What a look at all tenants in turn
+    /// would find out at the cost of all of them. For one caller.
+    #[must_use]
+    pub fn take_active(&self) -> Vec<Arc<TenantMeter>> {
+        let active = std::mem::take(&mut *self.active.lock());
+        // Before anything of them is read: what they count from now on is noted again.
+        active.iter().for_each(|meter| meter.was_taken());
+        active
+    }
+
+    fn note(&self, meter: &Arc<TenantMeter>) {
+        if meter.note() {
+            self.active.lock().push(Arc::clone(meter));
+        }
     }
 
     /// All meters, in no order.
@@ -82,13 +114,14 @@ impl MeterRegistry {
         self.in_flight.load(Relaxed)
     }
 
-    fn ended(&self, meter: &TenantMeter, began: Now, class: AnswerClass) {
+    fn ended(&self, meter: &Arc<TenantMeter>, began: Now, class: AnswerClass) {
         let now = self.clock.now();
         self.in_flight.fetch_sub(1, Relaxed);
         if let Some(count) = self.answers.get(class as usize) {
             count.fetch_add(1, Relaxed);
         }
         meter.ended(now, class, now.monotonic.saturating_sub(began.monotonic));
+        self.note(meter);
     }
 }
 
@@ -118,5 +151,40 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.registry.ended(&self.meter, self.began, self.class);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_tenant_is_active_when_it_is_new_and_after_each_answer() {
+        let registry = MeterRegistry::new(Arc::new(ManualClock::at(0)));
+        let name = TenantName::new("acme").unwrap();
+        let active = |registry: &MeterRegistry| {
+            let mut uids: Vec<_> = registry
+                .take_active()
+                .iter()
+                .map(|meter| meter.uid().as_u128())
+                .collect();
+            uids.sort_unstable();
+            uids
+        };
+        let request = |uid| drop(registry.begin(TenantUid::from_u128(uid), &name));
+        registry.meter(TenantUid::from_u128(1), &name);
+        request(2);
+        request(2);
+        assert_eq!(active(&registry), [1, 2]);
+        assert_eq!(active(&registry), []);
+        registry.meter(TenantUid::from_u128(1), &name);
+        request(2);
+        assert_eq!(active(&registry), [2]);
+        let under_way = registry.begin(TenantUid::from_u128(1), &name);
+        assert_eq!(active(&registry), [], "not before its answer");
+        drop(under_way);
+        assert_eq!(active(&registry), [1]);
+        assert!(registry.metered_tenant(TenantUid::from_u128(3)).is_none());
     }
 }

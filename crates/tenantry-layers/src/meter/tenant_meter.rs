@@ -1,6 +1,6 @@
 //! The figures of one tenant's requests: counted on the request's way, read by whoever asks.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -53,6 +53,8 @@ pub struct TenantMeter {
     uid: TenantUid,
     name: TenantName,
     in_flight: AtomicU32,
+    /// Whether it is among those that [`super::MeterRegistry::take_active`] gives next.
+    noted: AtomicBool,
     windows: Mutex<Windows>,
 }
 
@@ -73,6 +75,7 @@ impl TenantMeter {
             uid,
             name,
             in_flight: AtomicU32::new(0),
+            noted: AtomicBool::new(false),
             windows: Mutex::new(Windows {
                 answers: ClassCounts::default(),
                 peak_rpm: PeakRpm::new(),
@@ -93,6 +96,23 @@ impl TenantMeter {
     #[must_use]
     pub const fn name(&self) -> &TenantName {
         &self.name
+    }
+
+    /// Takes note of it; whether nobody had before.
+    pub(super) fn note(&self) -> bool {
+        // The load spares a busy tenant's requests the write to a line that all its cores share.
+        !self.noted.load(Ordering::Relaxed) && !self.noted.swap(true, Ordering::AcqRel)
+    }
+
+    /// The next request is noted again.
+    pub(super) fn was_taken(&self) {
+        self.noted.store(false, Ordering::Release);
+    }
+
+    /// Answers so far, of all classes.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.windows.lock().answers.total()
     }
 
     /// A request came. Every call is followed by one of [`Self::ended`].

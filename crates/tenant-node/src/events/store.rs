@@ -1,0 +1,421 @@
+//! The file behind the outbox: events that are not acknowledged, and the record that they tell of.
+//!
+//! Everything that changes at once is one transaction, so that whatever is raised on record was told or will be. An event
+//! keeps the incarnation and sequence that it was first numbered with: a repeated delivery is recognised, also across a
+//! restart. There is room for so many events; `pending` says which give way. The newest state of a subject that has to is
+//! kept beside them, and told when the outbox has drained below half.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message as _;
+use rusqlite::{Connection, Transaction, params};
+use tenantry_proto::v1;
+use tenantry_types::{EventDetail, Incarnation, ReportSequence, ReportedEvent, TenantUid, UnixMillis};
+
+use super::batch::{Batch, NewEvent, Record};
+use super::pending::{Pending, Position};
+use super::schema::{self, blob, signed};
+use super::subject::{Key, Subject};
+
+/// An event that waits for its acknowledgement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingEvent {
+    /// Its place in the outbox of its incarnation.
+    pub sequence: ReportSequence,
+    /// As it goes over the wire.
+    pub event: v1::ReportedEvent,
+}
+
+/// The oldest events of one incarnation, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingBatch {
+    /// The start of this node that numbered them.
+    pub incarnation: Incarnation,
+    /// Never empty.
+    pub events: Vec<PendingEvent>,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    incarnation: Incarnation,
+    record_since: Incarnation,
+    capacity: u64,
+    pending: Pending,
+    next_position: Position,
+    next_sequence: ReportSequence,
+    /// The newest time that an event was told of.
+    latest: UnixMillis,
+    /// What gave way and is told later.
+    unreported: BTreeSet<Key>,
+}
+
+/// What a transaction does to the outbox, worked out before anything is written.
+#[derive(Default)]
+struct Plan {
+    inserts: BTreeMap<Position, v1::ReportedEvent>,
+    deletes: Vec<Position>,
+    /// Newest states that give way: by key, where they are on disk, or what they are.
+    displaced: BTreeMap<Key, Displaced>,
+    /// Told from now on, or superseded.
+    reported: BTreeSet<Key>,
+    superseded: u64,
+    dropped: u64,
+}
+
+enum Displaced {
+    Written(Position),
+    New(v1::ReportedEvent),
+}
+
+impl Store {
+    pub(super) fn open(path: &Path, incarnation: Incarnation, capacity: u64) -> Result<Self, rusqlite::Error> {
+        let mut connection = schema::open_or_set_aside(path)?;
+        let unreported = read_unreported(&connection)?;
+        let (pending, next_position) = read_pending(&connection, &unreported)?;
+        let record_since = schema::begin_record(&mut connection, incarnation)?;
+        let last: Option<i64> = connection.query_row(
+            "SELECT max(sequence) FROM pending WHERE incarnation = ?",
+            [signed(incarnation.get())],
+            |row| row.get(0),
+        )?;
+        let mut store = Self {
+            connection,
+            incarnation,
+            record_since,
+            capacity: capacity.max(2),
+            pending,
+            next_position,
+            next_sequence: ReportSequence(last.map_or(0, i64::cast_unsigned)).next(),
+            latest: UnixMillis(incarnation.get()),
+            unreported,
+        };
+        if let Err(error) = store.tell_what_gave_way() {
+            tracing::error!(%error, "what gave way in the outbox cannot be told yet");
+        }
+        Ok(store)
+    }
+
+    /// The start that began the record.
+    pub(super) const fn record_since(&self) -> Incarnation {
+        self.record_since
+    }
+
+    /// What is on record.
+    pub(super) fn record(&self) -> Result<Record, rusqlite::Error> {
+        schema::read_record(&self.connection)
+    }
+
+    /// How many events wait.
+    pub(super) fn len(&self) -> u64 {
+        self.pending.len()
+    }
+
+    /// Writes all of `batch`, or nothing.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<(), rusqlite::Error> {
+        let mut plan = Plan::default();
+        for event in &batch.events {
+            self.latest = self.latest.max(event.occurred_at);
+            self.push(&mut plan, encoded(event));
+        }
+        self.make_room(&mut plan);
+        self.commit(&plan, |transaction| write_state(transaction, batch))?;
+        self.unreported.retain(|(tenant, subject)| {
+            let about = |tenants: &[TenantUid]| tenant.is_some_and(|tenant| tenants.contains(&tenant));
+            let condition = matches!(subject, Subject::Condition(_));
+            !(about(&batch.gone) || condition && about(&batch.measured_anew))
+        });
+        Ok(())
+    }
+
+    /// Tells everything that is raised once more, but for what waits to be told by this start anyway. What was handed out
+    /// does not wait: it may have been taken by a control plane that forgot it since, and would be taken for a repetition.
+    pub(super) fn tell_raised_again(&mut self) -> Result<(), rusqlite::Error> {
+        let events = read_events(
+            &self.connection,
+            "SELECT event FROM raised ORDER BY tenant, condition",
+            &[],
+        )?;
+        let mut plan = Plan::default();
+        for event in events {
+            let waits = schema::entry_of(&event)
+                .and_then(|entry| self.pending.newest(entry.key))
+                .is_some_and(|(position, entry)| {
+                    entry.incarnation == self.incarnation && !self.pending.is_handed_out(position)
+                });
+            if !waits {
+                self.push(&mut plan, event);
+            }
+        }
+        self.make_room(&mut plan);
+        self.commit(&plan, |_| Ok(()))
+    }
+
+    /// The oldest events, at most `most`; `None` when there are none.
+    pub(super) fn oldest(&mut self, most: usize) -> Result<Option<PendingBatch>, rusqlite::Error> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT incarnation, sequence, event, position FROM pending ORDER BY position LIMIT ?")?;
+        let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+        let mut batch: Option<PendingBatch> = None;
+        while let Some(row) = rows.next()? {
+            let incarnation = Incarnation(row.get::<_, i64>(0)?.cast_unsigned());
+            let sequence = ReportSequence(row.get::<_, i64>(1)?.cast_unsigned());
+            let encoded: Vec<u8> = row.get(2)?;
+            let Ok(event) = v1::ReportedEvent::decode(Bytes::from(encoded)) else {
+                // Removed at the next start; it parsed at this one's.
+                tracing::error!(%incarnation, %sequence, "an event in the outbox does not parse and is skipped");
+                continue;
+            };
+            let pending = PendingEvent { sequence, event };
+            match &mut batch {
+                None => {
+                    batch = Some(PendingBatch {
+                        incarnation,
+                        events: vec![pending],
+                    });
+                }
+                Some(batch) if batch.incarnation == incarnation => batch.events.push(pending),
+                // Another incarnation's events go into a batch of their own.
+                Some(_) => break,
+            }
+            self.pending.hand_out(row.get::<_, i64>(3)?.cast_unsigned());
+        }
+        Ok(batch)
+    }
+
+    /// Forgets the events of `incarnation` up to `sequence`, and tells what gave way if there is room again.
+    pub(super) fn acknowledge(
+        &mut self,
+        incarnation: Incarnation,
+        sequence: ReportSequence,
+    ) -> Result<(), rusqlite::Error> {
+        self.connection
+            .prepare_cached("DELETE FROM pending WHERE incarnation < ?1 OR (incarnation = ?1 AND sequence <= ?2)")?
+            .execute([signed(incarnation.get()), signed(sequence.get())])?;
+        self.pending.acknowledge(incarnation, sequence);
+        self.tell_what_gave_way()
+    }
+
+    /// Below half of the room, a quarter of it is for the states that gave way.
+    fn tell_what_gave_way(&mut self) -> Result<(), rusqlite::Error> {
+        if self.unreported.is_empty() || self.pending.len() >= self.capacity / 2 {
+            return Ok(());
+        }
+        let most = signed((self.capacity / 4).max(1));
+        let query = "SELECT event FROM unreported ORDER BY tenant, subject LIMIT ?";
+        let events = read_events(&self.connection, query, &[most])?;
+        let mut plan = Plan::default();
+        for event in events {
+            self.push(&mut plan, event);
+        }
+        self.commit(&plan, |_| Ok(()))
+    }
+
+    /// Numbers an event and puts it at the end.
+    fn push(&mut self, plan: &mut Plan, mut event: v1::ReportedEvent) {
+        let (position, sequence) = (self.next_position, self.next_sequence);
+        (self.next_position, self.next_sequence) = (position + 1, sequence.next());
+        event.sequence = sequence.get();
+        let Some(mut entry) = schema::entry_of(&event) else {
+            // Only what the control plane alone may say has no subject.
+            tracing::error!(?event, "an event that no node reports is dropped");
+            return;
+        };
+        entry.incarnation = self.incarnation;
+        plan.displaced.remove(&entry.key);
+        plan.reported.insert(entry.key);
+        self.pending.push(position, entry);
+        plan.inserts.insert(position, event);
+    }
+
+    /// Lets events give way until there is room for all, and for the word on what was dropped.
+    fn make_room(&mut self, plan: &mut Plan) {
+        loop {
+            let needs_word = plan.dropped > 0 && self.pending.growing_word_on_dropped().is_none();
+            if self.pending.len() + u64::from(needs_word) <= self.capacity {
+                break;
+            }
+            let Some(victim) = self.pending.give_way() else { break };
+            if victim.superseded {
+                plan.superseded += 1;
+            } else {
+                plan.dropped += victim.entry.dropped.max(1);
+            }
+            let new = plan.inserts.remove(&victim.position);
+            if new.is_none() {
+                plan.deletes.push(victim.position);
+            }
+            let key = victim.entry.key;
+            if !victim.superseded && key.1.is_told_later() {
+                plan.reported.remove(&key);
+                let displaced = new.map_or(Displaced::Written(victim.position), Displaced::New);
+                plan.displaced.insert(key, displaced);
+            }
+        }
+        if plan.dropped == 0 {
+            return;
+        }
+        let mut count = plan.dropped;
+        if let Some((position, before)) = self.pending.growing_word_on_dropped() {
+            self.pending.remove(position);
+            plan.deletes.push(position);
+            count += before;
+        }
+        let word = NewEvent {
+            occurred_at: self.latest,
+            tenant: None,
+            detail: EventDetail::EventsDropped { count },
+        };
+        self.push(plan, encoded(&word));
+    }
+
+    /// Writes what was planned, and what goes with it. What cannot be written has not happened.
+    fn commit(
+        &mut self,
+        plan: &Plan,
+        also: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), rusqlite::Error> {
+        if let Err(error) = self.write(plan, also) {
+            (self.pending, _) = read_pending(&self.connection, &self.unreported)?;
+            return Err(error);
+        }
+        for key in &plan.reported {
+            self.unreported.remove(key);
+        }
+        self.unreported.extend(plan.displaced.keys());
+        metrics::counter!("tenantry_node_events_superseded_total").increment(plan.superseded);
+        metrics::counter!("tenantry_node_events_dropped_total").increment(plan.dropped);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        plan: &Plan,
+        also: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), rusqlite::Error> {
+        let transaction = self.connection.transaction()?;
+        for (key, displaced) in &plan.displaced {
+            match displaced {
+                Displaced::Written(position) => transaction
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO unreported (tenant, subject, event)
+                         SELECT ?, ?, event FROM pending WHERE position = ?",
+                    )?
+                    .execute(params![blob(key.0), key.1.number(), signed(*position)])?,
+                Displaced::New(event) => transaction
+                    .prepare_cached("INSERT OR REPLACE INTO unreported (tenant, subject, event) VALUES (?, ?, ?)")?
+                    .execute(params![blob(key.0), key.1.number(), event.encode_to_vec()])?,
+            };
+        }
+        for position in &plan.deletes {
+            transaction
+                .prepare_cached("DELETE FROM pending WHERE position = ?")?
+                .execute([signed(*position)])?;
+        }
+        for (position, event) in &plan.inserts {
+            transaction
+                .prepare_cached("INSERT INTO pending (position, incarnation, sequence, event) VALUES (?, ?, ?, ?)")?
+                .execute(params![
+                    signed(*position),
+                    signed(self.incarnation.get()),
+                    signed(event.sequence),
+                    event.encode_to_vec()
+                ])?;
+        }
+        for key in plan.reported.intersection(&self.unreported) {
+            transaction
+                .prepare_cached("DELETE FROM unreported WHERE tenant = ? AND subject = ?")?
+                .execute(params![blob(key.0), key.1.number()])?;
+        }
+        also(&transaction)?;
+        transaction.commit()
+    }
+}
+
+/// What the batch says of the state, apart from the events that tell of it.
+fn write_state(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), rusqlite::Error> {
+    // First what is over: a tenant may have come back since.
+    for tenant in &batch.measured_anew {
+        for statement in [
+            "DELETE FROM raised WHERE tenant = ?",
+            "DELETE FROM unreported WHERE tenant = ? AND subject < 3",
+        ] {
+            transaction.prepare_cached(statement)?.execute([blob(Some(*tenant))])?;
+        }
+    }
+    for tenant in &batch.gone {
+        for table in ["raised", "unreported", "class", "hours"] {
+            let statement = format!("DELETE FROM {table} WHERE tenant = ?");
+            transaction.prepare_cached(&statement)?.execute([blob(Some(*tenant))])?;
+        }
+    }
+    for event in &batch.events {
+        let encoded = encoded(event);
+        let Some(entry) = schema::entry_of(&encoded) else {
+            continue;
+        };
+        match &event.detail {
+            EventDetail::ConfigRefused { .. } => schema::write_fact(transaction, schema::CONFIG_REFUSED, 1)?,
+            EventDetail::ConfigAccepted => schema::write_fact(transaction, schema::CONFIG_REFUSED, 0)?,
+            _ => schema::write_raised(transaction, entry.key, &encoded)?,
+        }
+    }
+    for (tenant, record) in &batch.classes {
+        schema::write_class(transaction, *tenant, *record)?;
+    }
+    for (tenant, hours) in &batch.hours {
+        schema::write_hours(transaction, Some(*tenant), hours)?;
+    }
+    if let Some(served) = &batch.served {
+        schema::write_hours(transaction, None, served)?;
+    }
+    Ok(())
+}
+
+/// As it is kept, but for its number.
+fn encoded(event: &NewEvent) -> v1::ReportedEvent {
+    v1::ReportedEvent::from(&ReportedEvent {
+        sequence: ReportSequence::ZERO,
+        occurred_at: event.occurred_at,
+        tenant: event.tenant,
+        detail: event.detail.clone(),
+    })
+}
+
+fn read_events(
+    connection: &Connection,
+    query: &str,
+    parameters: &[i64],
+) -> Result<Vec<v1::ReportedEvent>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(query)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, Vec<u8>>(0))?;
+    let mut events = Vec::new();
+    for encoded in rows {
+        match v1::ReportedEvent::decode(Bytes::from(encoded?)) {
+            Ok(event) => events.push(event),
+            Err(error) => tracing::error!(%error, "what is on record does not parse and is skipped"),
+        }
+    }
+    Ok(events)
+}
+
+/// Everything that waits. What gave way later, and is told later, is newer than what waits.
+fn read_pending(connection: &Connection, unreported: &BTreeSet<Key>) -> Result<(Pending, Position), rusqlite::Error> {
+    let (mut pending, next) = schema::read_pending(connection)?;
+    unreported.iter().for_each(|key| pending.supersede(*key));
+    Ok((pending, next))
+}
+
+fn read_unreported(connection: &Connection) -> Result<BTreeSet<Key>, rusqlite::Error> {
+    let events = read_events(connection, "SELECT event FROM unreported", &[])?;
+    let keys = events.iter().filter_map(|event| Some(schema::entry_of(event)?.key));
+    Ok(keys.filter(|(_, subject)| *subject != Subject::Dropped).collect())
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
