@@ -349,3 +349,17 @@ fn a_receiver_that_is_gone_silences_its_webhook_until_an_operator_enables_it() {
     cluster.done(update("pager", None, "", Delivery::Enabled));
     assert_eq!(webhook(&cluster, "pager").state, WebhookState::Delivering);
 }
+
+#[test]
+fn two_webhooks_that_both_give_up_do_not_tell_each_other_of_it_for_ever() {
+    let mut cluster = with_pager();
+    cluster.done(create_webhook("chat"));
+    let command = advance(&cluster, "pager", 4, &[(4, 4)], failed("x"));
+    assert_eq!(cluster.told(command), ["webhook-gave-up", "webhook-failing"]);
+    let told = cluster.state.last_event().get() - 1;
+    // That the pager was not told something is what the chat cannot be told: a dead letter, and no event for the pager.
+    let command = advance(&cluster, "chat", told, &[(told, told)], failed("x"));
+    assert_eq!(cluster.told(command), ["webhook-failing"]);
+    let letters = cluster.state.dead_letters(&name("chat"));
+    assert_eq!(letters.map(|letter| letter.first.get()).collect::<Vec<_>>(), [told]);
+}
