@@ -76,3 +76,7 @@ pub fn propose(state: &State, hot: &Tenant, load: impl Fn(TenantUid) -> Option<M
         .map(|(uid, _)| decision(uid))
         .collect()
 }
+
+#[cfg(test)]
+#[path = "move_policy_tests.rs"]
+mod tests;

@@ -10,9 +10,25 @@ mod tokens;
 mod webhooks;
 
 #[cfg(test)]
+mod cluster_facts_tests;
+#[cfg(test)]
+mod condition_properties;
+#[cfg(test)]
+mod conditions_tests;
+#[cfg(test)]
+mod earlier_rules_tests;
+#[cfg(test)]
+mod event_log_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod reactions_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod webhooks_tests;
 
 use tenantry_types::{ClusterEpoch, MemberId, Revision, UnixMillis};
 

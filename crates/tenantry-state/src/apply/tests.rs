@@ -3,162 +3,16 @@
 use std::sync::Arc;
 
 use tenantry_types::{
-    DomainName, Epoch, EventDetail, EventOrigin, EventSequence, Incarnation, NodeId, ReportSequence, ReportedEvent,
-    RequestId, Revision, TenantName, TenantSpec, TenantUid, Tier, TierDefinition, TierPolicy, UnixMillis,
+    DomainName, Epoch, EventOrigin, EventSequence, Incarnation, ReportSequence, RequestId, Revision, TenantName,
+    TenantSpec, TenantUid, Tier, TierDefinition, TierPolicy, UnixMillis,
 };
 
+use super::testing::{
+    ACME, Cluster, NOBODY, OTHER, class_changed, create, delete, node, place, register, report, spec, update,
+};
 use crate::state::{MAX_EVENTS, MAX_REQUESTS, REQUEST_LIFETIME};
-use crate::strategies::{every_command_once, initialize, member_id, replay, tenant_of};
-use crate::{
-    Answer, Applied, Change, Command, Envelope, Fingerprint, Rejection, Request, Rules, State, TierDecision, apply,
-};
-
-const ACME: TenantUid = TenantUid::from_u128(1);
-const OTHER: TenantUid = TenantUid::from_u128(2);
-const NOBODY: TenantUid = TenantUid::from_u128(3);
-
-/// A state that commands are applied to one after the other.
-struct Cluster {
-    state: State,
-    now: UnixMillis,
-}
-
-impl Cluster {
-    /// Has an identity and the node `n1`, at incarnation 5.
-    fn new() -> Self {
-        let mut cluster = Self {
-            state: State::new(),
-            now: UnixMillis(1_000),
-        };
-        cluster.done(initialize(1));
-        cluster.done(register("n1", 5));
-        cluster
-    }
-
-    /// With `acme` on `n1`, which has the domain `db.acme.example` and follows its class up to `large`.
-    fn with_acme() -> Self {
-        let mut cluster = Self::new();
-        cluster.done(create(ACME, "acme", &["db.acme.example"], Some("n1")));
-        cluster
-    }
-
-    fn apply(&mut self, request: Option<Request>, command: Command) -> Applied {
-        let revision = self.state.revision().next();
-        let envelope = Envelope {
-            rules: Rules::default(),
-            now: self.now,
-            proposed_by: member_id(1),
-            request,
-            command,
-        };
-        let applied = apply(&mut self.state, revision, envelope);
-        assert_eq!(self.state.check(), Ok(()));
-        applied
-    }
-
-    fn done(&mut self, command: Command) -> Vec<Change> {
-        let applied = self.apply(None, command);
-        assert!(applied.outcome.is_ok(), "{:?}", applied.outcome);
-        applied.changes
-    }
-
-    fn revision_of(&self, uid: TenantUid) -> Revision {
-        self.state.tenant(uid).unwrap().revision
-    }
-
-    fn kinds(&self) -> Vec<&'static str> {
-        let events = self.state.events_after(EventSequence::ZERO);
-        events.map(|event| event.detail.kind()).collect()
-    }
-}
-
-fn node(id: &str) -> NodeId {
-    NodeId::new(id).unwrap()
-}
-
-fn spec(domains: &[&str]) -> TenantSpec {
-    let policy = TierPolicy::Auto { max_tier: Tier::Large };
-    TenantSpec {
-        domains: domains.iter().map(|domain| DomainName::new(domain).unwrap()).collect(),
-        ..tenant_of(Tier::Small, policy).spec
-    }
-}
-
-fn create(uid: TenantUid, name: &str, domains: &[&str], on: Option<&str>) -> Command {
-    Command::CreateTenant {
-        uid,
-        name: TenantName::new(name).unwrap(),
-        spec: spec(domains),
-        node: on.map(node),
-    }
-}
-
-fn update(uid: TenantUid, expected: Option<u64>, domains: &[&str]) -> Command {
-    Command::UpdateTenant {
-        uid,
-        expected: expected.map(Revision),
-        spec: spec(domains),
-    }
-}
-
-fn delete(uid: TenantUid) -> Command {
-    Command::DeleteTenant {
-        uid,
-        expected: None,
-        purge_at: UnixMillis(2_000),
-    }
-}
-
-fn place(uid: TenantUid, on: &str, expected_epoch: u64) -> Command {
-    Command::PlaceTenant {
-        uid,
-        node: node(on),
-        expected_epoch: Epoch(expected_epoch),
-    }
-}
-
-/// The registration of a node as `every_command_once` makes it, at another start.
-fn register(id: &str, incarnation: u64) -> Command {
-    let spec = every_command_once()
-        .into_iter()
-        .find_map(|envelope| match envelope.command {
-            Command::RegisterNode { spec, .. } => Some(spec),
-            _ => None,
-        });
-    Command::RegisterNode {
-        id: node(id),
-        incarnation: Incarnation(incarnation),
-        spec: spec.unwrap(),
-        record_since: None,
-    }
-}
-
-fn class_changed(sequence: u64, tenant: TenantUid, to: Tier) -> ReportedEvent {
-    ReportedEvent {
-        sequence: ReportSequence(sequence),
-        occurred_at: UnixMillis(900),
-        tenant: Some(tenant),
-        detail: EventDetail::ClassChanged {
-            from: Tier::Small,
-            to,
-            database_bytes: 1,
-            requests_last_day: 2,
-        },
-    }
-}
-
-fn report(incarnation: u64, events: Vec<ReportedEvent>, tiers: &[(Tier, Tier)]) -> Command {
-    Command::RecordEvents {
-        node: node("n1"),
-        incarnation: Incarnation(incarnation),
-        events,
-        tier_changes: tiers
-            .iter()
-            .map(|&(from, to)| TierDecision { uid: ACME, from, to })
-            .collect(),
-        moves: Vec::new(),
-    }
-}
+use crate::strategies::{every_command_once, initialize, member_id, replay};
+use crate::{Answer, Change, Command, Envelope, Fingerprint, Rejection, Request, Rules, State, apply};
 
 fn request(id: u128, fingerprint: u64) -> Option<Request> {
     Some(Request {

@@ -130,8 +130,11 @@ pub(super) fn advance(state: &mut State, context: &Context, advance: Advance) ->
             first: letter.first,
             last: letter.last,
         };
+        let is_told = !tells_of_a_dead_letter(state, &letter);
         state.put_dead_letter(&name, letter);
-        announce(state, context, None, gave_up);
+        if is_told {
+            announce(state, context, None, gave_up);
+        }
     }
     let failing = matches!(webhook.state, WebhookState::Failing { .. });
     let (next, told) = match outcome {
@@ -168,6 +171,17 @@ pub(super) fn advance(state: &mut State, context: &Context, advance: Advance) ->
         ..webhook
     });
     Answer::Recorded
+}
+
+/// Whether what was given up is itself the news that something was. It is not told on: two webhooks whose receivers both
+/// refuse would give each other something to give up for ever, and push all else out of the log.
+fn tells_of_a_dead_letter(state: &State, letter: &DeadLetter) -> bool {
+    let before = EventSequence(letter.first.get().saturating_sub(1));
+    let event = state.events_after(before).next();
+    event.is_some_and(|event| {
+        let given_up = event.sequence == letter.first && letter.last == letter.first;
+        given_up && matches!(event.detail, EventDetail::WebhookGaveUp { .. })
+    })
 }
 
 fn known<'a>(state: &'a State, name: &WebhookName) -> Result<&'a Arc<Webhook>, Rejection> {
