@@ -114,7 +114,6 @@ impl EventWatch {
             only_new,
             kinds: self.filter.kinds.clone(),
             tenants: self.filter.tenants.clone(),
-            labels: self.filter.labels.clone().into_iter().collect(),
             min_severity: self.filter.min_severity.into(),
             labels: self.filter.labels.clone(),
         }
