@@ -39,6 +39,21 @@ pub(crate) struct Arguments {
 enum Other {
     /// Hold the quota engine against an exact count of every request, through crashes, clock jumps and changes of limits.
     Quota(QuotaArguments),
+    /// Hold conditions of tenants against the truth, through crashes of nodes and of the control plane.
+    Events(EventsArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct EventsArguments {
+    /// How many seeds to run: 40 unless told.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many steps each seed makes: 400 unless told.
+    #[arg(long)]
+    steps: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut command = match &arguments.other {
         None => clusters(arguments),
         Some(Other::Quota(arguments)) => quota(arguments),
+        Some(Other::Events(arguments)) => events(arguments),
     };
     let status = command.status().context("cannot run the simulation")?;
     ensure!(status.success(), "the simulation failed");
@@ -92,6 +108,14 @@ fn quota(arguments: &QuotaArguments) -> Command {
     command.args(arguments.requests.map(|requests| format!("--requests={requests}")));
     command.args(arguments.lines.map(|lines| format!("--lines={lines}")));
     command.args(arguments.mutants.then_some("--mutants"));
+    command
+}
+
+fn events(arguments: &EventsArguments) -> Command {
+    let mut command = program("simulate_events", false);
+    command.arg(format!("--seed={}", arguments.seed));
+    command.args(arguments.seeds.map(|seeds| format!("--seeds={seeds}")));
+    command.args(arguments.steps.map(|steps| format!("--steps={steps}")));
     command
 }
 
