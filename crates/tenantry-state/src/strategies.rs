@@ -432,6 +432,7 @@ fn reported_events() -> impl Strategy<Value = ReportedEvent> {
             sequence: ReportSequence(sequence),
             occurred_at: UnixMillis(occurred_at),
             tenant,
+            epoch: None,
             detail,
         },
     )
@@ -626,6 +627,7 @@ pub fn every_command_once() -> Vec<Envelope> {
                 sequence: ReportSequence(1),
                 occurred_at: UnixMillis(99),
                 tenant: Some(uid),
+                epoch: None,
                 detail: EventDetail::ClassChanged {
                     from: Tier::Small,
                     to: Tier::Medium,
@@ -678,6 +680,7 @@ pub fn every_command_once() -> Vec<Envelope> {
                 sequence: ReportSequence(2),
                 occurred_at: UnixMillis(99),
                 tenant: Some(hot),
+                epoch: None,
                 detail: EventDetail::Raised(ConditionFigures::Hotspot {
                     score: HotspotScore::clamped(0.9),
                     terms: ScoreTerms::default(),

@@ -1,7 +1,7 @@
 //! Facts that nodes and the control plane report.
 
 use crate::{
-    Availability, Cleared, ClusterEpoch, Condition, ConditionFigures, DisabledBy, EventSequence, Incarnation, MemberId,
+    Availability, Cleared, ClusterEpoch, Condition, ConditionFigures, DisabledBy, Epoch, EventSequence, Incarnation, MemberId,
     MoveCause, NodeId, ReportSequence, Scheduling, TenantName, TenantUid, Tier, TokenGeneration, UnixMillis,
     WebhookName,
 };
@@ -381,6 +381,8 @@ pub struct ReportedEvent {
     pub occurred_at: UnixMillis,
     /// Whom it is about; `None` for the node itself.
     pub tenant: Option<TenantUid>,
+    /// The placement under which the node served the tenant then; `None` if that is not said.
+    pub epoch: Option<Epoch>,
     /// What happened.
     pub detail: EventDetail,
 }

@@ -56,6 +56,14 @@ counter! {
     ClusterEpoch
 }
 
+impl Epoch {
+    /// The placement's number in its life of the cluster: a restore raises all epochs, and moves nobody.
+    #[must_use]
+    pub const fn within_life(self) -> u64 {
+        self.0 % ClusterEpoch::PLACEMENT_EPOCHS
+    }
+}
+
 impl ClusterEpoch {
     /// The life that begins with the cluster.
     pub const FIRST: Self = Self(1);

@@ -1,6 +1,6 @@
 //! `notification_service.proto`.
 
-use tenantry_types::{ReportSequence, ReportedEvent};
+use tenantry_types::{Epoch, ReportSequence, ReportedEvent};
 
 use super::field::{InvalidField, Within};
 use super::names::bare_uid;
@@ -14,6 +14,7 @@ impl From<&ReportedEvent> for v1::ReportedEvent {
             occur_time: Some(timestamp(event.occurred_at)),
             tenant_uid: event.tenant.map(|uid| uid.to_string()).unwrap_or_default(),
             detail: Some((&event.detail).into()),
+            epoch: event.epoch.map_or(0, Epoch::get),
         }
     }
 }
@@ -34,6 +35,7 @@ impl TryFrom<v1::ReportedEvent> for ReportedEvent {
             sequence: ReportSequence(event.sequence),
             occurred_at: required("occur_time", event.occur_time.as_ref())?,
             tenant,
+            epoch: (event.epoch > 0).then_some(Epoch(event.epoch)),
             detail: detail.try_into().within("detail")?,
         })
     }

@@ -267,6 +267,7 @@ fn figures_that_are_no_numbers_are_refused() {
         sequence: 1,
         occur_time: Some(super::timestamp(UnixMillis(1))),
         tenant_uid: String::new(),
+        epoch: 0,
         detail: Some(v1::EventDetail {
             kind: Some(v1::event_detail::Kind::HotspotRaised(v1::HotspotRaised {
                 score,

@@ -87,6 +87,7 @@ fn hot_reports() -> impl Strategy<Value = Command> {
             sequence: ReportSequence(1),
             occurred_at: UnixMillis(1_000),
             tenant: Some(uid),
+            epoch: None,
             detail,
         };
         let report = Command::RecordEvents {

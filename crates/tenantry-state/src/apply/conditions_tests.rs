@@ -283,6 +283,7 @@ fn cluster_report(sequence: u64) -> Command {
         sequence: ReportSequence(sequence),
         occurred_at: UnixMillis(900),
         tenant: Some(super::testing::NOBODY),
+        epoch: None,
         detail: EventDetail::EventsDropped { count: 1 },
     }];
     Command::RecordEvents {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tenantry_types::{
-    Condition, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant, TenantUid,
+    Condition, Epoch, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant, TenantUid,
 };
 
 use super::announce::announce;
@@ -95,6 +95,8 @@ fn take(
         event,
     } = report;
     let serving = tenant.as_deref().filter(|tenant| serves(node, tenant));
+    // What an earlier placement raised was ended with it: the node cannot clear it any more, nor may it raise it late.
+    let earlier_placement = serving.is_some_and(|tenant| !is_of_this_placement(tenant, event.epoch));
     let about = tenant.as_deref().map(|tenant| (tenant.uid, tenant.name.clone()));
     let origin = EventOrigin::Node {
         node: node.clone(),
@@ -112,6 +114,7 @@ fn take(
         })
     };
     match (&event.detail, serving) {
+        (EventDetail::Raised(_) | EventDetail::Cleared(_), _) if earlier_placement => return News::Known,
         (EventDetail::Raised(_) | EventDetail::Cleared(_), _) if context.rules < Rules::Conditions => {}
         (EventDetail::Raised(figures), Some(tenant)) => {
             let raise = conditions::Raise {
@@ -200,6 +203,12 @@ fn change_tier(
     tenants::store(state, context, tenants::stamped(changed, context), changes);
 }
 
+/// Whether the node told of the placement that the tenant has now. One that does not say is taken at its word.
+fn is_of_this_placement(tenant: &Tenant, told: Option<Epoch>) -> bool {
+    let now = tenant.placement.as_ref().map(|placement| placement.epoch.within_life());
+    told.is_none_or(|told| now == Some(told.within_life()))
+}
+
 fn serves(node: &NodeId, tenant: &Tenant) -> bool {
     tenant.is_active()
         && tenant
@@ -242,6 +251,7 @@ mod tests {
             sequence,
             occurred_at: UnixMillis(1),
             tenant: Some(tenant.uid),
+            epoch: None,
             detail,
         };
         let tier_changes = vec![TierDecision {

@@ -110,10 +110,14 @@ pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, cha
         });
     }
     domains_free(state, &tenant.spec.domains, uid)?;
-    let restored = Tenant {
+    let mut restored = Tenant {
         state: TenantState::Active,
         ..Tenant::clone(tenant)
     };
+    if let Some(placement) = restored.placement.as_mut().filter(|_| context.rules >= Rules::Conditions) {
+        // A placement of its own: the node may not have noticed that the tenant was away, and what it tells of before is over.
+        placement.epoch = placement.epoch.next();
+    }
     Ok(Answer::Tenant(store(
         state,
         context,

@@ -81,6 +81,7 @@ impl Cluster {
             sequence: ReportSequence(sequence),
             occurred_at: self.now,
             tenant: Some(tenant),
+            epoch: None,
             detail,
         });
         Command::RecordEvents {
@@ -168,6 +169,7 @@ pub(super) fn class_changed(sequence: u64, tenant: TenantUid, to: Tier) -> Repor
         sequence: ReportSequence(sequence),
         occurred_at: UnixMillis(900),
         tenant: Some(tenant),
+        epoch: None,
         detail: EventDetail::ClassChanged {
             from: Tier::Small,
             to,
