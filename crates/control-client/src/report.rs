@@ -7,7 +7,8 @@ use tenantry_proto::v1::notification_service_client::NotificationServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
 
 use crate::client::no_answer;
 use crate::retry::Retry;
@@ -62,10 +63,21 @@ impl EventReporter {
                     self.stream = Some(stream);
                     return Ok(response);
                 }
-                Err(status) => retry.wait_after(status).await?,
+                Err(status) => {
+                    // Other calls ask the next member at once. Events can wait, and one that has none to lead it knows how long.
+                    let asked = unavailable_for(&status);
+                    retry.wait_after(status).await?;
+                    tokio::time::sleep(asked.min(PAUSES.max)).await;
+                }
             }
         }
     }
+}
+
+fn unavailable_for(status: &Status) -> Duration {
+    let details = status.get_error_details();
+    let asked = details.retry_info().and_then(|info| info.retry_delay);
+    asked.filter(|_| status.code() == Code::Unavailable).unwrap_or_default()
 }
 
 /// How long to wait before the next batch, after calls that failed with all their attempts.
@@ -124,8 +136,7 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-    use tonic_types::{ErrorDetails, StatusExt as _};
+    use tonic_types::ErrorDetails;
 
     use super::*;
     use crate::Refusal;
@@ -156,6 +167,7 @@ mod tests {
         for code in [Code::Unavailable, Code::ResourceExhausted] {
             let details = ErrorDetails::with_retry_info(Some(asked));
             let status = Status::with_error_details(code, "busy", details);
+            assert_eq!(unavailable_for(&status).is_zero(), code == Code::ResourceExhausted);
             let refused = CallError::Refused(Box::new(Refusal::from(&status)));
             for error in [refused, unavailable(status)] {
                 assert_eq!(

@@ -316,6 +316,8 @@ fn new_event(event: &QuotaEvent) -> NewEvent {
     NewEvent {
         occurred_at: event.occurred_at,
         tenant: Some(event.tenant),
+        // Use of a limit is the tenant's own, wherever it is served.
+        epoch: None,
         detail: event.crossing.into(),
     }
 }

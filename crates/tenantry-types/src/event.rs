@@ -1,8 +1,8 @@
 //! Facts that nodes and the control plane report.
 
 use crate::{
-    Availability, Cleared, ClusterEpoch, Condition, ConditionFigures, DisabledBy, Epoch, EventSequence, Incarnation, MemberId,
-    MoveCause, NodeId, ReportSequence, Scheduling, TenantName, TenantUid, Tier, TokenGeneration, UnixMillis,
+    Availability, Cleared, ClusterEpoch, Condition, ConditionFigures, DisabledBy, Epoch, EventSequence, Incarnation,
+    MemberId, MoveCause, NodeId, ReportSequence, Scheduling, TenantName, TenantUid, Tier, TokenGeneration, UnixMillis,
     WebhookName,
 };
 

@@ -39,10 +39,11 @@ impl Load {
 }
 
 /// What is remembered of a tenant.
+#[derive(Default)]
 struct Watched {
     detector: Detector,
-    /// The placement in this life of the cluster.
-    placement: u64,
+    /// The number of the placement within a life of the cluster; `None` while nothing was raised under it.
+    placement: Option<u64>,
 }
 
 /// A running node.
@@ -53,7 +54,7 @@ pub(super) struct Node {
     outbox: Outbox,
     watched: BTreeMap<TenantUid, Watched>,
     /// Left over from the record until the tenant is sampled.
-    resumed: BTreeMap<TenantUid, Detector>,
+    resumed: BTreeMap<TenantUid, Watched>,
     cluster_epoch: ClusterEpoch,
 }
 
@@ -76,10 +77,13 @@ impl Node {
         let path = folder.join("outbox.db");
         let (outbox, record) =
             Outbox::open(&path, incarnation, CAPACITY).map_err(|error| Breach::Failed(format!("{error:?}")))?;
-        let resumed = record
-            .tenants
-            .iter()
-            .map(|(uid, kept)| (*uid, Detector::resumed(&kept.raised, kept.class)));
+        let resumed = record.tenants.iter().map(|(uid, kept)| {
+            let watched = Watched {
+                detector: Detector::resumed(&kept.raised, kept.class),
+                placement: kept.epoch.map(Epoch::within_life),
+            };
+            (*uid, watched)
+        });
         Ok(Self {
             id,
             incarnation,
@@ -110,9 +114,7 @@ impl Node {
     /// Samples every tenant that the routing table places here.
     pub(super) fn round(&mut self, state: &State, loads: &BTreeMap<TenantUid, Load>) -> Proposal {
         let now = UnixMillis(state.clock().0);
-        let (epoch, floor) = state.cluster().map_or((ClusterEpoch::ZERO, Epoch::ZERO), |cluster| {
-            (cluster.epoch, cluster.epoch.placement_floor())
-        });
+        let epoch = state.cluster().map_or(ClusterEpoch::ZERO, |cluster| cluster.epoch);
         if self.cluster_epoch != ClusterEpoch::ZERO && self.cluster_epoch != epoch {
             self.outbox.tell_raised_again();
         }
@@ -129,10 +131,7 @@ impl Node {
                     let known = self.watched.remove(uid).is_some() || self.resumed.remove(uid).is_some();
                     proposal.batch.gone.extend(known.then_some(*uid));
                 }
-                Some(placement) => {
-                    let placement = placement.epoch.get().saturating_sub(floor.get());
-                    self.sample(*uid, *load, placement, now, state, &mut proposal);
-                }
+                Some(placement) => self.sample(*uid, *load, placement.epoch, now, state, &mut proposal),
             }
         }
         proposal
@@ -142,18 +141,15 @@ impl Node {
         &mut self,
         uid: TenantUid,
         load: Load,
-        placement: u64,
+        placement: Epoch,
         now: UnixMillis,
         state: &State,
         proposal: &mut Proposal,
     ) {
         let resumed = self.resumed.remove(&uid);
-        let watched = self.watched.entry(uid).or_insert_with(|| Watched {
-            detector: resumed.unwrap_or_default(),
-            placement,
-        });
-        if watched.placement != placement {
-            watched.placement = placement;
+        let watched = self.watched.entry(uid).or_insert_with(|| resumed.unwrap_or_default());
+        let before = watched.placement.replace(placement.within_life());
+        if before.is_some_and(|before| before != placement.within_life()) && watched.detector.is_anything_raised() {
             watched.detector.forget_conditions();
             proposal.batch.measured_anew.push(uid);
         }
@@ -167,6 +163,7 @@ impl Node {
                 proposal.batch.events.push(NewEvent {
                     occurred_at: now,
                     tenant: Some(uid),
+                    epoch: Some(placement),
                     detail: detail.clone(),
                 });
                 proposal.changes.push((uid, detail));

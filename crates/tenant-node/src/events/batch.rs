@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tenantry_types::{Condition, EventDetail, TenantUid, UnixMillis};
+use tenantry_types::{Condition, Epoch, EventDetail, TenantUid, UnixMillis};
 
 use crate::conditions::{ClassRecord, HourRing};
 
@@ -13,6 +13,8 @@ pub struct NewEvent {
     pub occurred_at: UnixMillis,
     /// Whom it is about; `None` for the node itself.
     pub tenant: Option<TenantUid>,
+    /// The placement under which the tenant was served; `None` for the node itself.
+    pub epoch: Option<Epoch>,
     /// What happened. What it says of a condition, or of refused records, becomes the state on record.
     pub detail: EventDetail,
 }
@@ -71,6 +73,8 @@ pub struct Record {
 pub struct KeptTenant {
     /// What is raised.
     pub raised: Vec<Condition>,
+    /// The placement under which it was raised; `None` where nothing is, or that was not kept.
+    pub epoch: Option<Epoch>,
     /// Its class.
     pub class: Option<ClassRecord>,
     /// Its requests by hour.

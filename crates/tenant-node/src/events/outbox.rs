@@ -193,23 +193,33 @@ impl Outbox {
 }
 
 fn serve(mut store: Store, mut inbox: mpsc::Receiver<Request>, pending: &watch::Sender<u64>, tell_again: &AtomicBool) {
+    // Before the answer: who has it finds the count to be of after it.
+    let count = |store: &Store| {
+        let count = store.len();
+        pending.send_if_modified(|known| std::mem::replace(known, count) != count);
+    };
     while let Some(request) = inbox.blocking_recv() {
         match request {
-            Request::Append(batch, answer) => drop(answer.send(store.append(&batch))),
+            Request::Append(batch, answer) => {
+                let written = store.append(&batch);
+                count(&store);
+                drop(answer.send(written));
+            }
             Request::Oldest(most, answer) => drop(answer.send(store.oldest(most))),
             Request::Acknowledge(incarnation, sequence, answer) => {
-                drop(answer.send(store.acknowledge(incarnation, sequence)));
+                let forgotten = store.acknowledge(incarnation, sequence);
+                count(&store);
+                drop(answer.send(forgotten));
             }
             Request::Wake => {}
         }
-        if tell_again.swap(false, Ordering::AcqRel)
-            && let Err(error) = store.tell_raised_again()
-        {
-            tracing::error!(%error, "what is raised cannot be told again yet");
-            tell_again.store(true, Ordering::Release);
+        if tell_again.swap(false, Ordering::AcqRel) {
+            if let Err(error) = store.tell_raised_again() {
+                tracing::error!(%error, "what is raised cannot be told again yet");
+                tell_again.store(true, Ordering::Release);
+            }
+            count(&store);
         }
-        let count = store.len();
-        pending.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 }
 

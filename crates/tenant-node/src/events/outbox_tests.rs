@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use tenantry_proto::v1::event_detail::Kind;
 use tenantry_types::{Condition, EventDetail, Tier, UnixMillis};
 
-use super::super::test_events::{NOW, batch, crossed, of, turned, uid};
+use super::super::test_events::{EPOCH, NOW, batch, crossed, of, turned, uid};
 use super::super::{KeptTenant, NewEvent};
 use super::*;
 use crate::conditions::{ClassRecord, Fall, HourRing};
@@ -138,6 +138,7 @@ async fn what_is_on_record_is_there_after_a_crash_and_goes_away_with_its_tenant(
     assert_eq!(outbox.record_since(), Incarnation(7));
     let kept = |raised: &[Condition]| KeptTenant {
         raised: raised.to_vec(),
+        epoch: Some(EPOCH),
         class: Some(class),
         hours: Some(hours.clone()),
     };

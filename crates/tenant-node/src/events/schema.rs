@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 use tenantry_proto::v1;
-use tenantry_types::{Incarnation, ReportSequence, Severity, TenantUid, Tier, UnixMillis};
+use tenantry_types::{Epoch, Incarnation, ReportSequence, Severity, TenantUid, Tier, UnixMillis};
 
 use super::batch::Record;
 use super::pending::{Entry, Pending, Position};
@@ -230,11 +230,16 @@ pub(super) fn read_record(connection: &Connection) -> Result<Record, rusqlite::E
         config_refused: fact(connection, CONFIG_REFUSED)?.is_some_and(|refused| refused != 0),
         ..Record::default()
     };
-    let mut statement = connection.prepare("SELECT tenant, condition FROM raised")?;
+    let mut statement = connection.prepare("SELECT tenant, condition, event FROM raised")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let (Some(tenant), Some(condition)) = (tenant(row)?, Subject::condition(row.get(1)?)) {
-            record.tenants.entry(tenant).or_default().raised.push(condition);
+            let kept = record.tenants.entry(tenant).or_default();
+            kept.raised.push(condition);
+            let event = v1::ReportedEvent::decode(row.get_ref(2)?.as_blob()?).ok();
+            kept.epoch = event
+                .map(|event| Epoch(event.epoch))
+                .filter(|epoch| *epoch != Epoch::ZERO);
         }
     }
     let mut statement = connection.prepare("SELECT tenant, class, fall_since, fall_highest FROM class")?;

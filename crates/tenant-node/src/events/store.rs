@@ -5,18 +5,19 @@
 //! restart. There is room for so many events; `pending` says which give way. The newest state of a subject that has to is
 //! kept beside them, and told when the outbox has drained below half.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
 use prost::Message as _;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use tenantry_proto::v1;
-use tenantry_types::{EventDetail, Incarnation, ReportSequence, ReportedEvent, TenantUid, UnixMillis};
+use tenantry_types::{EventDetail, Incarnation, ReportSequence, TenantUid, UnixMillis};
 
 use super::batch::{Batch, NewEvent, Record};
 use super::pending::{Pending, Position};
-use super::schema::{self, blob, signed};
+use super::plan::{Displaced, Plan, encoded, write_state};
+use super::schema::{self, signed};
 use super::subject::{Key, Subject};
 
 /// An event that waits for its acknowledgement.
@@ -51,24 +52,6 @@ pub(super) struct Store {
     latest: UnixMillis,
     /// What gave way and is told later.
     unreported: BTreeSet<Key>,
-}
-
-/// What a transaction does to the outbox, worked out before anything is written.
-#[derive(Default)]
-struct Plan {
-    inserts: BTreeMap<Position, v1::ReportedEvent>,
-    deletes: Vec<Position>,
-    /// Newest states that give way: by key, where they are on disk, or what they are.
-    displaced: BTreeMap<Key, Displaced>,
-    /// Told from now on, or superseded.
-    reported: BTreeSet<Key>,
-    superseded: u64,
-    dropped: u64,
-}
-
-enum Displaced {
-    Written(Position),
-    New(v1::ReportedEvent),
 }
 
 impl Store {
@@ -268,6 +251,7 @@ impl Store {
         let word = NewEvent {
             occurred_at: self.latest,
             tenant: None,
+            epoch: None,
             detail: EventDetail::EventsDropped { count },
         };
         self.push(plan, encoded(&word));
@@ -279,7 +263,8 @@ impl Store {
         plan: &Plan,
         also: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
     ) -> Result<(), rusqlite::Error> {
-        if let Err(error) = self.write(plan, also) {
+        let written = plan.write(&mut self.connection, self.incarnation, &self.unreported, also);
+        if let Err(error) = written {
             (self.pending, _) = read_pending(&self.connection, &self.unreported)?;
             return Err(error);
         }
@@ -287,103 +272,15 @@ impl Store {
             self.unreported.remove(key);
         }
         self.unreported.extend(plan.displaced.keys());
-        metrics::counter!("tenantry_node_events_superseded_total").increment(plan.superseded);
-        metrics::counter!("tenantry_node_events_dropped_total").increment(plan.dropped);
+        // A counter appears with its first count.
+        if plan.superseded > 0 {
+            metrics::counter!("tenantry_node_events_superseded_total").increment(plan.superseded);
+        }
+        if plan.dropped > 0 {
+            metrics::counter!("tenantry_node_events_dropped_total").increment(plan.dropped);
+        }
         Ok(())
     }
-
-    fn write(
-        &mut self,
-        plan: &Plan,
-        also: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
-    ) -> Result<(), rusqlite::Error> {
-        let transaction = self.connection.transaction()?;
-        for (key, displaced) in &plan.displaced {
-            match displaced {
-                Displaced::Written(position) => transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO unreported (tenant, subject, event)
-                         SELECT ?, ?, event FROM pending WHERE position = ?",
-                    )?
-                    .execute(params![blob(key.0), key.1.number(), signed(*position)])?,
-                Displaced::New(event) => transaction
-                    .prepare_cached("INSERT OR REPLACE INTO unreported (tenant, subject, event) VALUES (?, ?, ?)")?
-                    .execute(params![blob(key.0), key.1.number(), event.encode_to_vec()])?,
-            };
-        }
-        for position in &plan.deletes {
-            transaction
-                .prepare_cached("DELETE FROM pending WHERE position = ?")?
-                .execute([signed(*position)])?;
-        }
-        for (position, event) in &plan.inserts {
-            transaction
-                .prepare_cached("INSERT INTO pending (position, incarnation, sequence, event) VALUES (?, ?, ?, ?)")?
-                .execute(params![
-                    signed(*position),
-                    signed(self.incarnation.get()),
-                    signed(event.sequence),
-                    event.encode_to_vec()
-                ])?;
-        }
-        for key in plan.reported.intersection(&self.unreported) {
-            transaction
-                .prepare_cached("DELETE FROM unreported WHERE tenant = ? AND subject = ?")?
-                .execute(params![blob(key.0), key.1.number()])?;
-        }
-        also(&transaction)?;
-        transaction.commit()
-    }
-}
-
-/// What the batch says of the state, apart from the events that tell of it.
-fn write_state(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), rusqlite::Error> {
-    // First what is over: a tenant may have come back since.
-    for tenant in &batch.measured_anew {
-        for statement in [
-            "DELETE FROM raised WHERE tenant = ?",
-            "DELETE FROM unreported WHERE tenant = ? AND subject < 3",
-        ] {
-            transaction.prepare_cached(statement)?.execute([blob(Some(*tenant))])?;
-        }
-    }
-    for tenant in &batch.gone {
-        for table in ["raised", "unreported", "class", "hours"] {
-            let statement = format!("DELETE FROM {table} WHERE tenant = ?");
-            transaction.prepare_cached(&statement)?.execute([blob(Some(*tenant))])?;
-        }
-    }
-    for event in &batch.events {
-        let encoded = encoded(event);
-        let Some(entry) = schema::entry_of(&encoded) else {
-            continue;
-        };
-        match &event.detail {
-            EventDetail::ConfigRefused { .. } => schema::write_fact(transaction, schema::CONFIG_REFUSED, 1)?,
-            EventDetail::ConfigAccepted => schema::write_fact(transaction, schema::CONFIG_REFUSED, 0)?,
-            _ => schema::write_raised(transaction, entry.key, &encoded)?,
-        }
-    }
-    for (tenant, record) in &batch.classes {
-        schema::write_class(transaction, *tenant, *record)?;
-    }
-    for (tenant, hours) in &batch.hours {
-        schema::write_hours(transaction, Some(*tenant), hours)?;
-    }
-    if let Some(served) = &batch.served {
-        schema::write_hours(transaction, None, served)?;
-    }
-    Ok(())
-}
-
-/// As it is kept, but for its number.
-fn encoded(event: &NewEvent) -> v1::ReportedEvent {
-    v1::ReportedEvent::from(&ReportedEvent {
-        sequence: ReportSequence::ZERO,
-        occurred_at: event.occurred_at,
-        tenant: event.tenant,
-        detail: event.detail.clone(),
-    })
 }
 
 fn read_events(
@@ -410,10 +307,26 @@ fn read_pending(connection: &Connection, unreported: &BTreeSet<Key>) -> Result<(
     Ok((pending, next))
 }
 
+/// What is told later. Rows that nobody can read are removed: they would stand before the others for ever.
 fn read_unreported(connection: &Connection) -> Result<BTreeSet<Key>, rusqlite::Error> {
-    let events = read_events(connection, "SELECT event FROM unreported", &[])?;
-    let keys = events.iter().filter_map(|event| Some(schema::entry_of(event)?.key));
-    Ok(keys.filter(|(_, subject)| *subject != Subject::Dropped).collect())
+    let mut unreported = BTreeSet::new();
+    let mut statement = connection.prepare("SELECT tenant, subject, event FROM unreported")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (tenant, subject): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+        let event = v1::ReportedEvent::decode(row.get_ref(2)?.as_blob()?).ok();
+        match event.as_ref().and_then(schema::entry_of) {
+            Some(entry) => {
+                unreported.insert(entry.key);
+            }
+            None => {
+                tracing::error!("what was to be told later does not parse and is dropped");
+                let statement = "DELETE FROM unreported WHERE tenant = ? AND subject = ?";
+                connection.execute(statement, rusqlite::params![tenant, subject])?;
+            }
+        }
+    }
+    Ok(unreported)
 }
 
 #[cfg(test)]

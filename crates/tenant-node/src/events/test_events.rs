@@ -1,12 +1,16 @@
 //! Events for the tests of this module.
 
 use tenantry_types::{
-    Cleared, Condition, ConditionFigures, EventDetail, HotspotScore, QuotaKind, ScoreTerms, TenantUid, UnixMillis,
+    Cleared, Condition, ConditionFigures, Epoch, EventDetail, HotspotScore, QuotaKind, ScoreTerms, TenantUid,
+    UnixMillis,
 };
 
 use super::{Batch, NewEvent};
 
 pub(super) const NOW: UnixMillis = UnixMillis(3_600_000);
+
+/// The placement under which all of it happens.
+pub(super) const EPOCH: Epoch = Epoch(3);
 
 pub(super) fn uid(tenant: u128) -> TenantUid {
     TenantUid::from_u128(tenant)
@@ -16,6 +20,7 @@ pub(super) fn of(tenant: u128, detail: EventDetail) -> NewEvent {
     NewEvent {
         occurred_at: NOW,
         tenant: Some(uid(tenant)),
+        epoch: Some(EPOCH),
         detail,
     }
 }

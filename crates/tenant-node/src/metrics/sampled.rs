@@ -83,8 +83,6 @@ pub struct Period<'a> {
     pub hour: u64,
     /// The hours that this node was up for; `None` before the first.
     pub served: Option<&'a HourRing>,
-    /// Placement epochs of this life of the cluster lie above it: a restore raises all of them, and moves nobody.
-    pub epoch_floor: Epoch,
 }
 
 /// What a sample changes. Nothing of it is taken for granted before [`SampledTenant::accept`].
@@ -191,7 +189,7 @@ impl SampledTenant {
                 detector: Detector::resumed(&kept.raised, kept.class),
                 requests: RequestsByHour::resumed(kept.hours),
                 class_on_record: kept.class,
-                placement: None,
+                placement: kept.epoch.map(Epoch::within_life),
                 measured_anew: false,
             }),
         }
@@ -245,7 +243,7 @@ impl SampledTenant {
         state.cpu.sample(now.steady, database.cpu_micros_total);
         state.growth.record(now.steady, database.database_bytes);
         state.detector.learn_class(input.known_class);
-        state.placed(input.epoch.get().saturating_sub(period.epoch_floor.get()));
+        state.placed(input.epoch.within_life());
         let mut usage = self.usage_of(&mut state, now, requests, input, tiers);
         let norm = state.requests.norm_per_minute(period.hour, period.served);
         let mut events = state.detector.sample(now.steady, &usage, norm, period.around);
@@ -410,7 +408,6 @@ mod tests {
                 },
                 hour: at / 3_600_000,
                 served: None,
-                epoch_floor: Epoch(0),
             };
             self.sampled.sample(now, self.meter.name(), &requests, &input, &period)
         }

@@ -251,7 +251,6 @@ impl Rounds {
             },
             hour,
             served: self.served.as_ref(),
-            epoch_floor: table.cluster_epoch.placement_floor(),
         };
         let Some((sample, changes)) = self.reader.sample(route, &period) else {
             tracing::debug!(tenant = %route.name, "a tenant without its ledger is not sampled");
@@ -266,6 +265,7 @@ impl Rounds {
             batch.events.extend(changes.events.iter().map(|detail| NewEvent {
                 occurred_at: usage.measured_at,
                 tenant: Some(route.uid),
+                epoch: Some(usage.epoch),
                 detail: detail.clone(),
             }));
             batch.classes.extend(changes.class.map(|class| (route.uid, class)));
@@ -295,6 +295,7 @@ impl Rounds {
             batch.events.push(NewEvent {
                 occurred_at: self.reader.clock.now().wall,
                 tenant: None,
+                epoch: None,
                 detail: match refused {
                     0 => EventDetail::ConfigAccepted,
                     records => EventDetail::ConfigRefused {

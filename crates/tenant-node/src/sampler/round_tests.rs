@@ -364,3 +364,48 @@ async fn a_round_samples_a_bounded_number_and_comes_around_to_everybody() {
     assert_eq!(seen.len(), 4_500);
     assert_eq!(raised, [(4_400, "hotspot-raised")]);
 }
+
+#[tokio::test]
+async fn a_running_sampler_tells_a_condition_once_and_keeps_it() {
+    let mut machine = Machine::new(2);
+    let process = machine.start();
+    process.request(1, 3).await;
+    process.request(2, 1).await;
+    process.set_hot(1, true);
+    let interval = Duration::from_millis(1);
+    let latest = crate::latest_usage::LatestUsage::default();
+    let exposition = Arc::new(crate::metrics::Exposition::new(10, Duration::from_secs(60)).unwrap());
+    let sampler = super::super::Sampler {
+        reader: process.reader.clone(),
+        exposition: Arc::clone(&exposition),
+        outbox: Arc::clone(&process.outbox),
+        latest: latest.clone(),
+        interval,
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let clock = Arc::clone(&process.clock);
+    let running = tokio::spawn(sampler.run(process.rounds, stop.clone()));
+    let mut pending = process.outbox.pending();
+    pending.wait_for(|count| *count == 1).await.unwrap();
+    // Some more rounds, all of them hot.
+    for _ in 0..5 {
+        let before = latest.report(9);
+        clock.advance(Duration::from_secs(10));
+        while latest.report(9) == before {
+            tokio::time::sleep(interval).await;
+        }
+    }
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(*pending.borrow(), 1);
+    assert_eq!(latest.report(9).len(), 2);
+    let text = exposition.render();
+    assert!(
+        text.contains("tenantry_tenant_requests_total{tenant=\"t1\",class=\"2xx\"} 3"),
+        "{text}"
+    );
+    assert!(text.contains("tenantry_node_sampled_tenants 2"), "{text}");
+    process.outbox.close();
+    let record = machine.start().rounds;
+    assert_eq!(record.to_follow(9).len(), 1);
+}

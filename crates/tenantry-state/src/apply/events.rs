@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tenantry_types::{
-    Condition, Epoch, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant, TenantUid,
+    Condition, Epoch, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant,
+    TenantUid,
 };
 
 use super::announce::announce;

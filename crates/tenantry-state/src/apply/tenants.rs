@@ -114,7 +114,11 @@ pub(super) fn undelete(state: &mut State, context: &Context, uid: TenantUid, cha
         state: TenantState::Active,
         ..Tenant::clone(tenant)
     };
-    if let Some(placement) = restored.placement.as_mut().filter(|_| context.rules >= Rules::Conditions) {
+    if let Some(placement) = restored
+        .placement
+        .as_mut()
+        .filter(|_| context.rules >= Rules::Conditions)
+    {
         // A placement of its own: the node may not have noticed that the tenant was away, and what it tells of before is over.
         placement.epoch = placement.epoch.next();
     }
