@@ -209,6 +209,33 @@ fn only_the_busiest_have_series_of_their_own_and_nothing_is_lost() {
     );
 }
 
+#[test]
+fn a_tenant_that_was_not_sampled_in_a_round_keeps_its_figures_and_one_that_is_gone_takes_them_along() {
+    let exposition = Exposition::new(2, FOREVER).unwrap();
+    let of = |text: &str, tenant: &str| sum_of(text, &format!("tenantry_tenant_database_bytes{{tenant=\"{tenant}\"}}"));
+    let mib = |count: f64| count * f64::from(1 << 20);
+    exposition.publish(&node(), &[1, 2, 3, 4].map(|number| sample(number, 100 - number)), &[]);
+    assert_eq!(of(&exposition.render(), "_other"), mib(7.0));
+    // Only two are sampled, and nothing of the others changes.
+    exposition.publish(&node(), &[sample(2, 98), sample(4, 97)], &[]);
+    let text = exposition.render();
+    assert_eq!(
+        [of(&text, "tenant-1"), of(&text, "tenant-2"), of(&text, "_other")],
+        [1.0, 2.0, 7.0].map(mib)
+    );
+    // One gets series of its own, and leaves the sums.
+    exposition.publish(&node(), &[sample(4, 500)], &[]);
+    let text = exposition.render();
+    assert_eq!([of(&text, "tenant-4"), of(&text, "_other")], [4.0, 5.0].map(mib));
+    exposition.publish(&node(), &[], &[3, 4].map(TenantUid::from_u128));
+    let text = exposition.render();
+    assert_eq!(of(&text, "_other"), mib(2.0));
+    assert_eq!(sum_of(&text, "tenantry_node_tenants_summed"), 1.0);
+    // The place is free for whoever is sampled next.
+    exposition.publish(&node(), &[sample(2, 98)], &[]);
+    assert_eq!(sum_of(&exposition.render(), "tenantry_node_tenants_summed"), 0.0);
+}
+
 fn sum_of_class(text: &str, class: &str) -> f64 {
     let needle = format!("class=\"{class}\"");
     text.lines()

@@ -16,6 +16,7 @@ use super::subject::{Key, Subject, is_raised};
 use crate::conditions::{ClassRecord, Fall, HourRing};
 
 const TABLES: &str = "
+    BEGIN;
     CREATE TABLE IF NOT EXISTS pending (
         position INTEGER PRIMARY KEY AUTOINCREMENT,
         incarnation INTEGER NOT NULL,
@@ -48,7 +49,8 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS fact (
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;";
+    ) STRICT, WITHOUT ROWID;
+    COMMIT;";
 
 /// The start that began this record.
 pub(super) const RECORD_SINCE: &str = "record_since";

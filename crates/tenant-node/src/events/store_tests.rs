@@ -123,6 +123,8 @@ impl Node {
         self.incarnation += 1;
         let path = self.folder.path().join("outbox.db");
         let store = Store::open(&path, Incarnation(self.incarnation), self.capacity).unwrap();
+        // The process is killed here, never the machine.
+        store.connection.pragma_update(None, "synchronous", "OFF").unwrap();
         let record = store.record().unwrap();
         let raised = record
             .tenants
