@@ -85,7 +85,7 @@ impl Detector {
         busy || self.class.is_rising()
     }
 
-    /// What is raised is no more, and nobody need be told.
+    /// What is raised is no more: the placement has changed.
     pub fn forget_conditions(&mut self) {
         for condition in Condition::ALL {
             *self.switch(condition) = Switch::default();

@@ -30,7 +30,7 @@ pub struct Batch {
     pub hours: Vec<(TenantUid, HourRing)>,
     /// The hours that this node was up for.
     pub served: Option<HourRing>,
-    /// Tenants of which nothing is raised any more, and nobody need be told: their placement has changed.
+    /// Tenants of which nothing is raised any more, since their placement has changed.
     pub measured_anew: Vec<TenantUid>,
     /// Tenants that are not served here any more.
     pub gone: Vec<TenantUid>,

@@ -80,14 +80,11 @@ impl Plan {
 
 /// What the batch says of the state, apart from the events that tell of it.
 pub(super) fn write_state(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), rusqlite::Error> {
-    // First what is over: a tenant may have come back since. Subjects below 3 are the conditions.
+    // First what is over: a tenant may have come back since.
     for tenant in &batch.measured_anew {
-        for statement in [
-            "DELETE FROM raised WHERE tenant = ?",
-            "DELETE FROM unreported WHERE tenant = ? AND subject < 3",
-        ] {
-            transaction.prepare_cached(statement)?.execute([blob(Some(*tenant))])?;
-        }
+        transaction
+            .prepare_cached("DELETE FROM raised WHERE tenant = ?")?
+            .execute([blob(Some(*tenant))])?;
     }
     for tenant in &batch.gone {
         for table in ["raised", "unreported", "class", "hours"] {

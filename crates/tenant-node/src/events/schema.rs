@@ -271,6 +271,17 @@ pub(super) fn read_record(connection: &Connection) -> Result<Record, rusqlite::E
     Ok(record)
 }
 
+/// The words by which what is raised of `tenant` was told.
+pub(super) fn raised_of(connection: &Connection, tenant: TenantUid) -> Result<Vec<v1::ReportedEvent>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT event FROM raised WHERE tenant = ? ORDER BY condition")?;
+    let rows = statement.query_map([blob(Some(tenant))], |row| row.get::<_, Vec<u8>>(0))?;
+    let mut events = Vec::new();
+    for encoded in rows {
+        events.extend(v1::ReportedEvent::decode(encoded?.as_slice()).ok());
+    }
+    Ok(events)
+}
+
 pub(super) fn write_class(
     connection: &Connection,
     tenant: TenantUid,

@@ -18,7 +18,7 @@ use super::batch::{Batch, NewEvent, Record};
 use super::pending::{Pending, Position};
 use super::plan::{Displaced, Plan, encoded, write_state};
 use super::schema::{self, signed};
-use super::subject::{Key, Subject};
+use super::subject::{self, Key};
 
 /// An event that waits for its acknowledgement.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,17 +100,28 @@ impl Store {
     /// Writes all of `batch`, or nothing.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), rusqlite::Error> {
         let mut plan = Plan::default();
+        for tenant in batch.measured_anew.iter().chain(&batch.gone) {
+            self.clear_what_is_raised(&mut plan, *tenant)?;
+        }
         for event in &batch.events {
             self.latest = self.latest.max(event.occurred_at);
             self.push(&mut plan, encoded(event));
         }
         self.make_room(&mut plan);
         self.commit(&plan, |transaction| write_state(transaction, batch))?;
-        self.unreported.retain(|(tenant, subject)| {
-            let about = |tenants: &[TenantUid]| tenant.is_some_and(|tenant| tenants.contains(&tenant));
-            let condition = matches!(subject, Subject::Condition(_));
-            !(about(&batch.gone) || condition && about(&batch.measured_anew))
-        });
+        self.unreported
+            .retain(|(tenant, _)| !tenant.is_some_and(|tenant| batch.gone.contains(&tenant)));
+        Ok(())
+    }
+
+    /// What was raised under another placement is over. The control plane has ended it with that placement; but where it was
+    /// restored to one with the same number, a raising that is still on its way would stand for ever.
+    fn clear_what_is_raised(&mut self, plan: &mut Plan, tenant: TenantUid) -> Result<(), rusqlite::Error> {
+        for mut event in schema::raised_of(&self.connection, tenant)? {
+            if subject::clear(&mut event) {
+                self.push(plan, event);
+            }
+        }
         Ok(())
     }
 

@@ -73,3 +73,28 @@ pub(super) fn is_raised(event: &v1::ReportedEvent) -> bool {
         Some(Kind::HotspotRaised(_) | Kind::SpikeRaised(_) | Kind::NodeExceededRaised(_))
     )
 }
+
+/// Makes the word that something is raised the word that it is over, by the figures that it was raised by. Whether it was one.
+pub(super) fn clear(event: &mut v1::ReportedEvent) -> bool {
+    let Some(kind) = event.detail.as_mut().and_then(|detail| detail.kind.as_mut()) else {
+        return false;
+    };
+    let end = v1::ConditionEnd::Unspecified.into();
+    *kind = match &*kind {
+        Kind::HotspotRaised(raised) => Kind::HotspotCleared(v1::HotspotCleared {
+            score: raised.score,
+            terms: raised.terms,
+            end,
+        }),
+        Kind::SpikeRaised(raised) => Kind::SpikeCleared(v1::SpikeCleared {
+            figures: raised.figures,
+            end,
+        }),
+        Kind::NodeExceededRaised(raised) => Kind::NodeExceededCleared(v1::NodeExceededCleared {
+            figures: raised.figures,
+            end,
+        }),
+        _ => return false,
+    };
+    true
+}

@@ -139,7 +139,11 @@ fn take(
         (EventDetail::Raised(_) | EventDetail::Cleared(_), None) => return News::Known,
         (EventDetail::ClassChanged { to, .. }, Some(tenant)) => {
             reported.insert(tenant.uid);
-            if tenant.observed_class != Some(*to) {
+            let known = tenant.observed_class == Some(*to);
+            if known && context.rules >= Rules::Conditions {
+                return News::Known;
+            }
+            if !known {
                 let observed = Tenant {
                     observed_class: Some(*to),
                     ..tenant.clone()
