@@ -100,6 +100,12 @@ impl Detector {
             .any(Switch::is_raised)
     }
 
+    /// Whether the norm makes a difference to a sample with so many requests. It takes a look at a whole week.
+    #[must_use]
+    pub fn needs_norm(&self, requests_per_minute: u64) -> bool {
+        requests_per_minute >= SPIKE_FROM || self.spike.is_raised()
+    }
+
     /// Takes a sample; `norm_per_minute` is what is usual for the tenant at this hour, if that is known. Answers with the
     /// changes that are due.
     pub fn sample(

@@ -11,10 +11,15 @@ const LARGEST_STEP: u64 = 60 * 1000;
 /// A longer time without a look is one in which the process did not run.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15 * 60);
 
+/// After a jump, the time of day counts again after so many whole hours: by then it is what the last day was counted by.
+const HOURS_TO_SETTLE: u32 = 24;
+
 /// Looked at once a round.
 #[derive(Debug, Clone, Default)]
 pub struct HourClock {
     running: Option<Running>,
+    /// Whole hours that are missing until a jump is forgotten.
+    unsettled: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,8 @@ pub struct Tick {
     pub changed: bool,
     /// The hour that was running before, if it is over and was seen as a whole.
     pub finished: Option<u64>,
+    /// Whether the wall clock has gone on evenly of late, so that its time of day can be compared with that of other days.
+    pub settled: bool,
 }
 
 impl HourClock {
@@ -44,16 +51,18 @@ impl HourClock {
         let hour = now.wall.0 / HOUR_MILLIS;
         let lead = i128::from(now.wall.0) - i128::from(now.steady.0);
         let before = self.running;
-        let unbroken = before.filter(|before| {
-            (lead - before.lead).unsigned_abs() <= u128::from(LARGEST_STEP)
-                && now.steady.since(before.seen) <= LONGEST_SILENCE
-        });
+        let even = |before: &Running| (lead - before.lead).unsigned_abs() <= u128::from(LARGEST_STEP);
+        if before.as_ref().is_some_and(|before| !even(before)) {
+            self.unsettled = HOURS_TO_SETTLE;
+        }
+        let unbroken = before.filter(|before| even(before) && now.steady.since(before.seen) <= LONGEST_SILENCE);
         let (whole, lead, finished) = match unbroken {
             Some(before) if before.hour == hour => (before.whole, before.lead, None),
             Some(before) if before.hour + 1 == hour => (true, lead, before.whole.then_some(before.hour)),
             // The first look, a jump, or a long silence: this hour will not have been seen as a whole.
             _ => (false, lead, None),
         };
+        self.unsettled = self.unsettled.saturating_sub(u32::from(finished.is_some()));
         self.running = Some(Running {
             hour,
             whole,
@@ -64,6 +73,7 @@ impl HourClock {
             hour,
             changed: before.is_some_and(|before| before.hour != hour),
             finished,
+            settled: self.unsettled == 0,
         }
     }
 }
@@ -159,5 +169,24 @@ mod tests {
         for (name, steps, expected) in cases {
             assert_eq!(finished(steps), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_time_of_day_counts_again_a_day_after_a_jump_and_a_sleep_is_none() {
+        let clock = ManualClock::at(START);
+        let mut hours = HourClock::default();
+        let mut pass = |minutes: u64| {
+            let mut settled = true;
+            for _ in 0..minutes {
+                clock.advance(Duration::from_secs(MINUTE));
+                settled = hours.tick(clock.now()).settled;
+            }
+            settled
+        };
+        assert!(pass(120));
+        clock.advance(Duration::from_secs(3 * 60 * MINUTE));
+        assert!(pass(60));
+        clock.jump_wall(5 * HOUR);
+        assert!(!pass(1) && !pass(24 * 60) && pass(60));
     }
 }

@@ -58,23 +58,31 @@ impl HourRing {
     }
 
     /// What is usual per minute for the hour `at` of the wall clock: the larger of the mean of all known hours before it and
-    /// the median of those at the same time of day. `None` while a day's worth of hours is not known.
+    /// the median of those at the same time of day. Where the clock's time of day cannot be trusted, the largest median of
+    /// any time of day takes its place: nothing is called unusual that would not be at its usual time. `None` while a day's
+    /// worth of hours is not known.
     #[must_use]
-    pub fn norm_per_minute(&self, at: u64) -> Option<f64> {
-        let (mut sum, mut known, mut same) = (0, 0, Vec::with_capacity(HOURS / 24));
+    pub fn norm_per_minute(&self, at: u64, trust_time_of_day: bool) -> Option<f64> {
+        let (mut sum, mut known) = (0, 0);
+        let mut by_time_of_day = <[Vec<u64>; 24]>::default();
         for hour in oldest(at.saturating_sub(1))..at {
             let Some(count) = self.known(hour) else { continue };
             sum += count;
             known += 1;
-            if hour % HOURS_OF_DAY == at % HOURS_OF_DAY {
-                same.push(count);
-            }
+            by_time_of_day[time_of_day(hour)].push(count);
         }
         if known < LEAST_KNOWN {
             return None;
         }
         let mean = sum as f64 / known as f64;
-        Some(median(&mut same).map_or(mean, |median| median.max(mean)) / MINUTES_PER_HOUR)
+        let usual = match trust_time_of_day {
+            true => median(&mut by_time_of_day[time_of_day(at)]),
+            false => by_time_of_day
+                .iter_mut()
+                .filter_map(|counts| median(counts))
+                .reduce(f64::max),
+        };
+        Some(usual.map_or(mean, |usual| usual.max(mean)) / MINUTES_PER_HOUR)
     }
 
     /// As it is kept on disk.
@@ -133,6 +141,10 @@ const fn place(hour: u64) -> usize {
     (hour % HOURS as u64) as usize
 }
 
+const fn time_of_day(hour: u64) -> usize {
+    (hour % HOURS_OF_DAY) as usize
+}
+
 /// The middle one, or the mean of the two in the middle.
 fn median(counts: &mut [u64]) -> Option<f64> {
     counts.sort_unstable();
@@ -188,8 +200,21 @@ mod tests {
             ),
         ];
         for (name, ring, at, expected) in cases {
-            assert_eq!(ring.norm_per_minute(START + at), expected, "{name}");
+            assert_eq!(ring.norm_per_minute(START + at, true), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_clock_whose_time_of_day_is_wrong_makes_no_usual_hour_unusual() {
+        let office = ring((0..72).map(|hour| (hour, if hour % 24 == 9 { 6_000 } else { 60 })));
+        for shift in 0..24 {
+            assert_eq!(
+                office.norm_per_minute(START + 72 + shift, false),
+                Some(100.0),
+                "{shift}"
+            );
+        }
+        assert_eq!(office.norm_per_minute(START + 9_000, false), None);
     }
 
     #[test]
@@ -203,7 +228,7 @@ mod tests {
         busy_at_first.catch_up(&served);
         assert_eq!(busy_at_first.newest(), START + 47);
         let mean = 6.0 * 420.0 / 42.0;
-        assert_eq!(busy_at_first.norm_per_minute(START + 48 + 12), Some(mean / 60.0));
+        assert_eq!(busy_at_first.norm_per_minute(START + 48 + 12, true), Some(mean / 60.0));
         assert_eq!(
             (busy_at_first.known(START + 13), busy_at_first.known(START + 20)),
             (None, Some(0))
@@ -226,7 +251,7 @@ mod tests {
         ring.record(u64::MAX, 2);
         assert_eq!((ring.known(0), ring.known(u64::MAX)), (None, Some(2)));
         ring.catch_up(&HourRing::unknown_until(3));
-        assert_eq!(ring.norm_per_minute(u64::MAX), None);
+        assert_eq!(ring.norm_per_minute(u64::MAX, true), None);
     }
 
     proptest! {

@@ -52,12 +52,12 @@ impl RequestsByHour {
     }
 
     /// What is usual for the tenant at that hour.
-    pub(super) fn norm_per_minute(&mut self, hour: u64, served: Option<&HourRing>) -> Option<f64> {
+    pub(super) fn norm_per_minute(&mut self, hour: u64, settled: bool, served: Option<&HourRing>) -> Option<f64> {
         let ring = self.ring.as_mut()?;
         if let Some(served) = served.filter(|served| served.newest() != ring.newest()) {
             ring.catch_up(served);
         }
-        ring.norm_per_minute(hour)
+        ring.norm_per_minute(hour, settled)
     }
 }
 
@@ -79,13 +79,13 @@ mod tests {
             }
             served.record(hour, 0);
             requests.finish(hour, &served);
-            let norm = requests.norm_per_minute(hour + 1, Some(&served));
+            let norm = requests.norm_per_minute(hour + 1, true, Some(&served));
             // The first busy hour, 102, is unknown; 103 to 126 are a day.
             assert_eq!(norm.is_some(), hour >= 126, "{hour}");
         }
         served.record(126, 0);
         assert_eq!(
-            requests.norm_per_minute(127, Some(&served)),
+            requests.norm_per_minute(127, true, Some(&served)),
             Some(7.0 * 120.0 / 24.0 / 60.0)
         );
     }

@@ -81,6 +81,8 @@ pub struct Period<'a> {
     pub around: Surroundings<'a>,
     /// The running hour of the wall clock: hours since 1970.
     pub hour: u64,
+    /// Whether its time of day can be compared with that of other days.
+    pub settled: bool,
     /// The hours that this node was up for; `None` before the first.
     pub served: Option<&'a HourRing>,
 }
@@ -245,7 +247,12 @@ impl SampledTenant {
         state.detector.learn_class(input.known_class);
         state.placed(input.epoch.within_life());
         let mut usage = self.usage_of(&mut state, now, requests, input, tiers);
-        let norm = state.requests.norm_per_minute(period.hour, period.served);
+        let norm = match state.detector.needs_norm(requests.requests_last_minute) {
+            true => state
+                .requests
+                .norm_per_minute(period.hour, period.settled, period.served),
+            false => None,
+        };
         let mut events = state.detector.sample(now.steady, &usage, norm, period.around);
         let class = state.class_to_keep(&events);
         usage.observed_class = class.map_or(usage.observed_class, |record| record.class);
@@ -407,6 +414,7 @@ mod tests {
                     node_millicores: 2_000,
                 },
                 hour: at / 3_600_000,
+                settled: true,
                 served: None,
             };
             self.sampled.sample(now, self.meter.name(), &requests, &input, &period)

@@ -57,7 +57,7 @@ impl Attention {
 }
 
 /// The next `most` after `last`.
-fn in_turn(all: &BTreeSet<TenantUid>, last: &mut Option<TenantUid>, most: usize) -> Vec<TenantUid> {
+pub(super) fn in_turn(all: &BTreeSet<TenantUid>, last: &mut Option<TenantUid>, most: usize) -> Vec<TenantUid> {
     let after = all.range((last.map_or(Unbounded, Excluded), Unbounded));
     let before = last.iter().flat_map(|last| all.range(..=*last));
     let next: Vec<_> = after.chain(before).take(most).copied().collect();

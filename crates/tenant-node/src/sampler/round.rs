@@ -44,12 +44,15 @@ pub struct Rounds {
     attention: Attention,
     /// Tenants of which an earlier process left something to follow: their ledgers are read before they are sampled.
     resumed: BTreeSet<TenantUid>,
+    last_resumed: Option<TenantUid>,
     clock: HourClock,
     served: Option<HourRing>,
     active_this_hour: HashSet<TenantUid>,
     /// Whose finished hours are not on disk yet.
     unwritten: BTreeSet<TenantUid>,
     served_unwritten: bool,
+    /// The last hour that was seen as a whole.
+    finished: Option<u64>,
     config_refused: bool,
     cluster_epoch: ClusterEpoch,
     /// Tenants that are not here any more, and whose records still are.
@@ -86,6 +89,7 @@ pub struct Accepted {
     changes: Vec<(TenantUid, Changes)>,
     hours: Vec<TenantUid>,
     served: bool,
+    finished: Option<u64>,
     config_refused: Option<bool>,
     gone: Vec<TenantUid>,
 }
@@ -110,23 +114,27 @@ impl Rounds {
             busiest: Busiest::new(usize::try_from(places).unwrap_or(usize::MAX)),
             attention,
             resumed,
+            last_resumed: None,
             clock: HourClock::default(),
             served: record.served,
             active_this_hour: HashSet::new(),
             unwritten: BTreeSet::new(),
             served_unwritten: false,
+            finished: None,
             config_refused: record.config_refused,
             cluster_epoch: ClusterEpoch::ZERO,
             gone: BTreeSet::new(),
         }
     }
 
-    /// Tenants, at most `most`, that are followed from an earlier process on as soon as [`Self::follow`] says that their ledgers are read.
+    /// Tenants, at most `most` in turn, that are followed from an earlier process on as soon as [`Self::follow`] says that their
+    /// ledgers are read.
     #[must_use]
-    pub fn to_follow(&self, most: usize) -> Vec<Arc<TenantRoute>> {
+    pub fn to_follow(&mut self, most: usize) -> Vec<Arc<TenantRoute>> {
         let table = self.reader.table.current();
-        let here = self.resumed.iter().filter_map(|uid| self.here(&table, *uid));
-        here.take(most).cloned().collect()
+        let next = attention::in_turn(&self.resumed, &mut self.last_resumed, most);
+        let here = next.into_iter().filter_map(|uid| self.here(&table, uid));
+        here.cloned().collect()
     }
 
     /// That tenant's ledger is read.
@@ -154,7 +162,7 @@ impl Rounds {
         let mut samples = Vec::with_capacity(chosen.len());
         for uid in chosen {
             match self.here(&table, uid).cloned() {
-                Some(route) => samples.extend(self.sample(&table, &route, tick.hour, &mut proposal)),
+                Some(route) => samples.extend(self.sample(&table, &route, tick, &mut proposal)),
                 // Not deleted or moved, as far as anybody knows.
                 None if table.is_empty() => {}
                 None => {
@@ -180,11 +188,12 @@ impl Rounds {
         for (uid, changes) in &accepted.changes {
             self.reader.sampled.tenant(*uid).accept(changes);
         }
-        for uid in &accepted.hours {
-            self.unwritten.remove(uid);
-        }
-        if accepted.served {
-            self.served_unwritten = false;
+        // If another hour is over by now, it is written with the next batch, and these again.
+        if accepted.finished == self.finished {
+            for uid in &accepted.hours {
+                self.unwritten.remove(uid);
+            }
+            self.served_unwritten &= !accepted.served;
         }
         self.config_refused = accepted.config_refused.unwrap_or(self.config_refused);
         for uid in &accepted.gone {
@@ -204,6 +213,7 @@ impl Rounds {
                 self.reader.sampled.tenant(*uid).finish_hour(hour, served);
             }
             self.unwritten.extend(&self.active_this_hour);
+            self.finished = Some(hour);
             self.served_unwritten = true;
         }
         if tick.changed {
@@ -239,7 +249,7 @@ impl Rounds {
         &mut self,
         table: &RoutingTable,
         route: &TenantRoute,
-        hour: u64,
+        tick: Tick,
         proposal: &mut Proposal,
     ) -> Option<Sample> {
         // One of which there is only a record has nothing to be sampled.
@@ -249,7 +259,8 @@ impl Rounds {
                 tiers: table.tiers(),
                 node_millicores: self.options.node_millicores,
             },
-            hour,
+            hour: tick.hour,
+            settled: tick.settled,
             served: self.served.as_ref(),
         };
         let Some((sample, changes)) = self.reader.sample(route, &period) else {
@@ -280,6 +291,7 @@ impl Rounds {
     /// Hours, whether records are refused, and who is gone.
     fn propose_the_rest(&self, table: &RoutingTable, proposal: &mut Proposal) {
         let Proposal { batch, then } = proposal;
+        then.finished = self.finished;
         for uid in self.unwritten.iter().take(HOURS_AT_ONCE) {
             let hours = self.reader.sampled.tenant(*uid).hours();
             batch.hours.extend(hours.map(|hours| (*uid, hours)));

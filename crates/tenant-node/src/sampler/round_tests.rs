@@ -406,6 +406,6 @@ async fn a_running_sampler_tells_a_condition_once_and_keeps_it() {
     );
     assert!(text.contains("tenantry_node_sampled_tenants 2"), "{text}");
     process.outbox.close();
-    let record = machine.start().rounds;
-    assert_eq!(record.to_follow(9).len(), 1);
+    let mut rounds = machine.start().rounds;
+    assert_eq!(rounds.to_follow(9).len(), 1);
 }
