@@ -128,6 +128,9 @@ impl Courier {
         loop {
             revisions.borrow_and_update();
             let published = self.control_plane.published.current();
+            if !self.works_for(&published.state) {
+                return;
+            }
             let step = match self.next_task(&published.state) {
                 Task::Deliver(event) => self.deliver((cluster, &endpoint), &event).await,
                 Task::Lost { first, last } => self.give_up_lost(first, last).await,
@@ -143,6 +146,13 @@ impl Courier {
                 return;
             }
         }
+    }
+
+    /// Whether the webhook is as this courier knows it. Asked ahead of each message, so that none leaves for a receiver that an
+    /// operator has silenced or replaced, however soon the deliverer notices.
+    fn works_for(&self, state: &State) -> bool {
+        let webhook = state.webhook(&self.stand.name);
+        webhook.is_some_and(|webhook| webhook.revision == self.stand.revision)
     }
 
     fn next_task(&self, state: &State) -> Task {
@@ -177,6 +187,9 @@ impl Courier {
         self.reached = self.reached.max(before);
         let mut attempts = 0_u32;
         loop {
+            if !self.works_for(&self.control_plane.published.current().state) {
+                return Err(Stop::Obsolete);
+            }
             attempts = attempts.saturating_add(1);
             let outcome = self.attempt(receiver, event).await;
             let (reason, retry_after) = match outcome {
