@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tenantry_state::{Command, DeliveryOutcome, State};
+use tenantry_state::{Command, DeliveryOutcome, MAX_EVENTS, State};
 use tenantry_types::{
     ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec,
     WebhookState,
@@ -27,6 +27,9 @@ const RECORD_AFTER: u32 = 32;
 const RECORD_WITHIN: Duration = Duration::from_millis(500);
 /// Events that the webhook does not want are recorded as dealt with once there are so many: a tenth of the log.
 const SKIPPED_AFTER: u64 = 1_000;
+/// Room at the new end of a full log for the news of what was lost: without it that news would push out the event that is next,
+/// which would be news again, until nothing else is left in the log.
+const ROOM_FOR_NEWS: u64 = 1_000;
 /// Pause after the log did not take a record.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// Failures are recorded up to this length, in bytes.
@@ -88,7 +91,7 @@ enum Stop {
 enum Task {
     /// An event that it wants.
     Deliver(Arc<Event>),
-    /// Events that the log dropped before they were delivered.
+    /// Events that the log dropped before they were delivered, or is about to drop.
     Lost { first: EventSequence, last: EventSequence },
     /// Nothing, up to here.
     Wait(EventSequence),
@@ -158,9 +161,11 @@ impl Courier {
     fn next_task(&self, state: &State) -> Task {
         let oldest = state.oldest_event();
         if self.reached.next() < oldest {
+            let kept_for_sure = (MAX_EVENTS as u64).saturating_sub(ROOM_FOR_NEWS);
+            let unsafe_upto = state.last_event().get().saturating_sub(kept_for_sure);
             return Task::Lost {
                 first: self.reached.next(),
-                last: EventSequence(oldest.get().saturating_sub(1)),
+                last: EventSequence(unsafe_upto.max(oldest.get().saturating_sub(1))),
             };
         }
         let wanted = |event: &&Arc<Event>| !self.is_about_itself(event) && self.matcher.wants(event, state);
@@ -280,7 +285,7 @@ impl Courier {
             last,
             at: ControlPlane::now(),
             attempts: 0,
-            failure: "the event log had dropped these before they were delivered".to_owned(),
+            failure: "the event log had dropped these, or was about to, before they were delivered".to_owned(),
         };
         self.reached = last;
         let outcome = self.last_outcome();

@@ -261,6 +261,38 @@ async fn events_that_nobody_wants_are_recorded_as_dealt_with_now_and_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_dropped_before_it_was_delivered_is_one_dead_letter() {
+    let member = SingleMember::start().await;
+    member.register().await;
+    let receiver = Receiver::start(&[], 200).await;
+    create(&member, "pager", &receiver, &["tokens-revoked"]).await;
+    member.happen().await;
+    for reported in 0..11 {
+        member.report_thousand(1_000 * reported).await;
+    }
+    let wanted = member.happen().await;
+    let at_work = AtWork::begin(&member, 100, 100);
+    until_done(&member, "pager", wanted).await;
+    let letters = letters(&member.state(), "pager");
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((letter.first.get(), letter.attempts), (2, 0));
+    // Up to where the news of it, and of others like it, pushes nothing out that is still to be delivered.
+    assert_eq!(letter.last.get(), wanted - 9_000);
+    assert_eq!(receiver.answered(200), [wanted]);
+    let state = member.state();
+    assert_eq!(
+        webhook(&state, "pager").state,
+        WebhookState::Delivering,
+        "the receiver did nothing wrong"
+    );
+    let told = state
+        .events_after(EventSequence(wanted))
+        .map(|event| event.detail.kind());
+    assert_eq!(told.collect::<Vec<_>>(), ["webhook-gave-up"]);
+    at_work.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_repeats_no_more_than_was_not_recorded() {
     let member = SingleMember::start().await;
     let receiver = Receiver::start(&[], 200).await;
