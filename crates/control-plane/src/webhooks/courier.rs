@@ -47,10 +47,11 @@ pub(super) struct Stand {
 }
 
 /// What the replicated state says of the receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Health {
     Well,
-    Failing,
+    /// What went wrong last.
+    Failing(String),
 }
 
 impl Stand {
@@ -61,8 +62,8 @@ impl Stand {
             spec: webhook.spec.clone(),
             revision: webhook.revision,
             done: webhook.done,
-            health: match webhook.state {
-                WebhookState::Failing { .. } => Health::Failing,
+            health: match &webhook.state {
+                WebhookState::Failing { failure, .. } => Health::Failing(failure.clone()),
                 WebhookState::Delivering | WebhookState::Disabled { .. } => Health::Well,
             },
         }
@@ -225,7 +226,8 @@ impl Courier {
                     return self.record(event.sequence, vec![letter], failed).await;
                 }
                 Next::Retry(delay) => {
-                    if self.stand.health == Health::Well || self.unrecorded.is_some() {
+                    let is_shown = matches!(&self.stand.health, Health::Failing(shown) if *shown == failure);
+                    if !is_shown || self.unrecorded.is_some() {
                         let failed = DeliveryOutcome::Failed { failure };
                         self.record(self.reached, Vec::new(), failed).await?;
                     }
@@ -262,7 +264,7 @@ impl Courier {
         let (count, first) = self.unrecorded.unwrap_or_else(|| (0, Instant::now()));
         self.unrecorded = Some((count + 1, first));
         let due = count + 1 >= RECORD_AFTER || first.elapsed() >= RECORD_WITHIN;
-        if due || self.stand.health == Health::Failing {
+        if due || self.stand.health != Health::Well {
             self.record(sequence, Vec::new(), DeliveryOutcome::Arrived).await?;
         }
         Ok(())
@@ -294,10 +296,10 @@ impl Courier {
 
     /// Says nothing new of the receiver.
     fn last_outcome(&self) -> DeliveryOutcome {
-        match self.stand.health {
+        match &self.stand.health {
             Health::Well => DeliveryOutcome::Arrived,
-            Health::Failing => DeliveryOutcome::Failed {
-                failure: "not tried again yet".to_owned(),
+            Health::Failing(failure) => DeliveryOutcome::Failed {
+                failure: failure.clone(),
             },
         }
     }

@@ -159,6 +159,27 @@ async fn what_the_receiver_itself_refuses_is_given_up_sooner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_of_a_failing_webhook_is_what_went_wrong_last() {
+    let member = SingleMember::start().await;
+    let receiver = Receiver::gated(&[500], 503).await;
+    create(&member, "pager", &receiver, &["tokens-revoked"]).await;
+    let at_work = AtWork::begin(&member, 100, 100);
+    member.happen().await;
+    for status in ["500", "503"] {
+        receiver.let_pass(1);
+        let shown = |state: &State| match webhook(state, "pager").state {
+            WebhookState::Failing { failure, .. } => failure.contains(status),
+            _ => false,
+        };
+        member.until(status, shown).await;
+    }
+    let told = member.kinds();
+    let failing = told.iter().filter(|kind| **kind == "webhook-failing");
+    assert_eq!(failing.count(), 1);
+    at_work.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_is_gone_is_asked_no_more() {
     let member = SingleMember::start().await;
     let gone = Receiver::start(&[200, 410], 200).await;
