@@ -10,8 +10,7 @@ use std::time::Duration;
 use metrics::counter;
 use tenantry_state::{Command, DeliveryOutcome, MAX_EVENTS, State};
 use tenantry_types::{
-    ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec,
-    WebhookState,
+    ClusterUid, DeadLetter, Event, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
 };
 use tokio::time::Instant;
 use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
@@ -178,13 +177,7 @@ impl Courier {
 
     /// That a webhook fails is not told to itself: each such message would be the cause of the next.
     fn is_about_itself(&self, event: &Event) -> bool {
-        match &event.detail {
-            EventDetail::WebhookFailing { webhook, .. }
-            | EventDetail::WebhookRecovered { webhook }
-            | EventDetail::WebhookDisabled { webhook, .. }
-            | EventDetail::WebhookGaveUp { webhook, .. } => *webhook == self.stand.name,
-            _ => false,
-        }
+        event.detail.webhook() == Some(&self.stand.name)
     }
 
     /// Tries until the message arrives or is given up.
@@ -222,14 +215,13 @@ impl Courier {
                         failure: failure.clone(),
                     };
                     self.reached = event.sequence;
-                    let failed = DeliveryOutcome::Failed { failure };
-                    return self.record(event.sequence, vec![letter], failed).await;
+                    let outcome = self.outcome_of(event, failure);
+                    return self.record(event.sequence, vec![letter], outcome).await;
                 }
                 Next::Retry(delay) => {
-                    let is_shown = matches!(&self.stand.health, Health::Failing(shown) if *shown == failure);
-                    if !is_shown || self.unrecorded.is_some() {
-                        let failed = DeliveryOutcome::Failed { failure };
-                        self.record(self.reached, Vec::new(), failed).await?;
+                    let outcome = self.outcome_of(event, failure);
+                    if outcome != self.last_outcome() || self.unrecorded.is_some() {
+                        self.record(self.reached, Vec::new(), outcome).await?;
                     }
                     tokio::time::sleep(delay).await;
                 }
@@ -292,6 +284,14 @@ impl Courier {
         self.reached = last;
         let outcome = self.last_outcome();
         self.record(last, vec![letter], outcome).await
+    }
+
+    /// What a failure says of the receiver. Of news of another webhook it says nothing: that would be news for the other one.
+    fn outcome_of(&self, event: &Event, failure: String) -> DeliveryOutcome {
+        match event.detail.webhook() {
+            Some(_) => self.last_outcome(),
+            None => DeliveryOutcome::Failed { failure },
+        }
     }
 
     /// Says nothing new of the receiver.

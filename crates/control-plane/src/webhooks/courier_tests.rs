@@ -266,6 +266,29 @@ async fn two_webhooks_that_refuse_everything_come_to_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn news_of_webhooks_makes_no_news() {
+    let member = SingleMember::start().await;
+    let (one, other) = (Receiver::start(&[], 200).await, Receiver::start(&[], 200).await);
+    create(&member, "pager", &one, &[]).await;
+    create(&member, "chat", &other, &[]).await;
+    // Both take each message at the second attempt only: that is told of each event, and not of what was told.
+    one.fail_first();
+    other.fail_first();
+    let at_work = AtWork::begin(&member, 100, 100);
+    for _ in 0..3 {
+        let sequence = member.happen().await;
+        until_done(&member, "pager", sequence).await;
+        until_done(&member, "chat", sequence).await;
+    }
+    let last = member.happen().await;
+    until_done(&member, "pager", last).await;
+    until_done(&member, "chat", last).await;
+    let events = member.kinds();
+    assert!(events.len() <= 4 + 4 * 4, "{} events: {events:?}", events.len());
+    at_work.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_wants_are_recorded_as_dealt_with_now_and_then() {
     let member = SingleMember::start().await;
     member.register().await;

@@ -25,6 +25,8 @@ struct Inner {
     /// All answers after them.
     otherwise: u16,
     got: Vec<Got>,
+    /// Whether the first attempt of each message fails, whatever the answers are.
+    fails_first: bool,
 }
 
 /// Listens for as long as the test's runtime lives.
@@ -50,7 +52,7 @@ impl Receiver {
         let inner = Arc::new(Mutex::new(Inner {
             script: script.to_vec().into(),
             otherwise,
-            got: Vec::new(),
+            ..Inner::default()
         }));
         let gate = Arc::new(Semaphore::new(0));
         let (state, permits) = (Arc::clone(&inner), Arc::clone(&gate));
@@ -61,6 +63,11 @@ impl Receiver {
             }
         });
         Self { url, inner, gate }
+    }
+
+    /// Answers 500 to the first attempt of each message from now on, and 200 to the next.
+    pub(super) fn fail_first(&self) {
+        self.inner.lock().fails_first = true;
     }
 
     pub(super) fn let_pass(&self, answers: usize) {
@@ -101,7 +108,12 @@ async fn serve(connection: TcpStream, inner: Arc<Mutex<Inner>>, gate: Arc<Semaph
     let status = {
         let mut inner = inner.lock();
         let otherwise = inner.otherwise;
-        let status = inner.script.pop_front().unwrap_or(otherwise);
+        let is_new = inner.got.iter().all(|before| before.id != id);
+        let status = match inner.fails_first {
+            true if is_new => 500,
+            true => 200,
+            false => inner.script.pop_front().unwrap_or(otherwise),
+        };
         inner.got.push(Got {
             sequence: body["data"]["sequence"].as_u64().unwrap_or(0),
             kind: body["type"].as_str().unwrap_or_default().to_owned(),
