@@ -7,6 +7,8 @@
 pub mod codec;
 pub mod config;
 mod leader_notices;
+#[cfg(test)]
+mod leader_notices_tests;
 pub mod leader_tasks;
 pub mod machine;
 pub mod metrics;
@@ -19,6 +21,8 @@ pub mod raft;
 pub mod restore;
 pub mod server;
 pub mod services;
+#[cfg(test)]
+mod single_member;
 pub mod storage;
 pub mod watch;
 pub mod webhooks;

@@ -98,17 +98,38 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[must_use]
     pub fn start_members_in(folder: TempDir) -> Self {
-        let mut cluster = Self::with_ports(Callers::Trusted, folder);
-        cluster.nodes.clear();
-        cluster.data.clear();
+        Self::members_alone(folder, &[])
+    }
+
+    /// Starts members alone, in a new folder, with more flags: names without dashes, and values.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_members_with(more: &[(&str, &str)]) -> Self {
+        Self::members_alone(tempfile::tempdir().expect("a folder can be made"), more)
+    }
+
+    fn members_alone(folder: TempDir, more: &[(&str, &str)]) -> Self {
+        let with_ports = |folder| {
+            let mut cluster = Self::with_ports(Callers::Trusted, folder);
+            cluster.nodes.clear();
+            cluster.data.clear();
+            for (name, value) in more {
+                cluster
+                    .members
+                    .iter_mut()
+                    .for_each(|member| member.add_argument(name, value));
+            }
+            cluster
+        };
+        let mut cluster = with_ports(folder);
         cluster.start_processes();
         for _ in 1..STARTS {
             if !cluster.lost_a_port() {
                 break;
             }
-            cluster = Self::with_ports(Callers::Trusted, cluster.give_up());
-            cluster.nodes.clear();
-            cluster.data.clear();
+            cluster = with_ports(cluster.give_up());
             cluster.start_processes();
         }
         cluster.wait_until_ready();

@@ -66,6 +66,11 @@ impl Daemon {
         value.clone_into(given);
     }
 
+    /// Gives it the flag `--name` as well, from the next start on.
+    pub fn add_argument(&mut self, name: &str, value: &str) {
+        self.arguments.extend([format!("--{name}"), value.to_owned()]);
+    }
+
     /// Starts the process; does not wait until it is ready.
     ///
     /// # Panics

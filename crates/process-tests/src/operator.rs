@@ -30,14 +30,31 @@ impl Operator {
     /// # Errors
     /// When it fails or prints no JSON.
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<Value, String> {
+        let printed = self.printed(arguments)?;
+        serde_json::from_slice(&printed).map_err(|error| format!("not JSON: {error}"))
+    }
+
+    /// As [`Operator::try_ctl`], for commands that print a value on each line.
+    ///
+    /// # Errors
+    /// As [`Operator::try_ctl`].
+    pub fn try_ctl_lines(&self, arguments: &[&str]) -> Result<Vec<Value>, String> {
+        let printed = self.printed(arguments)?;
+        let lines = serde_json::Deserializer::from_slice(&printed).into_iter();
+        let lines: Result<_, _> = lines.collect();
+        lines.map_err(|error| format!("not lines of JSON: {error}"))
+    }
+
+    fn printed(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
         let mut command = command("tenantctl");
         command
             .args(["--endpoint", &self.endpoints, "--timeout", self.timeout, "-o", "json"])
             .args(arguments);
         let output = command.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("not JSON: {error}"))
     }
 }

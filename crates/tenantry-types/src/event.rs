@@ -307,6 +307,19 @@ impl EventDetail {
         }
     }
 
+    /// The webhook that it is news of. Such news makes no news: two webhooks that both have trouble would tell each other of
+    /// what they could not be told, for ever.
+    #[must_use]
+    pub const fn webhook(&self) -> Option<&WebhookName> {
+        match self {
+            Self::WebhookFailing { webhook, .. }
+            | Self::WebhookRecovered { webhook }
+            | Self::WebhookDisabled { webhook, .. }
+            | Self::WebhookGaveUp { webhook, .. } => Some(webhook),
+            _ => None,
+        }
+    }
+
     /// How much it matters.
     #[must_use]
     pub const fn severity(&self) -> Severity {
@@ -541,6 +554,18 @@ mod tests {
     fn every_kind_is_listed() {
         let kinds: Vec<_> = one_of_each().iter().map(EventDetail::kind).collect();
         assert_eq!(kinds, EventDetail::KINDS);
+    }
+
+    #[test]
+    fn news_of_webhooks_is_known_by_its_kind() {
+        for detail in one_of_each() {
+            assert_eq!(
+                detail.webhook().is_some(),
+                detail.kind().starts_with("webhook-"),
+                "{}",
+                detail.kind()
+            );
+        }
     }
 
     #[test]

@@ -77,3 +77,7 @@ pub(super) fn conditions(state: &State) -> v1::ListConditionsResponse {
         move_proposals: proposals.collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -4,6 +4,8 @@
 
 mod event_filter;
 mod event_stream;
+#[cfg(test)]
+mod event_stream_tests;
 mod message;
 mod outgoing;
 mod routing_history;

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tenantry_state::{Command, DeliveryOutcome, State};
+use tenantry_state::{Command, DeliveryOutcome, MAX_EVENTS, State};
 use tenantry_types::{
-    ClusterUid, DeadLetter, Event, EventDetail, EventSequence, Revision, Webhook, WebhookName, WebhookSpec,
-    WebhookState,
+    ClusterUid, DeadLetter, Event, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
 };
 use tokio::time::Instant;
 use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
@@ -27,6 +26,9 @@ const RECORD_AFTER: u32 = 32;
 const RECORD_WITHIN: Duration = Duration::from_millis(500);
 /// Events that the webhook does not want are recorded as dealt with once there are so many: a tenth of the log.
 const SKIPPED_AFTER: u64 = 1_000;
+/// Room at the new end of a full log for the news of what was lost: without it that news would push out the event that is next,
+/// which would be news again, until nothing else is left in the log.
+const ROOM_FOR_NEWS: u64 = 1_000;
 /// Pause after the log did not take a record.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// Failures are recorded up to this length, in bytes.
@@ -44,10 +46,11 @@ pub(super) struct Stand {
 }
 
 /// What the replicated state says of the receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Health {
     Well,
-    Failing,
+    /// What went wrong last.
+    Failing(String),
 }
 
 impl Stand {
@@ -58,8 +61,8 @@ impl Stand {
             spec: webhook.spec.clone(),
             revision: webhook.revision,
             done: webhook.done,
-            health: match webhook.state {
-                WebhookState::Failing { .. } => Health::Failing,
+            health: match &webhook.state {
+                WebhookState::Failing { failure, .. } => Health::Failing(failure.clone()),
                 WebhookState::Delivering | WebhookState::Disabled { .. } => Health::Well,
             },
         }
@@ -88,7 +91,7 @@ enum Stop {
 enum Task {
     /// An event that it wants.
     Deliver(Arc<Event>),
-    /// Events that the log dropped before they were delivered.
+    /// Events that the log dropped before they were delivered, or is about to drop.
     Lost { first: EventSequence, last: EventSequence },
     /// Nothing, up to here.
     Wait(EventSequence),
@@ -128,6 +131,9 @@ impl Courier {
         loop {
             revisions.borrow_and_update();
             let published = self.control_plane.published.current();
+            if !self.works_for(&published.state) {
+                return;
+            }
             let step = match self.next_task(&published.state) {
                 Task::Deliver(event) => self.deliver((cluster, &endpoint), &event).await,
                 Task::Lost { first, last } => self.give_up_lost(first, last).await,
@@ -145,12 +151,21 @@ impl Courier {
         }
     }
 
+    /// Whether the webhook is as this courier knows it. Asked ahead of each message, so that none leaves for a receiver that an
+    /// operator has silenced or replaced, however soon the deliverer notices.
+    fn works_for(&self, state: &State) -> bool {
+        let webhook = state.webhook(&self.stand.name);
+        webhook.is_some_and(|webhook| webhook.revision == self.stand.revision)
+    }
+
     fn next_task(&self, state: &State) -> Task {
         let oldest = state.oldest_event();
         if self.reached.next() < oldest {
+            let kept_for_sure = (MAX_EVENTS as u64).saturating_sub(ROOM_FOR_NEWS);
+            let unsafe_upto = state.last_event().get().saturating_sub(kept_for_sure);
             return Task::Lost {
                 first: self.reached.next(),
-                last: EventSequence(oldest.get().saturating_sub(1)),
+                last: EventSequence(unsafe_upto.max(oldest.get().saturating_sub(1))),
             };
         }
         let wanted = |event: &&Arc<Event>| !self.is_about_itself(event) && self.matcher.wants(event, state);
@@ -162,13 +177,7 @@ impl Courier {
 
     /// That a webhook fails is not told to itself: each such message would be the cause of the next.
     fn is_about_itself(&self, event: &Event) -> bool {
-        match &event.detail {
-            EventDetail::WebhookFailing { webhook, .. }
-            | EventDetail::WebhookRecovered { webhook }
-            | EventDetail::WebhookDisabled { webhook, .. }
-            | EventDetail::WebhookGaveUp { webhook, .. } => *webhook == self.stand.name,
-            _ => false,
-        }
+        event.detail.webhook() == Some(&self.stand.name)
     }
 
     /// Tries until the message arrives or is given up.
@@ -177,6 +186,9 @@ impl Courier {
         self.reached = self.reached.max(before);
         let mut attempts = 0_u32;
         loop {
+            if !self.works_for(&self.control_plane.published.current().state) {
+                return Err(Stop::Obsolete);
+            }
             attempts = attempts.saturating_add(1);
             let outcome = self.attempt(receiver, event).await;
             let (reason, retry_after) = match outcome {
@@ -203,13 +215,13 @@ impl Courier {
                         failure: failure.clone(),
                     };
                     self.reached = event.sequence;
-                    let failed = DeliveryOutcome::Failed { failure };
-                    return self.record(event.sequence, vec![letter], failed).await;
+                    let outcome = self.outcome_of(event, failure);
+                    return self.record(event.sequence, vec![letter], outcome).await;
                 }
                 Next::Retry(delay) => {
-                    if self.stand.health == Health::Well || self.unrecorded.is_some() {
-                        let failed = DeliveryOutcome::Failed { failure };
-                        self.record(self.reached, Vec::new(), failed).await?;
+                    let outcome = self.outcome_of(event, failure);
+                    if outcome != self.last_outcome() || self.unrecorded.is_some() {
+                        self.record(self.reached, Vec::new(), outcome).await?;
                     }
                     tokio::time::sleep(delay).await;
                 }
@@ -244,7 +256,7 @@ impl Courier {
         let (count, first) = self.unrecorded.unwrap_or_else(|| (0, Instant::now()));
         self.unrecorded = Some((count + 1, first));
         let due = count + 1 >= RECORD_AFTER || first.elapsed() >= RECORD_WITHIN;
-        if due || self.stand.health == Health::Failing {
+        if due || self.stand.health != Health::Well {
             self.record(sequence, Vec::new(), DeliveryOutcome::Arrived).await?;
         }
         Ok(())
@@ -267,19 +279,27 @@ impl Courier {
             last,
             at: ControlPlane::now(),
             attempts: 0,
-            failure: "the event log had dropped these before they were delivered".to_owned(),
+            failure: "the event log had dropped these, or was about to, before they were delivered".to_owned(),
         };
         self.reached = last;
         let outcome = self.last_outcome();
         self.record(last, vec![letter], outcome).await
     }
 
+    /// What a failure says of the receiver. Of news of another webhook it says nothing: that would be news for the other one.
+    fn outcome_of(&self, event: &Event, failure: String) -> DeliveryOutcome {
+        match event.detail.webhook() {
+            Some(_) => self.last_outcome(),
+            None => DeliveryOutcome::Failed { failure },
+        }
+    }
+
     /// Says nothing new of the receiver.
     fn last_outcome(&self) -> DeliveryOutcome {
-        match self.stand.health {
+        match &self.stand.health {
             Health::Well => DeliveryOutcome::Arrived,
-            Health::Failing => DeliveryOutcome::Failed {
-                failure: "not tried again yet".to_owned(),
+            Health::Failing(failure) => DeliveryOutcome::Failed {
+                failure: failure.clone(),
             },
         }
     }

@@ -5,9 +5,13 @@
 //! webhooks there are: that is the operators', by `services/webhooks.rs`.
 
 mod courier;
+#[cfg(test)]
+mod courier_tests;
 mod deliverer;
 mod payload;
 mod secret;
+#[cfg(test)]
+mod test_receiver;
 
 pub use deliverer::{Deliverer, DeliveryOptions};
 pub use secret::{check_url, new_secret, parse_secret, show_secret};

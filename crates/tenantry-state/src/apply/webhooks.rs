@@ -130,7 +130,7 @@ pub(super) fn advance(state: &mut State, context: &Context, advance: Advance) ->
             first: letter.first,
             last: letter.last,
         };
-        let is_told = !tells_of_a_dead_letter(state, &letter);
+        let is_told = !is_news_of_a_webhook(state, &letter);
         state.put_dead_letter(&name, letter);
         if is_told {
             announce(state, context, None, gave_up);
@@ -173,14 +173,13 @@ pub(super) fn advance(state: &mut State, context: &Context, advance: Advance) ->
     Answer::Recorded
 }
 
-/// Whether what was given up is itself the news that something was. It is not told on: two webhooks whose receivers both
-/// refuse would give each other something to give up for ever, and push all else out of the log.
-fn tells_of_a_dead_letter(state: &State, letter: &DeadLetter) -> bool {
+/// Whether what was given up is itself news of a webhook, of which there is no news.
+fn is_news_of_a_webhook(state: &State, letter: &DeadLetter) -> bool {
     let before = EventSequence(letter.first.get().saturating_sub(1));
     let event = state.events_after(before).next();
     event.is_some_and(|event| {
         let given_up = event.sequence == letter.first && letter.last == letter.first;
-        given_up && matches!(event.detail, EventDetail::WebhookGaveUp { .. })
+        given_up && event.detail.webhook().is_some()
     })
 }
 

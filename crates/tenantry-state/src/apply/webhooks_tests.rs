@@ -351,15 +351,30 @@ fn a_receiver_that_is_gone_silences_its_webhook_until_an_operator_enables_it() {
 }
 
 #[test]
-fn two_webhooks_that_both_give_up_do_not_tell_each_other_of_it_for_ever() {
+fn that_news_of_a_webhook_was_given_up_is_no_news_or_two_that_refuse_would_tell_each_other_for_ever() {
     let mut cluster = with_pager();
     cluster.done(create_webhook("chat"));
     let command = advance(&cluster, "pager", 4, &[(4, 4)], failed("x"));
     assert_eq!(cluster.told(command), ["webhook-gave-up", "webhook-failing"]);
-    let told = cluster.state.last_event().get() - 1;
-    // That the pager was not told something is what the chat cannot be told: a dead letter, and no event for the pager.
-    let command = advance(&cluster, "chat", told, &[(told, told)], failed("x"));
-    assert_eq!(cluster.told(command), ["webhook-failing"]);
-    let letters = cluster.state.dead_letters(&name("chat"));
-    assert_eq!(letters.map(|letter| letter.first.get()).collect::<Vec<_>>(), [told]);
+    let command = advance(&cluster, "pager", 5, &[], DeliveryOutcome::Arrived);
+    assert_eq!(cluster.told(command), ["webhook-recovered"]);
+    cluster.done(update("pager", None, "", Delivery::Disabled));
+    let last = cluster.state.last_event().get();
+    // What the chat cannot be told of the pager: dead letters, and no event for the pager.
+    for told in last - 3..=last {
+        let command = advance(&cluster, "chat", told, &[(told, told)], DeliveryOutcome::Arrived);
+        assert!(cluster.told(command).is_empty());
+    }
+    assert_eq!(cluster.state.dead_letters(&name("chat")).count(), 4);
+    // A range that the log dropped is told, whatever was in it.
+    cluster.done(create_webhook("audit"));
+    cluster.done(update("pager", None, "", Delivery::Enabled));
+    cluster.done(update("pager", None, "", Delivery::Disabled));
+    let last = cluster.state.last_event().get();
+    cluster.done(Command::RewindWebhook {
+        name: name("audit"),
+        after: EventSequence(last - 2),
+    });
+    let command = advance(&cluster, "audit", last, &[(last - 1, last)], DeliveryOutcome::Arrived);
+    assert_eq!(cluster.told(command), ["webhook-gave-up"]);
 }
