@@ -138,7 +138,7 @@ async fn what_is_on_record_is_there_after_a_crash_and_goes_away_with_its_tenant(
     assert_eq!(outbox.record_since(), Incarnation(7));
     let kept = |raised: &[Condition]| KeptTenant {
         raised: raised.to_vec(),
-        epoch: Some(EPOCH),
+        epoch: (!raised.is_empty()).then_some(EPOCH),
         class: Some(class),
         hours: Some(hours.clone()),
     };

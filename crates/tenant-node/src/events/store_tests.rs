@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use tenantry_types::Condition;
 
-use super::super::subject::is_raised;
+use super::super::subject::{Subject, is_raised};
 use super::super::test_events::{batch, crossed, turned};
 use super::*;
 

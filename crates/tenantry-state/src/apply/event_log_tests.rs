@@ -1,8 +1,8 @@
 //! The event log is bounded by age and by count, whoever still stands behind its old end.
 
-use tenantry_types::{EventSequence, Tier, UnixMillis, WebhookName, WebhookState};
+use tenantry_types::{EventSequence, UnixMillis, WebhookName, WebhookState};
 
-use super::testing::{ACME, Cluster, class_changed, register, report};
+use super::testing::{ACME, Cluster, crossed, register, report};
 use super::webhooks_tests::{advance, create_webhook, webhook};
 use crate::state::{EVENT_LIFETIME_MS, MAX_EVENTS};
 use crate::{Command, DeliveryOutcome};
@@ -47,7 +47,7 @@ fn events_that_expire_leave_webhooks_where_they_are_and_these_can_go_on() {
     let mut cluster = Cluster::with_acme();
     cluster.done(create_webhook("pager"));
     assert_eq!(webhook(&cluster, "pager").done, EventSequence(1));
-    let events = (1..=3).map(|sequence| class_changed(sequence, ACME, Tier::Small));
+    let events = (1..=3).map(|sequence| crossed(sequence, ACME));
     cluster.done(report(5, events.collect(), &[]));
     cluster.now = UnixMillis(cluster.now.0 + EVENT_LIFETIME_MS + 1);
     cluster.done(nothing());
@@ -66,7 +66,7 @@ fn a_full_log_drops_the_oldest_though_a_webhook_has_not_seen_it() {
     cluster.done(create_webhook("pager"));
     let count = u64::try_from(MAX_EVENTS).unwrap();
     for first in (1..=count).step_by(1_000) {
-        let events = (first..first + 1_000).map(|sequence| class_changed(sequence, ACME, Tier::Small));
+        let events = (first..first + 1_000).map(|sequence| crossed(sequence, ACME));
         cluster.done(report(5, events.collect(), &[]));
     }
     cluster.done(register("n2", 1));

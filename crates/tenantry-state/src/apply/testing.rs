@@ -2,8 +2,8 @@
 
 use tenantry_types::{
     Cleared, Condition, ConditionFigures, DomainName, Epoch, EventDetail, EventSequence, HotspotScore, Incarnation,
-    NodeId, ReportSequence, ReportedEvent, Revision, ScoreTerms, TenantName, TenantSpec, TenantUid, Tier, TierPolicy,
-    UnixMillis,
+    NodeId, QuotaKind, ReportSequence, ReportedEvent, Revision, ScoreTerms, TenantName, TenantSpec, TenantUid, Tier,
+    TierPolicy, UnixMillis,
 };
 
 use crate::strategies::{every_command_once, initialize, member_id, tenant_of};
@@ -161,6 +161,19 @@ pub(super) fn register(id: &str, incarnation: u64) -> Command {
         incarnation: Incarnation(incarnation),
         spec: spec.unwrap(),
         record_since: None,
+    }
+}
+
+/// An event that is news whenever it is told.
+pub(super) fn crossed(sequence: u64, tenant: TenantUid) -> ReportedEvent {
+    ReportedEvent {
+        detail: EventDetail::QuotaCrossed {
+            quota: QuotaKind::Database,
+            percent: 80,
+            used: sequence,
+            limit: 100,
+        },
+        ..class_changed(sequence, tenant, Tier::Small)
     }
 }
 

@@ -8,7 +8,7 @@ use tenantry_types::{
 };
 
 use super::testing::{
-    ACME, Cluster, NOBODY, OTHER, class_changed, create, delete, node, place, register, report, spec, update,
+    ACME, Cluster, NOBODY, OTHER, class_changed, create, crossed, delete, node, place, register, report, spec, update,
 };
 use crate::state::{MAX_EVENTS, MAX_REQUESTS, REQUEST_LIFETIME};
 use crate::strategies::{every_command_once, initialize, member_id, replay};
@@ -183,11 +183,9 @@ fn a_deleted_tenant_frees_its_name_and_can_return_until_its_purge_time() {
     let changes = cluster.done(Command::UndeleteTenant { uid: ACME });
     assert_eq!(changes, [Change::RouteUpserted { uid: ACME }]);
     let tenant = cluster.state.tenant_by_name(&acme).unwrap();
-    assert_eq!(
-        tenant.placement.as_ref().unwrap().epoch,
-        Epoch(1),
-        "the node did not change"
-    );
+    let placement = tenant.placement.as_ref().unwrap();
+    assert_eq!(placement.node, node("n1"));
+    assert_eq!(placement.epoch, Epoch(2), "what was told of it before it left is over");
 }
 
 #[test]
@@ -272,7 +270,7 @@ fn events_are_applied_once_and_what_an_older_start_left_is_taken_before_the_newe
     let mut cluster = Cluster::with_acme();
     cluster.done(register("n1", 6));
     let events = |sequences: &[u64]| {
-        let event = |sequence: &u64| class_changed(*sequence, ACME, Tier::Small);
+        let event = |sequence: &u64| crossed(*sequence, ACME);
         sequences.iter().map(event).collect::<Vec<_>>()
     };
     // incarnation, sequences, (acknowledged, appended, duplicates)
@@ -444,7 +442,7 @@ fn the_event_log_is_bounded_and_keeps_its_numbers() {
     let mut cluster = Cluster::with_acme();
     let count = u64::try_from(MAX_EVENTS).unwrap();
     for first in (1..=count).step_by(1_000) {
-        let events = (first..first + 1_000).map(|sequence| class_changed(sequence, ACME, Tier::Small));
+        let events = (first..first + 1_000).map(|sequence| crossed(sequence, ACME));
         cluster.done(report(5, events.collect(), &[]));
     }
     assert_eq!(cluster.state.last_event(), EventSequence(count + 1));
