@@ -79,6 +79,11 @@ impl SingleMember {
 
     /// Registers `n1`, which is one event.
     pub(crate) async fn register(&self) {
+        self.register_as("n1").await;
+    }
+
+    /// Registers a node, which is one event.
+    pub(crate) async fn register_as(&self, id: &str) {
         let spec = every_command_once()
             .into_iter()
             .find_map(|envelope| match envelope.command {
@@ -86,7 +91,7 @@ impl SingleMember {
                 _ => None,
             });
         self.done(Command::RegisterNode {
-            id: NodeId::new("n1").unwrap(),
+            id: NodeId::new(id).unwrap(),
             incarnation: Incarnation(1),
             spec: spec.unwrap(),
             record_since: None,

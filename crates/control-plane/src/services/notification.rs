@@ -229,3 +229,7 @@ impl NotificationService for Notification {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "notification_tests.rs"]
+mod tests;
