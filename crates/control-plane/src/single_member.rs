@@ -105,6 +105,7 @@ impl SingleMember {
             sequence: ReportSequence(sequence),
             occurred_at: ControlPlane::now(),
             tenant: None,
+            epoch: None,
             detail: EventDetail::ConfigAccepted,
         };
         self.done(Command::RecordEvents {

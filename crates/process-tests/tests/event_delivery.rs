@@ -64,7 +64,7 @@ fn a_leader_killed_between_report_and_acknowledgement_loses_nothing_and_doubles_
         // The report is on its way at once; the kill comes ahead of it, in the midst of it or behind it.
         std::thread::sleep(Duration::from_millis(kill * 7 % 23));
         cluster.members[leader].kill();
-        cluster.leader(Some(leader));
+        let _ = cluster.leader(Some(leader));
         cluster.members[leader].start();
         cluster.members[leader].wait_until_ready();
     }

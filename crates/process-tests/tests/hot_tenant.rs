@@ -51,7 +51,7 @@ fn a_tenant_grows_hot_is_given_more_and_cools_down_and_all_of_it_is_told() {
     for member in &mut cluster.members {
         member.wait_until_ready();
     }
-    cluster.leader(None);
+    let _ = cluster.leader(None);
     let receiver = Receiver::start(Answer::Take);
     let url = receiver.url();
     let created = value_of("a webhook", PATIENCE, || {

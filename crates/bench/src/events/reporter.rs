@@ -93,6 +93,7 @@ fn batch(first: u64, count: u64) -> v1::ReportRequest {
         sequence,
         occur_time: Some(SystemTime::now().into()),
         tenant_uid: String::new(),
+        epoch: 0,
         detail: Some(v1::EventDetail {
             kind: Some(Kind::ConfigRefused(v1::ConfigRefused {
                 records: 1,

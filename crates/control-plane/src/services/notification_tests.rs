@@ -51,6 +51,7 @@ fn report(details: &[EventDetail], first: u64) -> v1::ReportRequest {
             sequence: ReportSequence(sequence),
             occurred_at: UnixMillis(1),
             tenant: Some(ACME),
+            epoch: None,
             detail: detail.clone(),
         })
     });

@@ -669,7 +669,7 @@ fn every_kind_of_event_prints_as_agreed() {
 
 /// Rows of the table of kinds: kind, severity, fields of its detail.
 fn documented_kinds() -> Vec<(String, String, Vec<String>)> {
-    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
     let text = std::fs::read_to_string(page).unwrap();
     let table = text.split("\n## Kinds").nth(1).unwrap().split("\n## ").next().unwrap();
     let words = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
