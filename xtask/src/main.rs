@@ -55,7 +55,8 @@ enum Task {
     Ci,
     /// Check that crates depend on each other only along the arrows of the design, and name nothing they must not know.
     CheckLayers,
-    /// Simulate seeded clusters of control-plane members on all cores, or with `quota` the quota engine; stops at the first
+    /// Simulate seeded clusters of control-plane members on all cores, or with `quota` the quota engine, or with `events` what nodes
+    /// tell of tenants' conditions; stops at the first
     /// violation and says how to see it again.
     Simulate(simulate::Arguments),
     /// Measure release builds against others on this machine; options after the name go to the benchmark (`--help`).

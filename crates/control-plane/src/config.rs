@@ -174,7 +174,7 @@ fn webhooks(
     });
     let invalid = || InvalidOption::new("webhook-pauses-ms", "must be whole numbers with commas between them");
     let pauses: Vec<Duration> = match pauses_ms {
-        None => DEFAULT_PAUSES_SECONDS.map(Duration::from_secs).to_vec(),
+        None => Schedule::DEFAULT_DELAYS.to_vec(),
         Some(_) => list(pauses_ms)
             .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
             .collect::<Result<_, _>>()?,
@@ -185,9 +185,6 @@ fn webhooks(
         schedule: Schedule::new(pauses),
     })
 }
-
-/// Ten attempts in about 16 hours.
-const DEFAULT_PAUSES_SECONDS: [u64; 9] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800];
 
 fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     let parts = text.unwrap_or_default().split(',').map(str::trim);

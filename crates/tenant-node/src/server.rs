@@ -364,7 +364,7 @@ fn install_recorder() -> PrometheusHandle {
     );
     metrics::describe_counter!(
         "tenantry_node_events_refused_total",
-        "Events that the control plane refused as malformed."
+        "Events that the control plane refused as malformed, or as of a start that is over."
     );
     metrics::describe_counter!(
         "tenantry_node_events_superseded_total",

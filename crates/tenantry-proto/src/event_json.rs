@@ -84,7 +84,7 @@ fn detail_of(kind: &Kind) -> Value {
             "limit": crossing.limit,
         }),
         Kind::MoveProposed(proposed) => {
-            let hot = given(&proposed.beside_tenant_uid);
+            let hot = given(&proposed.hot_tenant_uid);
             let cause = if hot.is_some() { "beside-hot" } else { "hot" };
             json!({ "node": short(&proposed.node), "cause": cause, "hot_tenant_uid": hot })
         }

@@ -27,7 +27,7 @@ pub struct Reactions {
     pub tier_changes: Switch,
     /// Proposes moves of hot tenants or of their neighbours.
     pub move_proposals: Switch,
-    /// Asks for a node for each enterprise tenant that shares one.
+    /// Asks for a node when an enterprise tenant is placed beside others, or becomes one there.
     pub dedicated_nodes: Switch,
     /// Records when tenants pass a share of a limit.
     pub quota_warnings: Switch,

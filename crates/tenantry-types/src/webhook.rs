@@ -18,14 +18,6 @@ pub struct EventFilter {
     pub min_severity: Option<Severity>,
 }
 
-impl EventFilter {
-    /// Whether events that are about no tenant can pass.
-    #[must_use]
-    pub fn names_tenants(&self) -> bool {
-        !self.tenants.is_empty() || !self.labels.is_empty()
-    }
-}
-
 /// The key that a webhook's messages are signed with: 24 to 64 bytes that no log line shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSecret(Box<[u8]>);

@@ -119,19 +119,19 @@ mod tests {
     #[test]
     fn every_status_has_its_outcome() {
         for (status, kind) in [
-            (101, "not_http"),
+            (101, "not-http"),
             (300, "redirected"),
             (304, "redirected"),
             (399, "redirected"),
             (400, "refused"),
             (408, "refused"),
-            (429, "too_many_requests"),
+            (429, "too-many-requests"),
             (499, "refused"),
-            (500, "server_failed"),
-            (503, "server_failed"),
-            (599, "server_failed"),
-            (600, "not_http"),
-            (999, "not_http"),
+            (500, "server-failed"),
+            (503, "server-failed"),
+            (599, "server-failed"),
+            (600, "not-http"),
+            (999, "not-http"),
         ] {
             assert_eq!(reason(judge_status(status, &[], b"")).kind(), kind, "{status}");
         }

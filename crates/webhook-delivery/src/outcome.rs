@@ -120,8 +120,7 @@ pub enum Failure {
 impl Failure {
     /// Whether the next attempt will most likely fail alike until someone changes the receiver, its DNS or our settings.
     ///
-    /// Both kinds are worth retrying on the same schedule, since hours are enough for someone to come and mend it. The lasting
-    /// kind is the one to be told about at once.
+    /// Both kinds are worth retrying: hours are enough for someone to come and mend it. How often is the caller's to say.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -146,19 +145,19 @@ impl Failure {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NameNotResolved { .. } => "name_not_resolved",
-            Self::AddressForbidden(_) => "address_forbidden",
+            Self::NameNotResolved { .. } => "name-not-resolved",
+            Self::AddressForbidden(_) => "address-forbidden",
             Self::Unencrypted { .. } => "unencrypted",
-            Self::ConnectFailed { .. } => "connect_failed",
-            Self::ConnectTimedOut { .. } => "connect_timed_out",
+            Self::ConnectFailed { .. } => "connect-failed",
+            Self::ConnectTimedOut { .. } => "connect-timed-out",
             Self::Tls { .. } => "tls",
-            Self::NoAnswer { .. } => "no_answer",
-            Self::BrokenOff { .. } => "broken_off",
-            Self::NotHttp { .. } => "not_http",
+            Self::NoAnswer { .. } => "no-answer",
+            Self::BrokenOff { .. } => "broken-off",
+            Self::NotHttp { .. } => "not-http",
             Self::Redirected { .. } => "redirected",
-            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::TooManyRequests { .. } => "too-many-requests",
             Self::Refused { .. } => "refused",
-            Self::ServerFailed { .. } => "server_failed",
+            Self::ServerFailed { .. } => "server-failed",
         }
     }
 }

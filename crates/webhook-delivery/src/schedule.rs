@@ -22,6 +22,19 @@ pub enum Next {
 }
 
 impl Schedule {
+    /// Ten attempts in about 16 hours.
+    pub const DEFAULT_DELAYS: [Duration; 9] = [
+        Duration::from_secs(5),
+        Duration::from_secs(30),
+        Duration::from_mins(2),
+        Duration::from_mins(10),
+        Duration::from_mins(30),
+        Duration::from_hours(1),
+        Duration::from_hours(2),
+        Duration::from_hours(4),
+        Duration::from_hours(8),
+    ];
+
     /// A schedule with these delays, and one attempt more than there are delays.
     #[must_use]
     pub fn new(delays: Vec<Duration>) -> Self {
@@ -53,10 +66,9 @@ impl Schedule {
 }
 
 impl Default for Schedule {
-    /// Ten attempts in about 16 hours.
+    /// The one with [`Schedule::DEFAULT_DELAYS`].
     fn default() -> Self {
-        const SECONDS: [u64; 9] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800];
-        Self::new(SECONDS.map(Duration::from_secs).to_vec())
+        Self::new(Self::DEFAULT_DELAYS.to_vec())
     }
 }
 

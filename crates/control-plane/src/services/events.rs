@@ -66,7 +66,7 @@ pub(super) fn conditions(state: &State) -> v1::ListConditionsResponse {
         tenant: name(uid),
         tenant_uid: uid.to_string(),
         node: names::node(&proposal.node),
-        beside_tenant_uid: match proposal.cause {
+        hot_tenant_uid: match proposal.cause {
             MoveCause::Hot => String::new(),
             MoveCause::BesideHot { hot } => hot.to_string(),
         },

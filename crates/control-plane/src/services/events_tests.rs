@@ -160,7 +160,7 @@ fn what_is_raised_is_listed_with_what_is_proposed_because_of_it() {
         panic!("{:?}", answer.move_proposals)
     };
     assert_eq!(
-        (proposal.tenant.as_str(), proposal.beside_tenant_uid.as_str()),
+        (proposal.tenant.as_str(), proposal.hot_tenant_uid.as_str()),
         ("tenants/hot", "")
     );
 }

@@ -7,7 +7,9 @@ use tenantry_proto::v1;
 use tenantry_proto::v1::notification_service_server::NotificationService;
 use tenantry_state::move_policy::{self, MeasuredLoad};
 use tenantry_state::{Answer, Command, MoveDecision, State, TierDecision, tier_policy};
-use tenantry_types::{Condition, EventDetail, EventSequence, Incarnation, NodeId, ReportedEvent, Reporter, TenantUid};
+use tenantry_types::{
+    Condition, EventDetail, EventSequence, Incarnation, NodeId, QuotaKind, ReportedEvent, Reporter, TenantUid,
+};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -92,8 +94,15 @@ impl Notification {
         let published = self.control_plane.published.current();
         let changes = events.iter().filter_map(|event| match (event.tenant, &event.detail) {
             (Some(uid), EventDetail::ClassChanged { to, .. }) => tier_policy::decide(published.state.tenant(uid)?, *to),
-            (Some(uid), EventDetail::QuotaCrossed { quota, .. }) => {
-                tier_policy::lift(published.state.tenant(uid)?, *quota)
+            (Some(uid), EventDetail::QuotaCrossed { quota, limit, .. }) => {
+                let tenant = published.state.tenant(uid)?;
+                let in_force = published.state.effective_quota(tenant);
+                let now = match quota {
+                    QuotaKind::RequestsPerDay => in_force.requests_per_day,
+                    QuotaKind::Database => in_force.database_bytes,
+                };
+                // A share of the limit before the last lift is no reason for another.
+                (*limit == now).then(|| tier_policy::lift(tenant, *quota)).flatten()
             }
             _ => None,
         });
@@ -107,8 +116,10 @@ impl Notification {
             EventDetail::Raised(figures) if figures.condition() == Condition::Hotspot => event.tenant,
             _ => None,
         };
+        // What is raised already is told again by every node that meets a new leader, and leads to nothing new.
+        let news = |uid: &TenantUid| published.state.condition(*uid, Condition::Hotspot).is_none();
         let propose = |uid| self.moves_because_of(&published.state, node, uid);
-        events.iter().filter_map(hot).flat_map(propose).collect()
+        events.iter().filter_map(hot).filter(news).flat_map(propose).collect()
     }
 
     fn moves_because_of(&self, state: &State, node: &NodeId, hot: TenantUid) -> Vec<MoveDecision> {

@@ -173,8 +173,12 @@ impl WebhookService for Webhooks {
             spec.filter = parse_filter(asked.filter)?;
         }
         if !request.new_secret.is_empty() {
-            spec.secrets.insert(0, parse_secret("new_secret", &request.new_secret)?);
-            spec.secrets.truncate(2);
+            let secret = parse_secret("new_secret", &request.new_secret)?;
+            // The same one again is no rotation, and must not push the one before it out.
+            if spec.secrets.first() != Some(&secret) {
+                spec.secrets.insert(0, secret);
+                spec.secrets.truncate(2);
+            }
         }
         let disabled = match fields.disabled {
             true => asked.disabled,

@@ -4,6 +4,7 @@ use tenantry_proto::v1::notification_service_watch_response::Part;
 use tenantry_proto::v1::{self, NotificationServiceWatchResponse};
 use tenantry_types::EventSequence;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{EventMatcher, WatchTiming};
@@ -24,6 +25,7 @@ pub async fn event_stream(
     out: Sender,
 ) {
     let mut applied = published.revision();
+    let mut last_sent = Instant::now();
     let mut cursor = match cursor {
         Some(cursor) => cursor,
         None => {
@@ -53,14 +55,19 @@ pub async fn event_stream(
         for event in state.events_after(cursor).take(EVENTS_AT_ONCE) {
             taken += 1;
             cursor = event.sequence;
-            if matcher.wants(event, &state) && !send(&out, Part::Event(v1::Event::from(&**event))).await {
-                return;
+            if matcher.wants(event, &state) {
+                if !send(&out, Part::Event(v1::Event::from(&**event))).await {
+                    return;
+                }
+                last_sent = Instant::now();
             }
         }
         if taken > 0 {
             continue;
         }
-        let quiet = tokio::time::timeout(timing.bookmark, applied.changed());
+        // From the last message on, not from the last revision: there are always some, and a watcher that wants few events has to
+        // know how far it may resume.
+        let quiet = tokio::time::timeout_at(last_sent + timing.bookmark, applied.changed());
         let quiet = tokio::select! {
             quiet = quiet => quiet,
             () = out.closed() => return,
@@ -72,6 +79,7 @@ pub async fn event_stream(
                 if !send(&out, Part::Bookmark(v1::EventBookmark { sequence: cursor.get() })).await {
                     return;
                 }
+                last_sent = Instant::now();
             }
         }
     }

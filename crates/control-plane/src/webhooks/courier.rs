@@ -12,6 +12,7 @@ use tenantry_state::{Command, DeliveryOutcome, MAX_EVENTS, State};
 use tenantry_types::{
     ClusterUid, DeadLetter, Event, EventSequence, Revision, Webhook, WebhookName, WebhookSpec, WebhookState,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 use webhook_delivery::{Endpoint, Failure, Message, Next, Outcome};
 
@@ -29,6 +30,9 @@ const SKIPPED_AFTER: u64 = 1_000;
 /// Room at the new end of a full log for the news of what was lost: without it that news would push out the event that is next,
 /// which would be news again, until nothing else is left in the log.
 const ROOM_FOR_NEWS: u64 = 1_000;
+/// Fewer are recorded after so long: otherwise they would count as lost when the log drops them by age, and be judged anew by
+/// another filter.
+const SKIPPED_WITHIN: Duration = Duration::from_secs(60);
 /// Pause after the log did not take a record.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// Failures are recorded up to this length, in bytes.
@@ -79,6 +83,8 @@ pub(super) struct Courier {
     reached: EventSequence,
     /// Messages that arrived and are not recorded, and when the first of them did.
     unrecorded: Option<(u32, Instant)>,
+    /// When the last record was made, or this courier began.
+    recorded_at: Instant,
 }
 
 /// Why a courier stops.
@@ -106,6 +112,7 @@ impl Courier {
             matcher: EventMatcher::new(stand.spec.filter.clone()),
             reached: stand.done,
             unrecorded: None,
+            recorded_at: Instant::now(),
             stand,
         }
     }
@@ -139,7 +146,7 @@ impl Courier {
                 Task::Lost { first, last } => self.give_up_lost(first, last).await,
                 Task::Wait(upto) => {
                     let step = self.settle(upto).await;
-                    if step.is_ok() && revisions.changed().await.is_err() {
+                    if step.is_ok() && !self.wait(&mut revisions).await {
                         return;
                     }
                     step
@@ -262,11 +269,34 @@ impl Courier {
         Ok(())
     }
 
-    /// Records what is not recorded before there is nothing to do for a while.
+    /// Waits until something has happened, or something is to be recorded. `false`: this member stops.
+    async fn wait(&self, revisions: &mut watch::Receiver<Revision>) -> bool {
+        let due = match (self.unrecorded, self.reached > self.stand.done) {
+            (Some((_, first)), _) => Some(first + RECORD_WITHIN),
+            (None, true) => Some(self.recorded_at + SKIPPED_WITHIN),
+            (None, false) => None,
+        };
+        let until_due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = revisions.changed() => changed.is_ok(),
+            () = until_due => true,
+        }
+    }
+
+    /// Records what is due to be, while there is nothing to deliver.
     async fn settle(&mut self, upto: EventSequence) -> Result<(), Stop> {
         self.reached = self.reached.max(upto);
         let skipped = self.reached.get().saturating_sub(self.stand.done.get());
-        if self.unrecorded.is_some() || skipped >= SKIPPED_AFTER {
+        let arrived = self
+            .unrecorded
+            .is_some_and(|(_, first)| first.elapsed() >= RECORD_WITHIN);
+        let waited = skipped > 0 && self.recorded_at.elapsed() >= SKIPPED_WITHIN;
+        if arrived || waited || skipped >= SKIPPED_AFTER {
             let outcome = self.last_outcome();
             self.record(self.reached, Vec::new(), outcome).await?;
         }
@@ -331,6 +361,7 @@ impl Courier {
                 Some(now) if now.revision == self.stand.revision && now.done == done && proposed.is_ok() => {
                     self.stand = now;
                     self.unrecorded = None;
+                    self.recorded_at = Instant::now();
                     return Ok(());
                 }
                 Some(now) if now.revision == self.stand.revision && now.done == self.stand.done => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tenantry_state::State;
 use tenantry_types::{Revision, Webhook, WebhookName, WebhookState};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use webhook_delivery::{Client, Message, Outcome, Schedule};
 
@@ -17,6 +18,8 @@ use crate::services::ControlPlane;
 
 /// How often the couriers are compared with the webhooks, when nothing else is heard.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long a new leader tries at once to learn how far it must have come.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How messages are sent and tried again.
 #[derive(Debug, Clone)]
@@ -53,8 +56,20 @@ impl Deliverer {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut status = self.control_plane.log.status();
         let mut couriers: BTreeMap<WebhookName, AtWork> = BTreeMap::new();
+        let mut caught_up_in = None;
         loop {
-            let leads = status.borrow_and_update().role == Role::Leader;
+            let (leads, term) = {
+                let status = status.borrow_and_update();
+                (status.role == Role::Leader, status.term)
+            };
+            // A new leader may not have applied yet how far the one before it had come.
+            if leads && caught_up_in != Some(term) {
+                let catching_up = self.control_plane.log.read_index(Instant::now() + CATCH_UP_LIMIT);
+                if let Some(Ok(_)) = stop.run_until_cancelled(catching_up).await {
+                    caught_up_in = Some(term);
+                }
+            }
+            let leads = leads && caught_up_in == Some(term);
             let published = self.control_plane.published.current();
             self.match_couriers(&mut couriers, leads.then_some(&published.state))
                 .await;

@@ -1,3 +1,5 @@
+//! The outbox on real files: restarts, a full outbox, damage.
+
 use std::collections::{BTreeMap, HashMap};
 
 use tenantry_proto::v1::event_detail::Kind;

@@ -1,3 +1,5 @@
+//! What the reporter makes of each answer, with a scripted receiver.
+
 use std::collections::{BTreeSet, VecDeque};
 
 use control_client::FieldViolation;

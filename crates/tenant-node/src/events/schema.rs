@@ -277,7 +277,10 @@ pub(super) fn raised_of(connection: &Connection, tenant: TenantUid) -> Result<Ve
     let rows = statement.query_map([blob(Some(tenant))], |row| row.get::<_, Vec<u8>>(0))?;
     let mut events = Vec::new();
     for encoded in rows {
-        events.extend(v1::ReportedEvent::decode(encoded?.as_slice()).ok());
+        match v1::ReportedEvent::decode(encoded?.as_slice()) {
+            Ok(event) => events.push(event),
+            Err(error) => tracing::error!(%error, "what is raised on record does not parse and is skipped"),
+        }
     }
     Ok(events)
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use rusqlite::{Connection, Transaction};
 use tenantry_proto::v1;
-use tenantry_types::{EventDetail, Incarnation, ReportSequence, TenantUid, UnixMillis};
+use tenantry_types::{EventDetail, Incarnation, ReportSequence, UnixMillis};
 
 use super::batch::{Batch, NewEvent, Record};
 use super::pending::{Pending, Position};
@@ -100,9 +100,11 @@ impl Store {
     /// Writes all of `batch`, or nothing.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), rusqlite::Error> {
         let mut plan = Plan::default();
+        let mut over = Vec::new();
         for tenant in batch.measured_anew.iter().chain(&batch.gone) {
-            self.clear_what_is_raised(&mut plan, *tenant)?;
+            over.extend(schema::raised_of(&self.connection, *tenant)?);
         }
+        self.clear(&mut plan, over);
         for event in &batch.events {
             self.latest = self.latest.max(event.occurred_at);
             self.push(&mut plan, encoded(event));
@@ -116,13 +118,12 @@ impl Store {
 
     /// What was raised under another placement is over. The control plane has ended it with that placement; but where it was
     /// restored to one with the same number, a raising that is still on its way would stand for ever.
-    fn clear_what_is_raised(&mut self, plan: &mut Plan, tenant: TenantUid) -> Result<(), rusqlite::Error> {
-        for mut event in schema::raised_of(&self.connection, tenant)? {
+    fn clear(&mut self, plan: &mut Plan, raised: Vec<v1::ReportedEvent>) {
+        for mut event in raised {
             if subject::clear(&mut event) {
                 self.push(plan, event);
             }
         }
-        Ok(())
     }
 
     /// Tells everything that is raised once more, but for what waits to be told by this start anyway. What was handed out

@@ -1,5 +1,7 @@
 //! What is measured of a tenant beside its requests: growth, CPU use, the hotspot score, how full its database is. Sampled
 //! once a period; put together with the figures of its requests for whoever asks.
+//!
+//! Owns each tenant's `conditions::Detector`: a sample also says what changes, and `accept` goes on from it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Rounds over restarts, on a real outbox and a clock moved by hand.
+
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -43,7 +43,7 @@ pub(crate) struct ReactionArguments {
     /// Propose moves of hot tenants or of their neighbours
     #[arg(long, value_enum)]
     move_proposals: Option<OnOff>,
-    /// Ask for a node for each enterprise tenant that shares one
+    /// Ask for a node when an enterprise tenant comes to share one
     #[arg(long, value_enum)]
     dedicated_nodes: Option<OnOff>,
     /// Record when tenants pass a share of a limit
@@ -80,7 +80,7 @@ pub(crate) struct WatchArguments {
     #[command(flatten)]
     filter: FilterArguments,
     /// Begin after this sequence
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "all")]
+    #[arg(long, alias = "after", value_name = "SEQUENCE", conflicts_with = "all")]
     since: Option<u64>,
     /// Begin with the oldest event that is kept
     #[arg(long)]

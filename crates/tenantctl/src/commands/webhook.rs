@@ -27,16 +27,15 @@ pub(crate) enum WebhookCommand {
     },
     /// List the webhooks and how delivery stands
     List,
-    /// Change what is given
+    /// Change what is given; any flag of the filter replaces the whole filter
     Update {
         name: WebhookName,
         /// Where messages go from now on
         #[arg(long)]
         url: Option<String>,
         /// Sign with this one as well as with the one before it, which the next new secret ends
-        #[arg(long, env = "TENANTRY_WEBHOOK_SECRET", hide_env_values = true)]
+        #[arg(long)]
         secret: Option<String>,
-        /// The whole new filter; without any of its flags it stays
         #[command(flatten)]
         filter: FilterArguments,
     },

@@ -78,7 +78,7 @@ fn detail_of(kind: &Kind) -> String {
                 figure(crossing.limit)
             )
         }
-        Kind::MoveProposed(proposed) => match proposed.beside_tenant_uid.as_str() {
+        Kind::MoveProposed(proposed) => match proposed.hot_tenant_uid.as_str() {
             "" => format!("off {}: it is hot", short(&proposed.node)),
             uid => format!("off {}: tenant {uid} beside it is hot", short(&proposed.node)),
         },
@@ -186,7 +186,7 @@ struct Proposal {
     tenant: String,
     tenant_uid: String,
     node: String,
-    beside_tenant_uid: Option<String>,
+    hot_tenant_uid: Option<String>,
     since_time: Option<String>,
 }
 
@@ -204,7 +204,7 @@ impl From<&v1::ListConditionsResponse> for Conditions {
             tenant: short(&proposal.tenant).to_owned(),
             tenant_uid: proposal.tenant_uid.clone(),
             node: short(&proposal.node).to_owned(),
-            beside_tenant_uid: Some(proposal.beside_tenant_uid.clone()).filter(|uid| !uid.is_empty()),
+            hot_tenant_uid: Some(proposal.hot_tenant_uid.clone()).filter(|uid| !uid.is_empty()),
             since_time: units::time(proposal.since_time.as_ref()),
         };
         Self {
@@ -228,7 +228,7 @@ impl Conditions {
         let mut text = render(&["TENANT", "CONDITION", "NODE", "SINCE"], conditions);
         if !self.move_proposals.is_empty() {
             let proposals = self.move_proposals.iter().map(|proposal| {
-                let cause = match &proposal.beside_tenant_uid {
+                let cause = match &proposal.hot_tenant_uid {
                     None => "hot".to_owned(),
                     Some(uid) => format!("beside {uid}"),
                 };

@@ -300,14 +300,14 @@ fn events() -> Vec<v1::Event> {
             "move-proposed",
             Kind::MoveProposed(v1::MoveProposed {
                 node: node(),
-                beside_tenant_uid: String::new(),
+                hot_tenant_uid: String::new(),
             }),
         ),
         (
             "move-proposed",
             Kind::MoveProposed(v1::MoveProposed {
                 node: node(),
-                beside_tenant_uid: "0".repeat(31) + "7",
+                hot_tenant_uid: "0".repeat(31) + "7",
             }),
         ),
         (

@@ -1,7 +1,7 @@
 //! The JSON output, which is an API: fields are added, never renamed or removed.
 //!
 //! Names are snake_case; times are RFC 3339 in UTC; sizes are bytes; ratios and shares are numbers where 1 is the whole. A
-//! value that there is none of is `null`, never left out. Lists are arrays. `events watch` prints an object a line, whose
+//! value that there is none of is `null`, never left out. Lists are arrays, but `events list` and `events watch` print an object a line, whose
 //! `type` is `event` or `gap`; `top` an object a line for each round.
 
 use std::collections::BTreeMap;

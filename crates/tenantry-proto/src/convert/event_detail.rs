@@ -64,7 +64,7 @@ fn kind_to_wire(detail: &EventDetail) -> Kind {
         }),
         EventDetail::MoveProposed { node, cause } => Kind::MoveProposed(v1::MoveProposed {
             node: names::node(node),
-            beside_tenant_uid: match cause {
+            hot_tenant_uid: match cause {
                 MoveCause::Hot => String::new(),
                 MoveCause::BesideHot { hot } => hot.to_string(),
             },
@@ -190,10 +190,10 @@ impl TryFrom<v1::EventDetail> for EventDetail {
             }),
             Kind::MoveProposed(proposed) => Ok(Self::MoveProposed {
                 node: names::parse_node("move_proposed.node", &proposed.node)?,
-                cause: match proposed.beside_tenant_uid.as_str() {
+                cause: match proposed.hot_tenant_uid.as_str() {
                     "" => MoveCause::Hot,
                     uid => MoveCause::BesideHot {
-                        hot: bare_uid("move_proposed.beside_tenant_uid", uid)?,
+                        hot: bare_uid("move_proposed.hot_tenant_uid", uid)?,
                     },
                 },
             }),

@@ -1,6 +1,6 @@
 //! Filters of events, in `notification_service.proto`.
 
-use tenantry_types::{EventDetail, EventFilter};
+use tenantry_types::{EventDetail, EventFilter, Labels};
 
 use super::event::severity_from_wire;
 use super::field::InvalidField;
@@ -15,11 +15,7 @@ const MOST_NAMES: usize = 100;
 /// # Errors
 /// Names the field below the filter that was wrong.
 pub fn event_filter_from_wire(filter: v1::EventFilter) -> Result<EventFilter, InvalidField> {
-    let counts = [
-        ("kinds", filter.kinds.len()),
-        ("tenants", filter.tenants.len()),
-        ("labels", filter.labels.len()),
-    ];
+    let counts = [("kinds", filter.kinds.len()), ("tenants", filter.tenants.len())];
     if let Some((field, _)) = counts.iter().find(|(_, count)| *count > MOST_NAMES) {
         return Err(InvalidField::new(field, format!("may name at most {MOST_NAMES}")));
     }
@@ -31,6 +27,7 @@ pub fn event_filter_from_wire(filter: v1::EventFilter) -> Result<EventFilter, In
         let known = EventDetail::KINDS.join(", ");
         return Err(InvalidField::new("kinds", format!("`{kind}` is not one of {known}")));
     }
+    let labels = Labels::new(filter.labels).map_err(|error| InvalidField::new("labels", error))?;
     let tenants = filter
         .tenants
         .iter()
@@ -39,7 +36,7 @@ pub fn event_filter_from_wire(filter: v1::EventFilter) -> Result<EventFilter, In
     Ok(EventFilter {
         kinds: filter.kinds,
         tenants: tenants.collect::<Result<_, _>>()?,
-        labels: filter.labels,
+        labels: labels.pairs().clone(),
         min_severity: severity_from_wire("min_severity", filter.min_severity)?,
     })
 }

@@ -18,7 +18,7 @@ fn nothing() -> Command {
 }
 
 #[test]
-fn an_event_is_kept_for_thirty_days_of_the_replicated_clock() {
+fn an_event_is_kept_for_thirty_days_of_the_leaders_clock() {
     let mut cluster = Cluster::with_acme();
     let begun = cluster.now.0;
     cluster.now = UnixMillis(begun + 1_000);
@@ -30,7 +30,7 @@ fn an_event_is_kept_for_thirty_days_of_the_replicated_clock() {
     cluster.now = UnixMillis(begun + EVENT_LIFETIME_MS + 1);
     cluster.done(nothing());
     assert_eq!(kept(&cluster), [2]);
-    // A leader whose clock is behind does not bring the time back.
+    // A leader whose clock is behind brings nothing back.
     cluster.now = UnixMillis(begun + EVENT_LIFETIME_MS + 1_001);
     cluster.done(nothing());
     assert_eq!(kept(&cluster), []);
@@ -84,8 +84,17 @@ fn a_full_log_drops_the_oldest_though_a_webhook_has_not_seen_it() {
     });
     assert_eq!(
         webhook(&cluster, "pager").done,
-        EventSequence::ZERO,
-        "what is gone is for the courier to say"
+        EventSequence(1),
+        "it is behind what the log still has, and that is for the courier to say"
+    );
+    cluster.done(Command::RewindWebhook {
+        name: WebhookName::new("chat").unwrap(),
+        after: EventSequence::ZERO,
+    });
+    assert_eq!(
+        webhook(&cluster, "chat").done.next(),
+        cluster.state.oldest_event(),
+        "what the log has dropped was dealt with before, and is not lost now"
     );
 }
 
@@ -97,4 +106,32 @@ fn a_clock_that_jumps_years_ahead_empties_the_log_and_breaks_nothing() {
     cluster.done(register("n2", 1));
     cluster.done(register("n3", 1));
     assert_eq!(kept(&cluster), [2, 3]);
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_and_is_mended_leaves_a_log_that_keeps_what_happens() {
+    let mut cluster = Cluster::with_acme();
+    let mended = cluster.now;
+    cluster.now = UnixMillis(mended.0 + 12 * EVENT_LIFETIME_MS);
+    cluster.done(register("n2", 1));
+    cluster.now = mended;
+    for name in ["n3", "n4", "n5"] {
+        cluster.done(register(name, 1));
+    }
+    assert_eq!(kept(&cluster), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_can_neither_keep_the_log_from_expiring_nor_lose_its_event() {
+    let mut cluster = Cluster::with_acme();
+    cluster.now = UnixMillis(10 * EVENT_LIFETIME_MS);
+    let mut events = vec![crossed(1, ACME), crossed(2, ACME)];
+    events[0].occurred_at = UnixMillis(u64::MAX);
+    events[1].occurred_at = UnixMillis(0);
+    cluster.done(report(5, events, &[]));
+    cluster.done(nothing());
+    assert_eq!(kept(&cluster), [2, 3]);
+    cluster.now = UnixMillis(cluster.now.0 + EVENT_LIFETIME_MS + 1);
+    cluster.done(nothing());
+    assert_eq!(kept(&cluster), []);
 }

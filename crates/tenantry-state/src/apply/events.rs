@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use tenantry_types::{
     Condition, Epoch, Event, EventDetail, EventOrigin, Incarnation, NodeId, ReportSequence, ReportedEvent, Tenant,
-    TenantUid,
+    TenantUid, UnixMillis,
 };
 
 use super::announce::announce;
 use super::conditions::{self, News};
 use super::{Context, tenants};
 use crate::state::ReportCursor;
-use crate::{Answer, Change, MoveDecision, Outcome, Rejection, Rules, State, TierDecision, tier_policy};
+use crate::{
+    Answer, Change, EVENT_LIFETIME_MS, MoveDecision, Outcome, Rejection, Rules, State, TierDecision, tier_policy,
+};
 
 /// What a node reported in one go.
 pub(super) struct Batch {
@@ -104,7 +106,7 @@ fn take(
         incarnation,
         sequence: event.sequence,
     };
-    let (since, detail) = (event.occurred_at, event.detail.clone());
+    let (since, detail) = (believable(event.occurred_at, context), event.detail.clone());
     let append = |state: &mut State| {
         state.append_event(|sequence| Event {
             sequence,
@@ -206,6 +208,16 @@ fn change_tier(
     changed.spec.tier = to;
     announce(state, context, Some(&changed), EventDetail::TierChanged { from, to });
     tenants::store(state, context, tenants::stamped(changed, context), changes);
+}
+
+/// The time that a node gives, as long as the log can live with it: one of the future would keep everything behind it beyond
+/// its time, one of long ago would be dropped before anybody has read it.
+fn believable(told: UnixMillis, context: &Context) -> UnixMillis {
+    if context.rules < Rules::Conditions {
+        return told;
+    }
+    let earliest = context.now.0.saturating_sub(EVENT_LIFETIME_MS / 2);
+    UnixMillis(told.0.clamp(earliest, context.now.0))
 }
 
 /// Whether the node told of the placement that the tenant has now. One that does not say is taken at its word.

@@ -66,7 +66,7 @@ pub fn apply(state: &mut State, revision: Revision, envelope: Envelope) -> Appli
     state.observe_time(now);
     state.expire_requests();
     if rules >= Rules::Conditions {
-        state.expire_events();
+        state.expire_events(now);
     }
     let last_event = state.last_event();
     let mut evicted_answers = 0;

@@ -41,7 +41,7 @@ pub use webhooks::{MAX_DEAD_LETTERS, MAX_WEBHOOKS};
 /// How many events the log keeps; older ones are dropped.
 pub const MAX_EVENTS: usize = 10_000;
 
-/// How long the log keeps an event, by the replicated clock: 30 days, in milliseconds.
+/// How long the log keeps an event, by the clock of the leader that proposes: 30 days, in milliseconds.
 pub const EVENT_LIFETIME_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Everything that the members agree on. Cloning is O(1).
@@ -340,10 +340,11 @@ impl State {
         sequence
     }
 
-    /// Drops events from the old end of the log that are older than it keeps them, by the replicated clock.
-    pub(crate) fn expire_events(&mut self) {
+    /// Drops events from the old end of the log that are older than it keeps them at `now`, the proposing leader's clock: the
+    /// replicated one never goes back, and a clock that was wrong once would empty the log for as long as it was wrong by.
+    pub(crate) fn expire_events(&mut self, now: UnixMillis) {
         while let Some((_, oldest)) = self.events.get_min()
-            && self.clock.0.saturating_sub(oldest.occurred_at.0) > EVENT_LIFETIME_MS
+            && now.0.saturating_sub(oldest.occurred_at.0) > EVENT_LIFETIME_MS
         {
             self.drop_oldest_event();
         }

@@ -6,7 +6,7 @@ use tenantry_types::{DeadLetter, EventSequence, Webhook, WebhookName};
 
 use super::State;
 
-/// How many webhooks there may be: the leader keeps one connection to each.
+/// How many webhooks there may be: the leader runs a courier for each.
 pub const MAX_WEBHOOKS: usize = 100;
 
 /// How many dead letters are kept of one webhook; the oldest go first.
