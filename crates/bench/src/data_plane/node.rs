@@ -132,8 +132,15 @@ impl Node {
     /// # Errors
     /// When there is none, or it cannot be reached.
     pub(crate) async fn admin(&mut self) -> Result<AdminServiceClient<Channel>> {
-        let leader = self.control_plane.leader_endpoint().await?;
-        Ok(AdminServiceClient::new(connect_one(leader).await?))
+        Ok(AdminServiceClient::new(connect_one(self.leader().await?).await?))
+    }
+
+    /// The address of the control plane's leader.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn leader(&mut self) -> Result<SocketAddr> {
+        self.control_plane.leader_endpoint().await
     }
 
     /// # Errors

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::data_plane::Programs;
 use crate::report::Report;
 use crate::subject::Product;
 use crate::suite::{self, Suite};
 
 mod burst;
+mod flapping;
 mod reporter;
 mod subscriber;
 mod telling;
@@ -32,6 +34,9 @@ pub struct Arguments {
     /// The control plane's program [default: beside this one].
     #[arg(long)]
     control_plane: Option<PathBuf>,
+    /// The tenant-node's program [default: beside this one].
+    #[arg(long)]
+    tenant_node: Option<PathBuf>,
 }
 
 /// One measurement.
@@ -41,6 +46,8 @@ enum Measurement {
     Telling,
     /// Many events at once: what the members keep of them, and what a subscriber is told that reads none meanwhile.
     Burst,
+    /// Many tenants of a real node that swing from hot to cool: the events that this makes.
+    Flapping,
 }
 
 /// What every measurement needs.
@@ -49,6 +56,7 @@ struct Bench {
     plan: Plan,
     folder: PathBuf,
     control_plane: Product,
+    node: Programs,
 }
 
 /// How much of everything.
@@ -57,6 +65,8 @@ struct Plan {
     events: u64,
     subscribers: usize,
     burst: u64,
+    flapping_tenants: usize,
+    swings: u32,
 }
 
 impl Suite for Bench {
@@ -67,6 +77,7 @@ impl Suite for Bench {
         match measurement {
             Measurement::Telling => Box::pin(telling::run(self)).await,
             Measurement::Burst => Box::pin(burst::run(self)).await,
+            Measurement::Flapping => Box::pin(flapping::run(self)).await,
         }
     }
 
@@ -88,15 +99,20 @@ pub async fn run(arguments: Arguments) -> Result<()> {
                 events: 50,
                 subscribers: 20,
                 burst: 12_000,
+                flapping_tenants: 50,
+                swings: 2,
             }
         } else {
             Plan {
                 events: 1_000,
                 subscribers: 300,
                 burst: 100_000,
+                flapping_tenants: 1_000,
+                swings: 4,
             }
         },
         folder: folder.clone(),
+        node: Programs::of_node(arguments.tenant_node.as_deref(), arguments.control_plane.as_deref())?,
         control_plane: Product::Tenantry {
             program: suite::program(arguments.control_plane.as_deref(), "control-plane")?,
         },
