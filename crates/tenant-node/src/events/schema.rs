@@ -273,13 +273,23 @@ pub(super) fn read_record(connection: &Connection) -> Result<Record, rusqlite::E
 
 /// The words by which what is raised of `tenant` was told.
 pub(super) fn raised_of(connection: &Connection, tenant: TenantUid) -> Result<Vec<v1::ReportedEvent>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached("SELECT event FROM raised WHERE tenant = ? ORDER BY condition")?;
-    let rows = statement.query_map([blob(Some(tenant))], |row| row.get::<_, Vec<u8>>(0))?;
+    let query = "SELECT event FROM raised WHERE tenant = ? ORDER BY condition";
+    read_events(connection, query, [blob(Some(tenant))])
+}
+
+/// The events that `query` selects, one column a row.
+pub(super) fn read_events(
+    connection: &Connection,
+    query: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<v1::ReportedEvent>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(query)?;
+    let rows = statement.query_map(parameters, |row| row.get::<_, Vec<u8>>(0))?;
     let mut events = Vec::new();
     for encoded in rows {
         match v1::ReportedEvent::decode(encoded?.as_slice()) {
             Ok(event) => events.push(event),
-            Err(error) => tracing::error!(%error, "what is raised on record does not parse and is skipped"),
+            Err(error) => tracing::error!(%error, "what is on record does not parse and is skipped"),
         }
     }
     Ok(events)

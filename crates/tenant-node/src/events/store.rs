@@ -129,10 +129,10 @@ impl Store {
     /// Tells everything that is raised once more, but for what waits to be told by this start anyway. What was handed out
     /// does not wait: it may have been taken by a control plane that forgot it since, and would be taken for a repetition.
     pub(super) fn tell_raised_again(&mut self) -> Result<(), rusqlite::Error> {
-        let events = read_events(
+        let events = schema::read_events(
             &self.connection,
             "SELECT event FROM raised ORDER BY tenant, condition",
-            &[],
+            [],
         )?;
         let mut plan = Plan::default();
         for event in events {
@@ -202,7 +202,7 @@ impl Store {
         }
         let most = signed((self.capacity / 4).max(1));
         let query = "SELECT event FROM unreported ORDER BY tenant, subject LIMIT ?";
-        let events = read_events(&self.connection, query, &[most])?;
+        let events = schema::read_events(&self.connection, query, [most])?;
         let mut plan = Plan::default();
         for event in events {
             self.push(&mut plan, event);
@@ -293,23 +293,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn read_events(
-    connection: &Connection,
-    query: &str,
-    parameters: &[i64],
-) -> Result<Vec<v1::ReportedEvent>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(query)?;
-    let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, Vec<u8>>(0))?;
-    let mut events = Vec::new();
-    for encoded in rows {
-        match v1::ReportedEvent::decode(Bytes::from(encoded?)) {
-            Ok(event) => events.push(event),
-            Err(error) => tracing::error!(%error, "what is on record does not parse and is skipped"),
-        }
-    }
-    Ok(events)
 }
 
 /// Everything that waits. What gave way later, and is told later, is newer than what waits.
