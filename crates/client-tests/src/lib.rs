@@ -13,12 +13,12 @@
 
 mod door;
 mod packages;
-mod process;
+
 mod report;
 mod site;
 
 pub use door::Door;
 pub use packages::{Installed, node_modules, python_packages};
-pub use process::run_bounded;
+pub use process_tests::run_bounded;
 pub use report::Report;
 pub use site::{Site, Tenant};

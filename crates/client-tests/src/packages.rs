@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::run_bounded;
+use process_tests::run_bounded;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 

@@ -11,6 +11,7 @@
     reason = "a harness: what goes wrong here is a failed test, told on stderr"
 )]
 
+mod bounded_command;
 mod cluster;
 mod daemon;
 mod http;
@@ -23,6 +24,7 @@ mod skip;
 mod wait;
 mod writer;
 
+pub use bounded_command::run_bounded;
 pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};

@@ -181,6 +181,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "tonic", "prost"],
     },
     Layer {
+        name: "deployment-tests",
+        purpose: "what is deployed is met with the tools of its users",
+        may_use: MayUse::Only(&["process-tests"]),
+        must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
+    },
+    Layer {
         name: "bench",
         purpose: "the programs are measured as their users meet them, through the protocol alone",
         may_use: MayUse::Only(&["tenantry-proto"]),
