@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
+use service_runtime::options::{InvalidOption, all_on_loopback, millis, positive, required};
 use tenantry_types::MemberId;
 use webhook_delivery::{AddressPolicy, Client, ClientOptions, Network, Schedule};
 
 use crate::observations::Patience;
 use crate::raft::{InitialMembers, Origin};
 use crate::webhooks::DeliveryOptions;
+
+mod defaults;
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -64,8 +66,8 @@ pub struct Options {
     /// Certificates in PEM of authorities that webhooks' receivers may be certified by, beside the public ones.
     #[arg(long, env = "TENANTRY_WEBHOOK_CA_FILE")]
     pub webhook_ca_file: Option<PathBuf>,
-    /// Pauses between the attempts to deliver one message, in milliseconds, such as `5000,30000,120000` [default: nine pauses from
-    /// 5 s to 8 h].
+    /// Pauses between the attempts to deliver one message, in milliseconds [default:
+    /// 5000,30000,120000,600000,1800000,3600000,7200000,14400000,28800000].
     #[arg(long, env = "TENANTRY_WEBHOOK_PAUSES_MS")]
     pub webhook_pauses_ms: Option<String>,
     /// Plain text and open access. Listens on loopback only. For development.
@@ -101,17 +103,21 @@ pub struct Config {
 }
 
 impl Options {
-    /// Checks everything and fills in the defaults.
+    /// Fills in the defaults and checks everything.
     ///
     /// # Errors
     /// Names the first option that cannot be used.
     pub fn check(self) -> Result<Config, InvalidOption> {
-        let member = self.member_id.ok_or_else(|| InvalidOption::missing("member-id"))?;
+        self.with_defaults().check_filled()
+    }
+
+    fn check_filled(self) -> Result<Config, InvalidOption> {
+        let member = required("member-id", self.member_id)?;
         let member = MemberId::new(member).map_err(|error| InvalidOption::new("member-id", error.to_string()))?;
         let origin = origin(member, self.initial_members.as_deref(), self.join.as_deref())?;
-        let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
-        let listen = self.listen.unwrap_or_else(|| loopback(7401));
-        let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
+        let data_dir = required("data-dir", self.data_dir)?;
+        let listen = required("listen", self.listen)?;
+        let ops_listen = required("ops-listen", self.ops_listen)?;
         // Certificates and admin tokens are not built yet, so there is no other mode to fall back to.
         if !self.insecure_dev.unwrap_or(false) {
             let reason = "must be given: this version speaks plain text and asks nobody who they are, on loopback only";
@@ -119,9 +125,9 @@ impl Options {
         }
         all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         let patience = Patience {
-            heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms, 2_000)?,
-            suspect_after: millis("suspect-ms", self.suspect_ms, 7_000)?,
-            down_after: millis("down-ms", self.down_ms, 30_000)?,
+            heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms)?,
+            suspect_after: millis("suspect-ms", self.suspect_ms)?,
+            down_after: millis("down-ms", self.down_ms)?,
         };
         if !(patience.heartbeat_interval < patience.suspect_after && patience.suspect_after < patience.down_after) {
             return Err(InvalidOption::new(
@@ -135,16 +141,16 @@ impl Options {
             data_dir,
             listen,
             ops_listen,
-            tick: millis("tick-ms", self.tick_ms, 50)?,
-            snapshot_every: positive("snapshot-every", self.snapshot_every, 10_000)?,
-            log_keep: self.log_keep.unwrap_or(5_000),
+            tick: millis("tick-ms", self.tick_ms)?,
+            snapshot_every: positive("snapshot-every", self.snapshot_every)?,
+            log_keep: required("log-keep", self.log_keep)?,
             patience,
             webhooks: webhooks(
                 self.webhook_networks.as_deref(),
                 self.webhook_ca_file.as_deref(),
-                self.webhook_pauses_ms.as_deref(),
+                &required("webhook-pauses-ms", self.webhook_pauses_ms)?,
             )?,
-            purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
+            purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours)?.min(1_000_000)),
         })
     }
 }
@@ -153,11 +159,7 @@ impl Options {
 /// wait behind it.
 const REFUSED_PAUSES: usize = 3;
 
-fn webhooks(
-    networks: Option<&str>,
-    ca_file: Option<&Path>,
-    pauses_ms: Option<&str>,
-) -> Result<DeliveryOptions, InvalidOption> {
+fn webhooks(networks: Option<&str>, ca_file: Option<&Path>, pauses_ms: &str) -> Result<DeliveryOptions, InvalidOption> {
     let allowed: Result<Vec<Network>, _> = list(networks).map(str::parse).collect();
     let allowed = allowed.map_err(|error| InvalidOption::new("webhook-networks", error.to_string()))?;
     let extra_roots = match ca_file {
@@ -173,12 +175,9 @@ fn webhooks(
         ..ClientOptions::default()
     });
     let invalid = || InvalidOption::new("webhook-pauses-ms", "must be whole numbers with commas between them");
-    let pauses: Vec<Duration> = match pauses_ms {
-        None => Schedule::DEFAULT_DELAYS.to_vec(),
-        Some(_) => list(pauses_ms)
-            .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
-            .collect::<Result<_, _>>()?,
-    };
+    let pauses: Vec<Duration> = list(Some(pauses_ms))
+        .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
+        .collect::<Result<_, _>>()?;
     Ok(DeliveryOptions {
         client: client.map_err(|error| InvalidOption::new("webhook-ca-file", error.to_string()))?,
         refused_schedule: Schedule::new(pauses.iter().take(REFUSED_PAUSES).copied().collect()),

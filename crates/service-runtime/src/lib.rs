@@ -7,7 +7,9 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod dry_run;
 pub mod exit;
+pub mod health;
 pub mod ops;
 pub mod options;
 pub mod readiness;
