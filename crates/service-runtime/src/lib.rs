@@ -11,6 +11,7 @@ pub mod dry_run;
 pub mod exit;
 pub mod health;
 pub mod ops;
+pub mod option_pages;
 pub mod options;
 pub mod readiness;
 pub mod shutdown;
