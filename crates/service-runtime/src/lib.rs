@@ -14,5 +14,6 @@ pub mod ops;
 pub mod option_pages;
 pub mod options;
 pub mod readiness;
+pub mod service_manager;
 pub mod shutdown;
 pub mod telemetry;
