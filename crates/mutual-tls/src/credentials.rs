@@ -30,7 +30,7 @@ const HTTP2: &[u8] = b"h2";
 /// Certificates in use. Shared by all connections of a program.
 pub struct Credentials {
     files: TlsFiles,
-    role: Role,
+    roles: &'static [Role],
     contents: Mutex<Contents>,
     current: ArcSwap<InUse>,
 }
@@ -59,16 +59,16 @@ struct Contents {
 }
 
 impl Credentials {
-    /// Reads the files of a program of `role`. Blocks.
+    /// Reads the files of a program whose certificate names one of `roles`. Blocks.
     ///
     /// # Errors
     /// When they cannot be read, do not go together, or others would not believe them.
-    pub fn load(files: TlsFiles, role: Role) -> Result<Self, TlsError> {
+    pub fn load(files: TlsFiles, roles: &'static [Role]) -> Result<Self, TlsError> {
         let contents = Contents::read(&files)?;
-        let current = ArcSwap::from_pointee(contents.parse(&files, role)?);
+        let current = ArcSwap::from_pointee(contents.parse(&files, roles)?);
         Ok(Self {
             files,
-            role,
+            roles,
             contents: Mutex::new(contents),
             current,
         })
@@ -84,13 +84,15 @@ impl Credentials {
         if read == *contents {
             return Ok(Change::None);
         }
-        self.current.store(Arc::new(read.parse(&self.files, self.role)?));
+        self.current.store(Arc::new(read.parse(&self.files, self.roles)?));
         *contents = read;
         Ok(Change::Renewed)
     }
 
-    /// Looks at the files again and again, until `stop`.
-    pub async fn follow_files(self: Arc<Self>, stop: CancellationToken) {
+    /// Looks at the files again and again, until `stop`. `in_use` is told when the certificate in use ends, at the start and after
+    /// each change.
+    pub async fn follow_files(self: Arc<Self>, in_use: impl Fn(SystemTime) + Send, stop: CancellationToken) {
+        in_use(self.expires_at());
         let mut told = None;
         while stop
             .run_until_cancelled(tokio::time::sleep(LOOK_INTERVAL))
@@ -106,6 +108,7 @@ impl Credentials {
                 Ok(Change::None) => told = None,
                 Ok(Change::Renewed) => {
                     told = None;
+                    in_use(self.expires_at());
                     tracing::info!(expires = seconds(self.expires_at()), "other certificates are in use");
                 }
                 // Half of a change is seen, or somebody erred. Told once, not every few seconds.
@@ -142,7 +145,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field("files", &self.files)
-            .field("role", &self.role)
+            .field("roles", &self.roles)
             .finish_non_exhaustive()
     }
 }
@@ -162,7 +165,7 @@ impl Contents {
         })
     }
 
-    fn parse(&self, files: &TlsFiles, role: Role) -> Result<InUse, TlsError> {
+    fn parse(&self, files: &TlsFiles, roles: &'static [Role]) -> Result<InUse, TlsError> {
         let mut roots = RootCertStore::empty();
         for authority in certificates(&self.ca, &files.ca)? {
             roots.add(authority).map_err(|source| TlsError::Authority {
@@ -181,7 +184,7 @@ impl Contents {
             path: files.ca.clone(),
             source: rustls::Error::General(error.to_string()),
         })?;
-        let expires = believed.check(&chain, &files.cert, role)?;
+        let expires = believed.check(&chain, &files.cert, roles)?;
         let (server, client) = believed.configurations(chain, key).map_err(|source| TlsError::Pair {
             path: files.cert.clone(),
             source,
@@ -221,7 +224,7 @@ impl Believed {
 
     /// Refuses what the other programs would refuse, so that it is told at the start and not by each of them. Answers with the
     /// certificate's end.
-    fn check(&self, chain: &[CertificateDer<'_>], path: &Path, role: Role) -> Result<SystemTime, TlsError> {
+    fn check(&self, chain: &[CertificateDer<'_>], path: &Path, roles: &'static [Role]) -> Result<SystemTime, TlsError> {
         let unreadable = |reason: String| TlsError::Certificate {
             path: path.to_owned(),
             reason,
@@ -234,12 +237,13 @@ impl Believed {
             .split_first()
             .ok_or_else(|| unreadable("there is none".to_owned()))?;
         let read = x509_cert::Certificate::from_der(own).map_err(|error| unreadable(error.to_string()))?;
-        if !Roles::of(own).contains(role) {
+        let named = Roles::of(own);
+        let Some(role) = roles.iter().copied().find(|role| named.contains(*role)) else {
             return Err(TlsError::Role {
                 path: path.to_owned(),
-                role,
+                roles,
             });
-        }
+        };
         let now = UnixTime::now();
         self.clients
             .verify_client_cert(own, between, now)

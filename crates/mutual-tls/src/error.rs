@@ -40,13 +40,13 @@ pub enum TlsError {
         /// What is wrong.
         source: rustls::Error,
     },
-    /// The certificate is not one of this program's role.
-    #[error("{} is a certificate without the DNS name {role}", .path.display())]
+    /// The certificate is for another kind of program.
+    #[error("{} is a certificate without the DNS name {}", .path.display(), either(.roles))]
     Role {
         /// The certificate's file.
         path: PathBuf,
-        /// The role that it should name.
-        role: Role,
+        /// The roles of which it should name one.
+        roles: &'static [Role],
     },
     /// The certificate itself cannot be read.
     #[error("{} holds a certificate that cannot be read: {reason}", .path.display())]
@@ -64,4 +64,9 @@ pub enum TlsError {
         /// What is wrong.
         source: rustls::Error,
     },
+}
+
+fn either(roles: &[Role]) -> String {
+    let names: Vec<_> = roles.iter().map(Role::to_string).collect();
+    names.join(" or ")
 }

@@ -11,5 +11,6 @@ pub mod exit;
 pub mod ops;
 pub mod options;
 pub mod readiness;
+pub mod security;
 pub mod shutdown;
 pub mod telemetry;

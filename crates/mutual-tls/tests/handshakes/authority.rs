@@ -58,13 +58,13 @@ impl Authority {
     pub(crate) fn credentials(&self, role: Role) -> (Credentials, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let files = self.write(folder.path(), &[role.dns_name()], Validity::Now);
-        (Credentials::load(files, role).unwrap(), folder)
+        (Credentials::load(files, &Role::ALL).unwrap(), folder)
     }
 
     /// What loading such a certificate for a member comes to.
     pub(crate) fn loading(&self, names: &[&str], validity: Validity) -> Result<(), TlsError> {
         let folder = tempfile::tempdir().unwrap();
         let files = self.write(folder.path(), names, validity);
-        Credentials::load(files, Role::ControlPlane).map(drop)
+        Credentials::load(files, &[Role::ControlPlane]).map(drop)
     }
 }

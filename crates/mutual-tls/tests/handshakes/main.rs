@@ -92,7 +92,7 @@ async fn nobody_believes_the_certificates_of_another_authority() {
     let theirs = others.write(files_of_stranger.path(), &[Role::TenantNode.dns_name()], Validity::Now);
     let both = both + &fs::read_to_string(&theirs.ca).unwrap();
     fs::write(&theirs.ca, both).unwrap();
-    let stranger = mutual(Credentials::load(theirs, Role::TenantNode).unwrap());
+    let stranger = mutual(Credentials::load(theirs, &[Role::TenantNode]).unwrap());
     assert_eq!(meet(&member, &stranger, Role::ControlPlane).await, Err("server"));
 }
 
@@ -100,14 +100,8 @@ async fn nobody_believes_the_certificates_of_another_authority() {
 async fn one_end_without_certificates_is_refused() {
     let (member, _files) = Authority::new().credentials(Role::ControlPlane);
     let member = mutual(member);
-    assert_eq!(
-        meet(&member, &Security::Plain, Role::ControlPlane).await,
-        Err("server")
-    );
-    assert_eq!(
-        meet(&Security::Plain, &member, Role::ControlPlane).await,
-        Err("client")
-    );
+    assert_eq!(meet(&member, &Security::Plain, Role::ControlPlane).await, Err("server"));
+    assert_eq!(meet(&Security::Plain, &member, Role::ControlPlane).await, Err("client"));
 }
 
 #[test]
@@ -128,7 +122,7 @@ fn what_the_others_would_refuse_is_refused_at_the_start() {
 fn files_that_do_not_go_together_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let (authority, member) = (Authority::new(), &[Role::ControlPlane.dns_name()][..]);
-    let load = |files: &TlsFiles| Credentials::load(files.clone(), Role::ControlPlane).map(drop);
+    let load = |files: &TlsFiles| Credentials::load(files.clone(), &[Role::ControlPlane]).map(drop);
     let files = authority.write(folder.path(), member, Validity::Now);
     let key = fs::read(&files.key).unwrap();
     authority.write(folder.path(), member, Validity::Now);
@@ -192,11 +186,17 @@ async fn grpc_passes_and_a_silent_connection_holds_up_nobody() {
     assert!(check(operator.channel(&endpoint, Role::ControlPlane)).await.is_ok());
     let connected = operator.connected_channel(&endpoint, Role::ControlPlane).await.unwrap();
     assert!(check(connected).await.is_ok());
-    assert!(check(Security::Plain.channel(&endpoint, Role::ControlPlane)).await.is_err());
+    assert!(
+        check(Security::Plain.channel(&endpoint, Role::ControlPlane))
+            .await
+            .is_err()
+    );
     assert!(operator.connected_channel(&endpoint, Role::TenantNode).await.is_err());
     // Nothing was said in clear but a refusal.
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(BOUND, refused.read_to_end(&mut answer)).await.unwrap();
+    let _ = tokio::time::timeout(BOUND, refused.read_to_end(&mut answer))
+        .await
+        .unwrap();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     server.abort();
 }
