@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mutual_tls::{Role, Security};
 use serde::{Deserialize, Serialize};
 use service_runtime::options::{InvalidOption, all_on_loopback, millis, positive, required};
+use service_runtime::security::security;
 use tenantry_types::MemberId;
 use webhook_delivery::{AddressPolicy, Client, ClientOptions, Network, Schedule};
 
@@ -70,6 +72,16 @@ pub struct Options {
     /// 5000,30000,120000,600000,1800000,3600000,7200000,14400000,28800000].
     #[arg(long, env = "TENANTRY_WEBHOOK_PAUSES_MS")]
     pub webhook_pauses_ms: Option<String>,
+    /// PEM file of the authorities that members, nodes and operators are believed by.
+    #[arg(long, env = "TENANTRY_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of this member's certificate, one with the DNS name `control-plane.tenantry`, and of those between it and its
+    /// authority. Read again when it changes, as the other two are.
+    #[arg(long, env = "TENANTRY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, env = "TENANTRY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// Plain text and open access. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -100,6 +112,8 @@ pub struct Config {
     pub purge_after: Duration,
     /// How events are sent to webhooks.
     pub webhooks: DeliveryOptions,
+    /// How connections to others are opened and taken.
+    pub security: Security,
 }
 
 impl Options {
@@ -118,12 +132,11 @@ impl Options {
         let data_dir = required("data-dir", self.data_dir)?;
         let listen = required("listen", self.listen)?;
         let ops_listen = required("ops-listen", self.ops_listen)?;
-        // Certificates and admin tokens are not built yet, so there is no other mode to fall back to.
-        if !self.insecure_dev.unwrap_or(false) {
-            let reason = "must be given: this version speaks plain text and asks nobody who they are, on loopback only";
-            return Err(InvalidOption::new("insecure-dev", reason));
+        let files = [self.tls_ca, self.tls_cert, self.tls_key];
+        let security = security(files, self.insecure_dev, &[Role::ControlPlane])?;
+        if matches!(security, Security::Plain) {
+            all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         }
-        all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         let patience = Patience {
             heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms)?,
             suspect_after: millis("suspect-ms", self.suspect_ms)?,
@@ -145,6 +158,7 @@ impl Options {
             snapshot_every: positive("snapshot-every", self.snapshot_every)?,
             log_keep: required("log-keep", self.log_keep)?,
             patience,
+            security,
             webhooks: webhooks(
                 self.webhook_networks.as_deref(),
                 self.webhook_ca_file.as_deref(),
@@ -289,7 +303,14 @@ mod tests {
                     insecure_dev: None,
                     ..options()
                 },
-                "insecure-dev",
+                "tls-ca",
+            ),
+            (
+                Options {
+                    tls_cert: Some("tls.crt".into()),
+                    ..options()
+                },
+                "tls-cert",
             ),
             (
                 Options {

@@ -14,6 +14,7 @@ pub mod ops;
 pub mod option_pages;
 pub mod options;
 pub mod readiness;
+pub mod security;
 pub mod service_manager;
 pub mod shutdown;
 pub mod telemetry;

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mutual_tls::{Role, Security};
 use serde::{Deserialize, Serialize};
 use service_runtime::options::{InvalidOption, all_on_loopback, millis, positive, required};
+use service_runtime::security::security;
 use tenantry_types::{ByteSize, InvalidByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
 
 use crate::http::router::RateLimitFields;
@@ -101,6 +103,16 @@ pub struct Options {
     /// Answers carry X-RateLimit-Limit, -Remaining and -Reset of the daily limit, too [default: false].
     #[arg(long, env = "TENANTRY_LEGACY_RATE_LIMIT_FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub legacy_rate_limit_fields: Option<bool>,
+    /// PEM file of the authorities that members and other nodes are believed by.
+    #[arg(long, env = "TENANTRY_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of this node's certificate, one with the DNS name `tenant-node.tenantry`, and of those between it and its
+    /// authority. Read again when it changes, as the other two are.
+    #[arg(long, env = "TENANTRY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, env = "TENANTRY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// Plain text and no tokens. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -155,6 +167,8 @@ pub struct Config {
     pub rate_limit_fields: RateLimitFields,
     /// Whether callers must prove who they are.
     pub authentication: Authentication,
+    /// How connections to members and other nodes are opened and taken.
+    pub security: Security,
 }
 
 impl Options {
@@ -180,9 +194,11 @@ impl Options {
         let listen = required("listen", self.listen)?;
         let peer_listen = required("peer-listen", self.peer_listen)?;
         let ops_listen = required("ops-listen", self.ops_listen)?;
-        let authentication = match self.insecure_dev.unwrap_or(false) {
-            true => Authentication::Open,
-            false => Authentication::Required,
+        let files = [self.tls_ca, self.tls_cert, self.tls_key];
+        let security = security(files, self.insecure_dev, &[Role::TenantNode])?;
+        let authentication = match security {
+            Security::Plain => Authentication::Open,
+            Security::MutualTls(_) => Authentication::Required,
         };
         if authentication == Authentication::Open {
             all_on_loopback(&[
@@ -190,14 +206,6 @@ impl Options {
                 ("peer-listen", peer_listen),
                 ("ops-listen", ops_listen),
             ])?;
-        }
-        // Whoever reaches the peer port is believed. Until nodes prove themselves to each other by certificate, only this
-        // machine may reach it.
-        if !peer_listen.ip().is_loopback() {
-            return Err(InvalidOption::new(
-                "peer-listen",
-                format!("{peer_listen} is not on loopback; traffic between machines needs mTLS"),
-            ));
         }
         let endpoints = NodeEndpoints {
             data: advertised("advertise-data", self.advertise_data, listen)?,
@@ -247,6 +255,7 @@ impl Options {
                 false => RateLimitFields::Draft,
             },
             authentication,
+            security,
         })
     }
 }
@@ -281,6 +290,7 @@ mod tests {
             node_id: Some("node-1".into()),
             data_dir: Some("data".into()),
             control_plane: Some(vec!["127.0.0.1:7401".into()]),
+            insecure_dev: Some(true),
             ..Options::default()
         }
     }
@@ -291,7 +301,23 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8401");
         assert_eq!(config.spec.endpoints.peer, "127.0.0.1:8421");
         assert_eq!(config.spec.capacity.disk, ByteSize(1 << 30));
-        assert_eq!(config.authentication, Authentication::Required);
+        assert_eq!(config.authentication, Authentication::Open);
+    }
+
+    #[test]
+    fn others_are_told_an_address_that_leads_somewhere() {
+        let bound = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let told =
+            |given: Option<&str>, address| advertised("advertise-data", given.map(str::to_owned), bound(address));
+        assert_eq!(told(None, "10.0.0.1:8401").unwrap(), "10.0.0.1:8401");
+        assert_eq!(told(Some("node-1:8401"), "0.0.0.0:8401").unwrap(), "node-1:8401");
+        for (given, address) in [
+            (None, "0.0.0.0:8401"),
+            (None, "[::]:8401"),
+            (Some("node-1"), "0.0.0.0:8401"),
+        ] {
+            assert_eq!(told(given, address).unwrap_err().option, "advertise-data", "{given:?}");
+        }
     }
 
     #[test]
@@ -338,15 +364,14 @@ mod tests {
                     listen: wildcard,
                     ..options()
                 },
-                "advertise-data",
+                "listen",
             ),
             (
                 Options {
-                    listen: wildcard,
-                    insecure_dev: Some(true),
+                    insecure_dev: None,
                     ..options()
                 },
-                "listen",
+                "tls-ca",
             ),
             (
                 Options {

@@ -32,6 +32,9 @@ impl Options {
             webhook_pauses_ms: self
                 .webhook_pauses_ms
                 .or_else(|| Some(in_millis(&Schedule::DEFAULT_DELAYS))),
+            tls_ca: self.tls_ca,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
             insecure_dev: self.insecure_dev.or(Some(false)),
         }
     }

@@ -89,6 +89,9 @@ impl Options {
             stop_notice_ms: self.stop_notice_ms.or(Some(1_000)),
             drain_ms: self.drain_ms.or(Some(10_000)),
             legacy_rate_limit_fields: self.legacy_rate_limit_fields.or(Some(false)),
+            tls_ca: self.tls_ca,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
             insecure_dev: self.insecure_dev.or(Some(false)),
         }
     }
