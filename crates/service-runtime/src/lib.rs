@@ -7,8 +7,11 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod dry_run;
 pub mod exit;
+pub mod health;
 pub mod ops;
+pub mod option_pages;
 pub mod options;
 pub mod readiness;
 pub mod security;
