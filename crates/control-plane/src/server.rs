@@ -8,6 +8,7 @@ use mutual_tls::GrpcIncoming;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::{Latch, Readiness};
+use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
 use tenantry_proto::FILE_DESCRIPTOR_SET;
 use tenantry_proto::v1::admin_service_server::AdminServiceServer;
@@ -74,6 +75,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let leader_known = readiness.latch("leader");
     let storage_works = readiness.latch("storage");
     let tasks = TaskGroup::new(shutdown.clone());
+    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
 
     let render = move || metrics_handle.render();
     let ops_stop = CancellationToken::new();

@@ -18,7 +18,7 @@ fn project() -> PathBuf {
 }
 
 fn samples() -> Vec<Sample> {
-    let mut samples = vec![
+    vec![
         Sample::set("member_id", 1),
         Sample::set(
             "initial_members",
@@ -28,20 +28,11 @@ fn samples() -> Vec<Sample> {
         Sample::set("data_dir", "/var/lib/tenantry"),
         Sample::shown("webhook_networks", "10.1.0.0/16"),
         Sample::shown("webhook_ca_file", "/etc/tenantry/webhook-ca.crt"),
-    ];
-    // Other machines are listened to only where certificates say who they are.
-    let command = Options::augment_args(Command::new("options"));
-    if command.get_arguments().any(|argument| argument.get_id() == "tls_ca") {
-        samples.extend([
-            Sample::set("listen", "0.0.0.0:7401"),
-            Sample::set("tls_ca", "/etc/tenantry/tls/ca.crt"),
-            Sample::set("tls_cert", "/etc/tenantry/tls/tls.crt"),
-            Sample::set("tls_key", "/etc/tenantry/tls/tls.key"),
-        ]);
-    } else {
-        samples.push(Sample::set("insecure_dev", true));
-    }
-    samples
+        Sample::set("listen", "0.0.0.0:7401"),
+        Sample::set("tls_ca", "/etc/tenantry/tls/ca.crt"),
+        Sample::set("tls_cert", "/etc/tenantry/tls/tls.crt"),
+        Sample::set("tls_key", "/etc/tenantry/tls/tls.key"),
+    ]
 }
 
 fn pages() -> Vec<OptionPage> {

@@ -15,5 +15,6 @@ pub mod option_pages;
 pub mod options;
 pub mod readiness;
 pub mod security;
+pub mod service_manager;
 pub mod shutdown;
 pub mod telemetry;

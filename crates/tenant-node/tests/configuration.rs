@@ -27,7 +27,7 @@ fn samples() -> Vec<Sample> {
         "member-2.internal:7401",
         "member-3.internal:7401",
     ];
-    let mut samples = vec![
+    vec![
         Sample::set("node_id", "node-1"),
         Sample::set("data_dir", "/var/lib/tenantry"),
         Sample::set("control_plane", members.to_vec()),
@@ -38,29 +38,15 @@ fn samples() -> Vec<Sample> {
         Sample::shown("long_running_queries", 4),
         Sample::shown("queries_per_tenant", 8),
         Sample::shown("node_millicores", 4_000),
-    ];
-    // Other machines are listened to only where certificates say who they are.
-    let command = Options::augment_args(Command::new("options"));
-    if command.get_arguments().any(|argument| argument.get_id() == "tls_ca") {
-        samples.extend([
-            Sample::set("listen", "0.0.0.0:8401"),
-            Sample::set("peer_listen", "0.0.0.0:8421"),
-            Sample::set("advertise_data", "node-1.internal:8401"),
-            Sample::set("advertise_peer", "node-1.internal:8421"),
-            Sample::shown("advertise_ops", "node-1.internal:8411"),
-            Sample::set("tls_ca", "/etc/tenantry/tls/ca.crt"),
-            Sample::set("tls_cert", "/etc/tenantry/tls/tls.crt"),
-            Sample::set("tls_key", "/etc/tenantry/tls/tls.key"),
-        ]);
-    } else {
-        samples.extend([
-            Sample::shown("advertise_data", "127.0.0.1:8401"),
-            Sample::shown("advertise_peer", "127.0.0.1:8421"),
-            Sample::shown("advertise_ops", "127.0.0.1:8411"),
-            Sample::set("insecure_dev", true),
-        ]);
-    }
-    samples
+        Sample::set("listen", "0.0.0.0:8401"),
+        Sample::set("peer_listen", "0.0.0.0:8421"),
+        Sample::set("advertise_data", "node-1.internal:8401"),
+        Sample::set("advertise_peer", "node-1.internal:8421"),
+        Sample::shown("advertise_ops", "node-1.internal:8411"),
+        Sample::set("tls_ca", "/etc/tenantry/tls/ca.crt"),
+        Sample::set("tls_cert", "/etc/tenantry/tls/tls.crt"),
+        Sample::set("tls_key", "/etc/tenantry/tls/tls.key"),
+    ]
 }
 
 fn pages() -> Vec<OptionPage> {
