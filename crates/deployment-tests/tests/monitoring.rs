@@ -1,0 +1,26 @@
+//! Rules, dashboards and runbooks, held against what the daemons really show and against a real Prometheus.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: what fails here fails the test"
+)]
+
+#[path = "monitoring/dashboards.rs"]
+mod dashboards;
+#[path = "monitoring/exposition.rs"]
+mod exposition;
+#[path = "monitoring/files.rs"]
+mod files;
+#[path = "monitoring/live.rs"]
+mod live;
+#[path = "monitoring/prometheus.rs"]
+mod prometheus;
+#[path = "monitoring/promql.rs"]
+mod promql;
+#[path = "monitoring/rules.rs"]
+mod rules;
+#[path = "monitoring/runbooks.rs"]
+mod runbooks;
+#[path = "monitoring/traffic.rs"]
+mod traffic;
