@@ -22,5 +22,7 @@ mod promql;
 mod rules;
 #[path = "monitoring/runbooks.rs"]
 mod runbooks;
+#[path = "monitoring/second_opinion.rs"]
+mod second_opinion;
 #[path = "monitoring/traffic.rs"]
 mod traffic;
