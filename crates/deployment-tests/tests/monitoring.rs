@@ -6,10 +6,14 @@
     reason = "tests: what fails here fails the test"
 )]
 
+#[path = "monitoring/answers.rs"]
+mod answers;
 #[path = "monitoring/dashboards.rs"]
 mod dashboards;
 #[path = "monitoring/exposition.rs"]
 mod exposition;
+#[path = "monitoring/faults.rs"]
+mod faults;
 #[path = "monitoring/files.rs"]
 mod files;
 #[path = "monitoring/live.rs"]

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Answers, refusals, forwarded requests, events and a message to a webhook. Ends with the value.
 pub(crate) struct BusyCluster {
     pub(crate) cluster: Cluster,
+    /// Index of the node that serves the busiest tenant.
+    pub(crate) owner: usize,
     ended: Arc<AtomicBool>,
     clients: Option<JoinHandle<()>>,
 }
@@ -24,7 +26,7 @@ impl BusyCluster {
         let cluster = Cluster::start();
         // To an address that members do not send to: an attempt that fails, as the first event is there.
         let _ = cluster.ctl(&["webhook", "create", "hook", "--url", "https://127.0.0.1:1/x"]);
-        cluster.create_tenant("acme", &[]);
+        let owner = cluster.create_tenant("acme", &[]);
         cluster.create_tenant("spent", &["--requests-per-day", "10"]);
         let nodes = [cluster.data(0), cluster.data(1)];
         value_of("a day to be used up", PATIENCE, || {
@@ -58,6 +60,7 @@ impl BusyCluster {
         });
         Self {
             cluster,
+            owner,
             ended,
             clients: Some(clients),
         }
