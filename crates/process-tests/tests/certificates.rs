@@ -71,7 +71,7 @@ fn expiry(ops: SocketAddr, series: &str) -> Result<f64, String> {
 #[test]
 fn an_authority_is_replaced_while_all_runs() {
     let mut cluster = Cluster::start_with_certificates();
-    cluster.ctl(&["tenant", "create", "acme", "--tier", "small"]);
+    let _ = cluster.ctl(&["tenant", "create", "acme", "--tier", "small"]);
     let token = cluster.ctl(&["token", "create", "acme", "--scope", "full"])["token"]
         .as_str()
         .unwrap()
