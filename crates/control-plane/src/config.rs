@@ -12,7 +12,7 @@ use tenantry_types::MemberId;
 use webhook_delivery::{AddressPolicy, Client, ClientOptions, Network, Schedule};
 
 use crate::observations::Patience;
-use crate::raft::{InitialMembers, Origin};
+use crate::raft::{InitialMembers, InvalidMembers, Origin};
 use crate::webhooks::DeliveryOptions;
 
 mod defaults;
@@ -27,8 +27,8 @@ pub struct Options {
     /// All first members, this one among them, the same list on each: `1=host:port,2=host:port,3=host:port`.
     #[arg(long, env = "TENANTRY_INITIAL_MEMBERS")]
     pub initial_members: Option<String>,
-    /// For a member that is added to a running cluster, instead of the initial members: the cluster's join token, as
-    /// `tenantctl cluster member list` shows it.
+    /// For a member that is added to a running cluster: the cluster's join token, as `tenantctl cluster member list` shows it. A
+    /// member that the initial members name does not need it.
     #[arg(long, env = "TENANTRY_JOIN")]
     pub join: Option<String>,
     /// Where everything is kept. Belongs to this member alone.
@@ -204,28 +204,27 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty())
 }
 
-fn origin(member: MemberId, initial: Option<&str>, join: Option<&str>) -> Result<Origin, InvalidOption> {
-    match (initial, join) {
-        (None, None) => Err(InvalidOption::missing("initial-members")),
-        (Some(list), None) => match InitialMembers::parse(member, list) {
-            Ok(initial) => Ok(Origin::Founded(initial)),
-            Err(error) => Err(InvalidOption::new("initial-members", error.to_string())),
-        },
-        (None, Some(token)) => {
-            let digits = token.len() == 16 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let fingerprint = digits.then(|| u64::from_str_radix(token, 16).ok()).flatten();
-            let fingerprint = fingerprint.ok_or_else(|| {
-                let reason =
-                    "must be the cluster's join token, 16 hexadecimal digits: see tenantctl cluster member list";
-                InvalidOption::new("join", reason)
-            })?;
-            Ok(Origin::Joined { fingerprint })
-        }
-        (Some(_), Some(_)) => Err(InvalidOption::new(
-            "join",
-            "cannot be given with initial-members: a member either begins the cluster or is added later",
-        )),
+/// Both are given where all members share their options: then the list is for those that it names, and the token for the others.
+fn origin(member: MemberId, initial: Option<&str>, token: Option<&str>) -> Result<Origin, InvalidOption> {
+    let Some(list) = initial else {
+        let token = token.ok_or_else(|| InvalidOption::missing("initial-members"))?;
+        return joined(token);
+    };
+    match (InitialMembers::parse(member, list), token) {
+        (Ok(initial), _) => Ok(Origin::Founded(initial)),
+        (Err(InvalidMembers::WithoutSelf { .. }), Some(token)) => joined(token),
+        (Err(error), _) => Err(InvalidOption::new("initial-members", error.to_string())),
     }
+}
+
+fn joined(token: &str) -> Result<Origin, InvalidOption> {
+    let digits = token.len() == 16 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fingerprint = digits.then(|| u64::from_str_radix(token, 16).ok()).flatten();
+    let fingerprint = fingerprint.ok_or_else(|| {
+        let reason = "must be the cluster's join token, 16 hexadecimal digits: see tenantctl cluster member list";
+        InvalidOption::new("join", reason)
+    })?;
+    Ok(Origin::Joined { fingerprint })
 }
 
 #[cfg(test)]
@@ -240,6 +239,21 @@ mod tests {
             insecure_dev: Some(true),
             ..Options::default()
         }
+    }
+
+    #[test]
+    fn a_list_is_for_the_members_that_it_names_and_a_token_for_the_others() {
+        let origin_of = |member_id| {
+            let options = Options {
+                member_id: Some(member_id),
+                join: Some("0123456789abcdef".into()),
+                ..options()
+            };
+            options.check().unwrap().origin
+        };
+        assert!(matches!(origin_of(3), Origin::Founded(_)));
+        let fingerprint = 0x0123_4567_89ab_cdef;
+        assert_eq!(origin_of(4), Origin::Joined { fingerprint });
     }
 
     #[test]
@@ -280,13 +294,6 @@ mod tests {
                 "initial-members",
             ),
             (members("2=127.0.0.1:7402"), "initial-members"),
-            (
-                Options {
-                    join: Some("0123456789abcdef".into()),
-                    ..options()
-                },
-                "join",
-            ),
             (
                 Options {
                     join: Some("0123".into()),
