@@ -3,7 +3,7 @@
 {{/* Takes a dict of root, args, resources and mounts. */}}
 {{- define "tenantry.operatorContainer" -}}
 name: tenantctl
-image: {{ include "tenantry.image" .root | quote }}
+image: {{ include "tenantry.image" (dict "root" .root "values" .root.Values.controlPlane) | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command:
   - /usr/local/bin/tenantctl
