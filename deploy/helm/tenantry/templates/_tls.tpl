@@ -18,7 +18,8 @@
 name: tls
 secret:
   secretName: {{ include "tenantry.tlsSecret" . }}
-  defaultMode: 0440
+  # 0440: the group is fsGroup's.
+  defaultMode: 288
   items:
     - key: {{ $keys.ca }}
       path: ca.crt
