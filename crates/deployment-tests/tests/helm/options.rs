@@ -92,17 +92,19 @@ impl<'a> Place<'a> {
     fn make(rendered: &'a Rendered, pod: &PodOwner<'_>, container: &Value, ordinal: u64, certificates: &Path) -> Self {
         let root = tempfile::tempdir().unwrap();
         let owner = pod.name.rsplit(' ').next().unwrap();
-        let mut place = Self {
+        let mounts = items(&container["volumeMounts"]);
+        let place = Self {
             rendered,
             root,
             pod_name: format!("{owner}-{ordinal}"),
             ordinal,
-            mounts: Vec::new(),
+            mounts: mounts
+                .iter()
+                .map(|mount| text(&mount["mountPath"]).to_owned())
+                .collect(),
         };
-        for mount in items(&container["volumeMounts"]) {
-            let path = text(&mount["mountPath"]);
-            place.mounts.push(path.to_owned());
-            let folder = place.below(path);
+        for mount in mounts {
+            let folder = place.below(text(&mount["mountPath"]));
             fs::create_dir_all(&folder).unwrap();
             let volumes = items(&pod.spec["volumes"]);
             if let Some(volume) = volumes.iter().find(|volume| volume["name"] == mount["name"]) {
@@ -118,9 +120,13 @@ impl<'a> Place<'a> {
 
     /// The path of a mounted file where the test has it, in whatever text it stands.
     fn moved(&self, text: &str) -> String {
+        // In two steps: the test's own folder may lie below a path that is mounted, such as /tmp.
         let mut moved = text.to_owned();
-        for mount in &self.mounts {
-            moved = moved.replace(mount.as_str(), &self.below(mount).display().to_string());
+        for (index, mount) in self.mounts.iter().enumerate() {
+            moved = moved.replace(mount.as_str(), &format!("\0{index}\0"));
+        }
+        for (index, mount) in self.mounts.iter().enumerate() {
+            moved = moved.replace(&format!("\0{index}\0"), &self.below(mount).display().to_string());
         }
         moved
     }
