@@ -14,6 +14,7 @@ mod api_server;
 mod carried_files;
 mod certificates;
 mod chart;
+mod config_file;
 mod custom_resources;
 mod helm_program;
 mod manifests;

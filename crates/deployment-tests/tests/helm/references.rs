@@ -115,29 +115,3 @@ fn service_account_is_there(rendered: &Rendered, pod: &PodOwner<'_>) {
         rendered.name
     );
 }
-
-/// Config that changes restarts pods; a join token and Helm's own labels do not.
-#[test]
-fn only_a_change_of_options_changes_pods() {
-    let test = "only_a_change_of_options_changes_pods";
-    let template = |helm: &crate::helm_program::Helm, options: &[&str]| {
-        let rendered = crate::chart::render(helm, test, options);
-        let name = format!("{}-tenantry-control-plane", crate::chart::RELEASE);
-        rendered.manifests.find("StatefulSet", &name).unwrap()["spec"]["template"].clone()
-    };
-    for helm in crate::helm_program::Helm::all(test) {
-        let plain = template(&helm, &[]);
-        let five = [
-            "--set",
-            "controlPlane.replicas=5",
-            "--set-string",
-            "controlPlane.joinToken=0123456789abcdef",
-        ];
-        assert_eq!(template(&helm, &five), plain, "scaling must restart nobody who runs");
-        let changed = template(&helm, &["--set", "controlPlane.config.snapshot_every=1234567"]);
-        assert_ne!(
-            changed["metadata"]["annotations"]["checksum/config"],
-            plain["metadata"]["annotations"]["checksum/config"]
-        );
-    }
-}

@@ -28,7 +28,7 @@ const BY_SCHEMA: [(&str, &str); 24] = [
     ("node.resources.limits=null", "resources"),
     ("node.service.port=70000", "port"),
     ("node.config.max-tenants=5", "config"),
-    ("node.config.list={a}", "list"),
+    ("node.config.inner.outer=1", "inner"),
     ("node.podAntiAffinity=sometimes", "podAntiAffinity"),
     ("node.livenessProbe.httpGet=x", "livenessProbe"),
     (

@@ -1,0 +1,57 @@
+//! The configuration file that the chart writes, and what a change of it restarts.
+
+use std::fs;
+
+use crate::chart::{RELEASE, render};
+use crate::helm_program::Helm;
+use crate::manifests::text;
+
+/// Config that changes restarts pods; a join token and Helm's own labels do not.
+#[test]
+fn only_a_change_of_options_changes_pods() {
+    let test = "only_a_change_of_options_changes_pods";
+    let template = |helm: &Helm, options: &[&str]| {
+        let rendered = render(helm, test, options);
+        let name = format!("{}-tenantry-control-plane", RELEASE);
+        rendered.manifests.find("StatefulSet", &name).unwrap()["spec"]["template"].clone()
+    };
+    for helm in Helm::all(test) {
+        let plain = template(&helm, &[]);
+        let five = [
+            "--set",
+            "controlPlane.replicas=5",
+            "--set-string",
+            "controlPlane.joinToken=0123456789abcdef",
+        ];
+        assert_eq!(template(&helm, &five), plain, "scaling must restart nobody who runs");
+        let changed = template(&helm, &["--set", "controlPlane.config.snapshot_every=1234567"]);
+        assert_ne!(
+            changed["metadata"]["annotations"]["checksum/config"],
+            plain["metadata"]["annotations"]["checksum/config"]
+        );
+    }
+}
+
+/// Numbers stay whole, however large and however they were given; texts are quoted; lists are lists.
+#[test]
+fn options_become_toml() {
+    let given = tempfile::NamedTempFile::new().unwrap();
+    let values = "node:\n  config:\n    whole: 10000000000\n    zero: 0\n    switch: true\n    path: 'C:\\\\ \"é\"'\n    list: [a, b]\n    numbers: [5000, 30000]\n";
+    fs::write(given.path(), values).unwrap();
+    let file = given.path().display().to_string();
+    for helm in Helm::all("options_become_toml") {
+        let rendered = render(
+            &helm,
+            "toml",
+            &["--values", &file, "--set", "node.config.from_flag=1234567"],
+        );
+        let name = format!("{}-tenantry-node", RELEASE);
+        let map = rendered.manifests.find("ConfigMap", &name).unwrap();
+        let read: toml::Table = toml::from_str(text(&map["data"]["config.toml"])).unwrap();
+        let wanted: toml::Table = toml::from_str(
+            "whole = 10000000000\nzero = 0\nswitch = true\npath = 'C:\\\\ \"é\"'\nlist = ['a', 'b']\nnumbers = [5000, 30000]\nfrom_flag = 1234567\n",
+        )
+        .unwrap();
+        assert_eq!(read, wanted, "Helm {}", helm.version);
+    }
+}
