@@ -18,6 +18,7 @@ mod config_file;
 mod custom_resources;
 mod helm_program;
 mod manifests;
+mod operator_calls;
 mod options;
 mod references;
 mod refusals;

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use process_tests::{command, run_bounded};
@@ -13,12 +12,9 @@ use tempfile::TempDir;
 use crate::certificates::decoded;
 use crate::chart::{Rendered, renderings};
 use crate::manifests::{PodOwner, items, text};
+use crate::operator_calls::reaches_nobody;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What `tenantctl` ends with when nobody answers: its usage was right.
-const UNAVAILABLE: i32 = 3;
-/// Of the discard protocol: nobody listens there.
-const NOBODY: &str = "127.0.0.1:9";
 
 /// A container's view of the world: its files, below a folder of the test's, and its pod's fields.
 struct Place<'a> {
@@ -200,11 +196,7 @@ impl<'a> Place<'a> {
 
     /// `tenantctl` has no check; it is sent to an address where nobody is, and must not complain of anything else.
     fn calls_nobody(&self, container: &Value) {
-        let mut command = command("tenantctl");
         let environment = self.environment(container);
-        command
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .env("TENANTRY_ENDPOINT", NOBODY);
         let mut arguments: Vec<String> = items(&container["args"])
             .iter()
             .map(|argument| self.moved(&expanded(text(argument), &environment)))
@@ -214,20 +206,7 @@ impl<'a> Place<'a> {
             .position(|argument| argument == "--timeout")
             .expect("the chart bounds its calls");
         arguments[timeout + 1] = "1s".to_owned();
-        command.args(&arguments);
-        let script = format!("\"$0\" \"$@\"; test $? -eq {UNAVAILABLE}");
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &script])
-            .arg(command.get_program())
-            .args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        let refused = run_bounded(&mut shell, PATIENCE);
+        let refused = reaches_nobody(&arguments, &environment);
         refused.unwrap_or_else(|reason| panic!("{}: tenantctl {arguments:?}: {reason}", self.rendered.name));
     }
 }
