@@ -36,7 +36,10 @@ fn only_a_change_of_options_changes_pods() {
 #[test]
 fn options_become_toml() {
     let given = tempfile::NamedTempFile::new().unwrap();
-    let values = "node:\n  config:\n    whole: 10000000000\n    zero: 0\n    switch: true\n    path: 'C:\\\\ \"é\"'\n    list: [a, b]\n    numbers: [5000, 30000]\n";
+    let values = concat!(
+        "node:\n  config:\n    whole: 10000000000\n    zero: 0\n    switch: true\n",
+        "    path: 'C:\\ \"é\"'\n    list: [a, b]\n    numbers: [5000, 30000]\n"
+    );
     fs::write(given.path(), values).unwrap();
     let file = given.path().display().to_string();
     for helm in Helm::all("options_become_toml") {
@@ -48,9 +51,10 @@ fn options_become_toml() {
         let name = format!("{}-tenantry-node", RELEASE);
         let map = rendered.manifests.find("ConfigMap", &name).unwrap();
         let read: toml::Table = toml::from_str(text(&map["data"]["config.toml"])).unwrap();
-        let wanted: toml::Table = toml::from_str(
-            "whole = 10000000000\nzero = 0\nswitch = true\npath = 'C:\\\\ \"é\"'\nlist = ['a', 'b']\nnumbers = [5000, 30000]\nfrom_flag = 1234567\n",
-        )
+        let wanted: toml::Table = toml::from_str(concat!(
+            "whole = 10000000000\nzero = 0\nswitch = true\npath = 'C:\\ \"é\"'\n",
+            "list = ['a', 'b']\nnumbers = [5000, 30000]\nfrom_flag = 1234567\n"
+        ))
         .unwrap();
         assert_eq!(read, wanted, "Helm {}", helm.version);
     }

@@ -15,7 +15,8 @@
 {{- end }}
 
 {{- define "tenantry.controlPlaneService" -}}
-{{- printf "%s.%s:%d" (include "tenantry.controlPlane.fullname" .) (include "tenantry.domain" .) (int .Values.controlPlane.service.port) }}
+{{- $port := int .Values.controlPlane.service.port }}
+{{- printf "%s.%s:%d" (include "tenantry.controlPlane.fullname" .) (include "tenantry.domain" .) $port }}
 {{- end }}
 
 {{/* For nodes: the initial members that still run, each by name, and the Service, behind which is every ready member. */}}

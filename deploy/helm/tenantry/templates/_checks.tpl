@@ -1,6 +1,6 @@
 {{/* Combinations of values that cannot work, refused in words before anything is installed. */}}
 
-{{/* Fails when an option that the chart sets is set again. Takes a dict of component, values and a dict of option to reason. */}}
+{{/* Fails when an option that the chart sets is set again. Takes a dict of component, values and owned: options with reasons. */}}
 {{- define "tenantry.checkOptions" -}}
 {{- range $option, $reason := .owned }}
 {{- $key := $option | replace "-" "_" }}
@@ -21,16 +21,26 @@
 {{- end }}
 {{- end }}
 
-{{- define "tenantry.controlPlane.check" -}}
-{{- $last := add .Values.controlPlane.firstMember .Values.controlPlane.replicas | add -1 | int }}
-{{- if and (gt $last (int .Values.controlPlane.initialReplicas)) (not .Values.controlPlane.joinToken) }}
-{{- fail (printf "controlPlane.joinToken: member %d is not among the %d initial ones (controlPlane.initialReplicas), so it needs the cluster's join token: see tenantctl cluster member list" $last (int .Values.controlPlane.initialReplicas)) }}
+{{/* Options of both daemons that the chart sets. */}}
+{{- define "tenantry.commonOptions" -}}
+data-dir config log-format tls-ca tls-cert tls-key insecure-dev
 {{- end }}
-{{- if and (eq (int .Values.controlPlane.firstMember) 1) (lt $last (int .Values.controlPlane.initialReplicas)) (not .Values.controlPlane.joinToken) }}
-{{- fail (printf "controlPlane.replicas: the first start needs all %d initial members (controlPlane.initialReplicas). To run fewer later, remove members first and give controlPlane.joinToken" (int .Values.controlPlane.initialReplicas)) }}
+
+{{- define "tenantry.controlPlane.check" -}}
+{{- $initial := int .Values.controlPlane.initialReplicas }}
+{{- $first := int .Values.controlPlane.firstMember }}
+{{- $last := add $first .Values.controlPlane.replicas -1 | int }}
+{{- $token := .Values.controlPlane.joinToken }}
+{{- if and (gt $last $initial) (not $token) }}
+{{- $reason := "is not among the initial ones, of which there are %d, so it needs the cluster's join token" }}
+{{- fail (printf (print "controlPlane.joinToken: member %d " $reason ": see tenantctl cluster member list") $last $initial) }}
+{{- end }}
+{{- if and (eq $first 1) (lt $last $initial) (not $token) }}
+{{- $remedy := "To run fewer later, remove members first and give controlPlane.joinToken" }}
+{{- fail (printf "controlPlane.replicas: the first start needs all %d initial members. %s" $initial $remedy) }}
 {{- end }}
 {{- $owned := dict }}
-{{- range list "member-id" "initial-members" "data-dir" "listen" "ops-listen" "config" "log-format" "tls-ca" "tls-cert" "tls-key" "insecure-dev" }}
+{{- range concat (list "member-id" "initial-members" "listen" "ops-listen") (include "tenantry.commonOptions" . | splitList " ") }}
 {{- $_ := set $owned . "the chart sets this option" }}
 {{- end }}
 {{- $_ := set $owned "join" "set controlPlane.joinToken instead" }}
@@ -39,7 +49,8 @@
 
 {{- define "tenantry.node.check" -}}
 {{- $owned := dict }}
-{{- range list "node-id" "control-plane" "data-dir" "listen" "peer-listen" "ops-listen" "advertise-data" "advertise-peer" "advertise-ops" "config" "log-format" "tls-ca" "tls-cert" "tls-key" "insecure-dev" }}
+{{- $addresses := list "control-plane" "listen" "peer-listen" "ops-listen" "advertise-data" "advertise-peer" "advertise-ops" }}
+{{- range concat $addresses (list "node-id") (include "tenantry.commonOptions" . | splitList " ") }}
 {{- $_ := set $owned . "the chart sets this option" }}
 {{- end }}
 {{- $_ := set $owned "host-suffix" "set hostSuffix instead" }}
@@ -77,7 +88,8 @@
 {{- if kindIs "invalid" $given }}
 {{- $least }}
 {{- else if lt (int $given) $least }}
-{{- fail (printf "node.terminationGracePeriodSeconds: %d s are too short: stopNoticeMs + drainMs + 15 s to close, and a preStop sleep if any, come to %d s" (int $given) $least) }}
+{{- $reason := "stopNoticeMs + drainMs + 15 s to close, and a preStop sleep if any, come to" }}
+{{- fail (printf "node.terminationGracePeriodSeconds: %d s are too short: %s %d s" (int $given) $reason $least) }}
 {{- else }}
 {{- int $given }}
 {{- end }}

@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
-{{/* Labels of pods: without versions, so that a new version of the chart alone restarts nobody. Takes also the component's values. */}}
+{{/* Of pods: without versions, so that a new version of the chart alone restarts nobody. Takes the component's values, too. */}}
 {{- define "tenantry.podLabels" -}}
 {{ include "tenantry.selectorLabels" . }}
 app.kubernetes.io/part-of: tenantry

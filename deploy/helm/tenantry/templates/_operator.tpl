@@ -1,6 +1,6 @@
 {{/* A pod that calls the control plane as an operator: helm test and the backup. */}}
 
-{{/* Takes a dict of root, args, resources and mounts. */}}
+{{/* Takes a dict of root, args, resources, and perhaps mounts and podName. */}}
 {{- define "tenantry.operatorContainer" -}}
 name: tenantctl
 image: {{ include "tenantry.image" (dict "root" .root "values" .root.Values.controlPlane) | quote }}
