@@ -27,3 +27,4 @@ mod stopping;
 mod validators;
 mod values_table;
 mod wiring;
+mod zones;

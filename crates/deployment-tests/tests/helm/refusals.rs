@@ -38,7 +38,7 @@ const BY_SCHEMA: [(&str, &str); 24] = [
     ("unknown=1", "unknown"),
 ];
 
-const BY_TEMPLATES: [(&str, &str); 16] = [
+const BY_TEMPLATES: [(&str, &str); 18] = [
     ("controlPlane.replicas=5", "controlPlane.joinToken"),
     ("controlPlane.replicas=1", "controlPlane.replicas"),
     ("controlPlane.config.data_dir=/data", "controlPlane.config.data_dir"),
@@ -59,6 +59,8 @@ const BY_TEMPLATES: [(&str, &str); 16] = [
         "set node.stopNoticeMs instead",
     ),
     ("node.extraEnv[0].name=TENANTRY_TLS_KEY", "the chart sets this option"),
+    ("node.zoneFromLabel=true", "Kubernetes 1.35"),
+    ("node.zoneFromLabel=true,node.zone=a", "node.zone is given, too"),
     ("tls.mode=existingSecret", "tls.existingSecret."),
     ("ingress.enabled=true", "hostSuffix"),
     ("httpRoute.enabled=true", "hostSuffix"),

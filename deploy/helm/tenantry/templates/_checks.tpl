@@ -48,6 +48,14 @@ data-dir config log-format tls-ca tls-cert tls-key insecure-dev
 {{- end }}
 
 {{- define "tenantry.node.check" -}}
+{{- if .Values.node.zoneFromLabel }}
+{{- if .Values.node.zone }}
+{{- fail "node.zoneFromLabel: node.zone is given, too" }}
+{{- end }}
+{{- if semverCompare "<1.35-0" .Capabilities.KubeVersion.Version }}
+{{- fail "node.zoneFromLabel: pods have their machine's zone as a label from Kubernetes 1.35 on" }}
+{{- end }}
+{{- end }}
 {{- $owned := dict }}
 {{- $addresses := list "control-plane" "listen" "peer-listen" "ops-listen" "advertise-data" "advertise-peer" "advertise-ops" }}
 {{- range concat $addresses (list "node-id") (include "tenantry.commonOptions" . | splitList " ") }}
