@@ -2,33 +2,39 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::chart::{RELEASE, render};
 use crate::helm_program::Helm;
 use crate::manifests::text;
 
-/// Config that changes restarts pods; a join token and Helm's own labels do not.
+/// The pod templates of members and of nodes.
+fn templates(helm: &Helm, options: &[&str]) -> [Value; 2] {
+    let rendered = render(helm, "templates", options);
+    ["control-plane", "node"].map(|component| {
+        let name = format!("{RELEASE}-tenantry-{component}");
+        rendered.manifests.find("StatefulSet", &name).unwrap()["spec"]["template"].clone()
+    })
+}
+
+/// A change of options restarts pods; scaling and a join token restart nobody who runs.
 #[test]
 fn only_a_change_of_options_changes_pods() {
-    let test = "only_a_change_of_options_changes_pods";
-    let template = |helm: &Helm, options: &[&str]| {
-        let rendered = render(helm, test, options);
-        let name = format!("{}-tenantry-control-plane", RELEASE);
-        rendered.manifests.find("StatefulSet", &name).unwrap()["spec"]["template"].clone()
-    };
-    for helm in Helm::all(test) {
-        let plain = template(&helm, &[]);
+    for helm in Helm::all("only_a_change_of_options_changes_pods") {
+        let [members, nodes] = templates(&helm, &[]);
         let five = [
             "--set",
-            "controlPlane.replicas=5",
+            "controlPlane.replicas=5,node.replicas=9",
             "--set-string",
             "controlPlane.joinToken=0123456789abcdef",
         ];
-        assert_eq!(template(&helm, &five), plain, "scaling must restart nobody who runs");
-        let changed = template(&helm, &["--set", "controlPlane.config.snapshot_every=1234567"]);
-        assert_ne!(
-            changed["metadata"]["annotations"]["checksum/config"],
-            plain["metadata"]["annotations"]["checksum/config"]
-        );
+        assert_eq!(templates(&helm, &five), [members.clone(), nodes.clone()]);
+        let [changed, same] = templates(&helm, &["--set", "controlPlane.config.snapshot_every=1234567"]);
+        assert_eq!(same, nodes);
+        assert_ne!(changed, members);
+        let [same, changed] = templates(&helm, &["--set", "node.config.max_tenants=1234567"]);
+        assert_eq!(same, members);
+        assert_ne!(changed, nodes);
     }
 }
 
