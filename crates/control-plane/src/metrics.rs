@@ -1,9 +1,11 @@
 //! What this member shows at `/metrics`.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use service_runtime::disk::{DiskSpace, disk_space};
 use tokio::sync::watch;
 
 use crate::machine::PublishedState;
@@ -16,6 +18,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const UPPER_BOUNDS_SECONDS: [f64; 13] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
+
+const CERTIFICATE_EXPIRY: &str = "tenantry_control_certificate_expiry_timestamp_seconds";
+
+/// Shows when the certificate in use ends.
+pub fn certificate_expires(at: SystemTime) {
+    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(CERTIFICATE_EXPIRY).set(since_1970.as_secs_f64());
+}
 
 /// Installs the process's recorder and describes the figures. A second call in one process (in tests) gives a handle of
 /// its own that shows nothing.
@@ -44,6 +54,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "tenantry_control_raft_applied_index",
         "The last log index applied to the state."
     );
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "When this member's certificate ends, in seconds since 1970."
+    );
     describe_gauge!("tenantry_control_raft_log_entries", "Entries that the log holds.");
     describe_gauge!(
         "tenantry_control_raft_snapshot_index",
@@ -62,6 +77,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(
         LOG_COPIES_TOTAL,
         "Times that the log was copied to give back disk space."
+    );
+    describe_gauge!(
+        "tenantry_control_disk_size_bytes",
+        Unit::Bytes,
+        "The data folder's file system."
+    );
+    describe_gauge!(
+        "tenantry_control_disk_free_bytes",
+        Unit::Bytes,
+        "What may still be taken of the data folder's file system."
     );
     describe_gauge!("tenantry_control_storage_healthy", "1 while this member's disk works.");
     describe_gauge!("tenantry_control_tenants", "Tenants that are not deleted.");
@@ -94,11 +119,27 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Brings the figures up to date, for ever.
-pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState) {
+pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState, data_dir: PathBuf) {
     loop {
         set(&status.borrow().clone(), &published);
+        let asked = data_dir.clone();
+        match tokio::task::spawn_blocking(move || disk_space(&asked)).await {
+            Ok(Ok(space)) => set_disk(space),
+            // The last figures stay; whether the log can be written is another figure.
+            Ok(Err(error)) => tracing::debug!(%error, "the disk cannot be asked for its room"),
+            Err(error) => tracing::error!(%error, "asking the disk panicked"),
+        }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows floats alone; a few bytes do not matter"
+)]
+fn set_disk(space: DiskSpace) {
+    gauge!("tenantry_control_disk_size_bytes").set(space.size as f64);
+    gauge!("tenantry_control_disk_free_bytes").set(space.free as f64);
 }
 
 #[expect(

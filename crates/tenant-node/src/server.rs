@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use control_client::{ClientOptions, ControlClient, Endpoint};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use mutual_tls::Security;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::Readiness;
+use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -29,6 +31,7 @@ use crate::latest_usage::LatestUsage;
 use crate::layers::Ingress;
 use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
+use crate::process_figures;
 use crate::sampler::{RoundOptions, Rounds, Sampler};
 use crate::usage::UsageReader;
 use tenantry_layers::QuotaEvent;
@@ -98,6 +101,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let readiness = Readiness::new();
     let routing_known = readiness.latch("routing table");
     let accepting = readiness.latch("accepting requests");
+    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
 
     let routing_file = RoutingFile::in_data_dir(data_dir.path());
     let table = known_routes(&routing_file).await;
@@ -144,13 +148,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     };
     let endpoints = config.control_plane.join(",");
     let endpoints = Endpoint::parse_list(&endpoints).context("control-plane")?;
-    let client = ControlClient::new(endpoints, ClientOptions::default()).context("control-plane")?;
+    let client = ControlClient::new(endpoints, config.security.clone(), ClientOptions::default());
+    let client = client.context("control-plane")?;
 
     let (crossings, crossed) = mpsc::channel(CROSSINGS);
     let stack = stack(StackParts {
         node: config.node.clone(),
         host_suffix: config.host_suffix.clone(),
         authentication: config.authentication,
+        security: config.security.clone(),
         reader: reader.clone(),
         rate_limit_fields: config.rate_limit_fields,
         crossings,
@@ -160,8 +166,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     // The listeners end first and drain; the loops behind them only after the last request.
     let requests = TaskGroup::new(CancellationToken::new());
     let notice = StopNotice::default();
-    let options = |ingress| ServerOptions {
+    let options = |ingress, security| ServerOptions {
         ingress,
+        security,
         max_connections: files.connections,
         drain: config.drain,
         notice: notice.clone(),
@@ -171,13 +178,18 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         serve(
             listeners.data,
             stack.clone(),
-            options(Ingress::Public),
+            options(Ingress::Public, Security::Plain),
             requests.token(),
         ),
     );
     requests.spawn(
         "peer listener",
-        serve(listeners.peer, stack, options(Ingress::Peer), requests.token()),
+        serve(
+            listeners.peer,
+            stack,
+            options(Ingress::Peer, config.security.clone()),
+            requests.token(),
+        ),
     );
 
     let loops = TaskGroup::new(CancellationToken::new());
@@ -198,6 +210,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         "crossed quotas",
         keep_crossings(crossed, Arc::clone(&outbox), loops.token()),
     );
+    loops.spawn(
+        "disk figures",
+        process_figures::follow_disk(config.data_dir.clone(), loops.token()),
+    );
+    if let Some(credentials) = config.security.credentials() {
+        let following = Arc::clone(credentials).follow_files(process_figures::certificate_expires, loops.token());
+        loops.spawn("certificates", following);
+    }
     loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
     let rounds = RoundOptions {
         node: config.node.clone(),
@@ -330,6 +350,7 @@ fn install_recorder() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::debug!("this process has a metrics recorder already");
     }
+    process_figures::describe();
     metrics::describe_gauge!(
         "tenantry_node_routing_revision",
         "Revision of the routing table in force."
