@@ -4,7 +4,7 @@
 # Everything of the engine is below DIR: its socket, containerd, images, volumes and logs. It makes no docker0, no rules of
 # iptables and no setting of the kernel, so it meets no other engine of the machine; published ports go through docker-proxy.
 # `start` prints two lines for `export`, DOCKER_HOST and DOCKER_CONFIG; the latter names a folder with the Compose plugin.
-# `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded.
+# `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded. What was installed stays.
 #
 # Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and only
 # where no systemd would start an engine that nobody asked for.
@@ -95,7 +95,7 @@ start() {
   install_engine
   install_compose
   forwarding_is_refused && impossible "the firewall of this machine drops what bridges forward"
-  files=$(ulimit -H -n)
+  files=$(awk '/^Max open files/ { print $5 }' /proc/self/limits)
   [ "$files" != unlimited ] || files=65536
   cat >"$DIR/containerd.toml" <<END
 version = 2
@@ -116,6 +116,7 @@ END
 }
 END
   ls /sys/class/net >"$DIR/interfaces"
+  ls -d /run/containerd /run/docker >"$DIR/shared" 2>/dev/null || true
   setsid containerd --config "$DIR/containerd.toml" >"$DIR/containerd.log" 2>&1 </dev/null &
   within 20 test -S "$CONTAINERD" || { stop; impossible "containerd does not start"; }
   setsid dockerd --config-file "$DIR/daemon.json" >"$DIR/dockerd.log" 2>&1 </dev/null &
@@ -152,6 +153,10 @@ stop() {
   done
   remove_interfaces
   find /sys/fs/cgroup -depth -type d \( -path "*/$MARK" -o -path "*/$MARK/*" \) -exec rmdir {} + 2>/dev/null || true
+  # Whatever it is told, each engine makes these two for the sockets of shims and plugins.
+  for folder in /run/containerd /run/docker; do
+    [ ! -f "$DIR/shared" ] || grep -qx "$folder" "$DIR/shared" || rmdir "$folder"/* "$folder" 2>/dev/null || true
+  done
   # What was downloaded stays for the next start.
   find "$DIR" -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
   rmdir "$DIR" 2>/dev/null || true
