@@ -40,19 +40,17 @@ within() {
   done
 }
 
-# Processes that have one of this engine's sockets or folders among their arguments, but not those that run this script.
+# Processes of this engine whose name begins with $1: those with its files among their arguments, and its containers'.
 processes() {
-  for arguments in /proc/[0-9]*/cmdline; do
-    process=${arguments#/proc/}; process=${process%/cmdline}
-    words=$(tr '\0' ' ' 2>/dev/null <"$arguments") || continue
-    case $words in
-      *engine.sh*) ;;
-      "dockerd --config-file $DIR/"* | "containerd --config $DIR/"* | *containerd-shim*" $CONTAINERD "*) echo "$process" ;;
-    esac
+  {
+    grep -la -e "$DIR/daemon.json" -e "$DIR/containerd.toml" -e "$CONTAINERD" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3
+    cat /sys/fs/cgroup/*/"$MARK"/*/cgroup.procs /sys/fs/cgroup/"$MARK"/*/cgroup.procs 2>/dev/null
+  } | sort -u | while read -r process; do
+    name=$(cat "/proc/$process/comm" 2>/dev/null) || continue
+    case $name in grep) ;; "$1"*) echo "$process" ;; esac
   done
-  cat /sys/fs/cgroup/*/"$MARK"/*/cgroup.procs /sys/fs/cgroup/"$MARK"/*/cgroup.procs 2>/dev/null || true
 }
-none_left() { [ -z "$(processes)" ]; }
+none_left() { [ -z "$(processes "$1")" ]; }
 
 install_engine() {
   command -v dockerd >/dev/null && command -v containerd >/dev/null && command -v docker >/dev/null && return
@@ -88,7 +86,7 @@ forwarding_is_refused() {
 start() {
   [ "$(id -u)" -eq 0 ] || impossible "it needs root"
   [ "$(uname -s)" = Linux ] || impossible "it needs Linux"
-  [ "$(printf %s "$CONTAINERD.ttrpc" | wc -c)" -lt 108 ] || failed "$DIR is too long a path for sockets"
+  [ "$(printf %s "$CONTAINERD.ttrpc" | wc -c)" -lt 108 ] || impossible "$DIR is too long a path for sockets"
   if answers; then announce; return; fi
   stop
   mkdir -p "$DIR"
@@ -115,7 +113,6 @@ END
   "default-address-pools": [{"base": "$POOL", "size": 24}]
 }
 END
-  ls /sys/class/net >"$DIR/interfaces"
   ls -d /run/containerd /run/docker >"$DIR/shared" 2>/dev/null || true
   setsid containerd --config "$DIR/containerd.toml" >"$DIR/containerd.log" 2>&1 </dev/null &
   within 20 test -S "$CONTAINERD" || { stop; impossible "containerd does not start"; }
@@ -137,17 +134,15 @@ stop() {
     engine ps --all --quiet | while read -r container; do engine rm --force "$container"; done >/dev/null 2>&1 || true
     engine network prune --force >/dev/null 2>&1 || true
   fi
-  for signal in TERM KILL; do
-    # The engine before containerd, which it asks to end what it has begun.
-    for name in dockerd containerd ''; do
-      for process in $(processes); do
-        case $(cat "/proc/$process/comm" 2>/dev/null) in "$name"*) kill -s $signal "$process" 2>/dev/null || true ;; esac
-      done
-      [ -n "$name" ] && sleep 0.5
+  # The engine before containerd, which it asks to end what it has begun; then whatever they left.
+  for name in dockerd containerd ''; do
+    for signal in TERM KILL; do
+      # shellcheck disable=SC2046 # a word for each process
+      [ -z "$(processes "$name")" ] || kill -s $signal $(processes "$name") 2>/dev/null || true
+      within 15 none_left "$name" && break
     done
-    within 20 none_left && break
   done
-  none_left || failed "these processes do not end: $(processes | tr '\n' ' ')"
+  none_left '' || failed "these processes do not end: $(processes '' | tr '\n' ' ')"
   awk -v dir="$DIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
     umount "$mount" 2>/dev/null || umount -l "$mount" || true
   done
@@ -162,12 +157,12 @@ stop() {
   rmdir "$DIR" 2>/dev/null || true
 }
 
-# Bridges of an engine that crashed: in our pool, and not there before it.
+# Bridges of an engine that crashed: those that its own record of networks names.
 remove_interfaces() {
-  [ -f "$DIR/interfaces" ] && command -v ip >/dev/null || return 0
-  prefix=$(echo "$POOL" | cut -d . -f 1,2).
-  for bridge in $(ip -o -4 address show | awk -v prefix="$prefix" 'index($4, prefix) == 1 && $2 ~ /^br-/ { print $2 }'); do
-    grep -qx "$bridge" "$DIR/interfaces" || ip link delete "$bridge"
+  record=$DIR/data/network/files/local-kv.db
+  [ -f "$record" ] && command -v ip >/dev/null || return 0
+  for bridge in /sys/class/net/br-*; do
+    grep -aq "${bridge##*/br-}" "$record" && ip link delete "${bridge##*/}" || true
   done
 }
 
