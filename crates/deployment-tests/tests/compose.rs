@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use deployment_tests::deploy;
-use process_tests::{program, run_bounded, skip, value_of};
+use process_tests::{command, program, run_bounded, skip, value_of};
 
 #[path = "compose/engine.rs"]
 mod engine;
@@ -147,6 +147,25 @@ fn a_tenant_is_created_and_serves_sql(project: &Project<'_>) -> String {
     // A member's own certificate is enough, too.
     let listed = project.told(&["exec", "-T", "control-plane-2", "tenantctl", "tenant", "list"]);
     assert!(listed.contains("acme"), "{listed}");
+    // And so is tenantctl of this machine, with an operator's certificate.
+    let folder = tempfile::tempdir().unwrap();
+    let operator = folder.path().join("operator");
+    project.told(&[
+        "cp",
+        "certificates:/etc/tenantry/certificates/operator",
+        &operator.display().to_string(),
+    ]);
+    let mut list = command("tenantctl");
+    list.args(["--endpoint", &project.member().to_string()]);
+    for (flag, file) in [
+        ("--tls-ca", "ca.crt"),
+        ("--tls-cert", "tls.crt"),
+        ("--tls-key", "tls.key"),
+    ] {
+        list.arg(flag).arg(operator.join(file));
+    }
+    let listed = run_bounded(list.args(["tenant", "list"]), PATIENCE).unwrap();
+    assert!(listed.contains("acme"), "{listed}");
 
     let [first, second] = project.nodes();
     value_of("acme to be served", PATIENCE, || {
@@ -218,7 +237,8 @@ fn a_prometheus_scrapes_all_five(project: &Project<'_>, test: &str) {
         configuration = configuration.replace(&name, &format!("{}:{port}", project.address(service)));
     }
     let rules = deploy().join("prometheus/rules").canonicalize().unwrap();
-    configuration = configuration.replace("/etc/prometheus/rules", &rules.display().to_string());
+    configuration = configuration.replace("- rules/", &format!("- {}/", rules.display()));
+    assert!(configuration.contains("/rules/*.yml"), "{}", file.display());
     let folder = tempfile::tempdir().unwrap();
     let Some(prometheus) = Prometheus::start(folder.path(), &configuration) else {
         return skip(test, "the part with Prometheus: it is not installed");

@@ -135,7 +135,14 @@ fn every_container_is_confined_and_published_on_loopback_alone() {
             service["mem_limit"].is_string() || service["mem_limit"].is_number(),
             "{name}: {service}"
         );
-        assert!(!service["image"].as_str().unwrap().ends_with(":latest"), "{name}");
+        let image = service["image"].as_str().unwrap();
+        assert!(image.contains(':') && !image.ends_with(":latest"), "{name}: {image}");
+        if image.starts_with("tenantry/") {
+            assert!(
+                image.ends_with(concat!(":", env!("CARGO_PKG_VERSION"))),
+                "{name}: {image}"
+            );
+        }
         for port in service["ports"].as_array().into_iter().flatten() {
             assert_eq!(port["host_ip"], "127.0.0.1", "{name}");
             published.push(format!(
