@@ -1,9 +1,10 @@
 #!/bin/sh
-# A Docker Engine of its own for tests, for machines that have none: engine.sh start|stop|status DIR
+# A Docker Engine of its own for tests, for machines that have none: engine.sh start DIR [PID], engine.sh stop|status DIR
 #
 # Everything of the engine is below DIR: its socket, containerd, images, volumes and logs. It makes no docker0, no rules of
 # iptables and no setting of the kernel, so it meets no other engine of the machine; published ports go through docker-proxy.
 # `start` prints two lines for `export`, DOCKER_HOST and DOCKER_CONFIG; the latter names a folder with the Compose plugin.
+# With PID, the engine is stopped as well when that process has ended, however it did.
 # `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded. What was installed stays.
 #
 # Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and only
@@ -22,10 +23,11 @@ impossible() {
   exit 77
 }
 failed() { echo "engine.sh: $1" >&2; exit 1; }
-usage() { echo "usage: engine.sh start|stop|status DIR" >&2; exit 2; }
+usage() { echo "usage: engine.sh start DIR [PID] | stop DIR | status DIR" >&2; exit 2; }
 
-[ $# -eq 2 ] && [ -n "$2" ] || usage
+[ $# -ge 2 ] && [ $# -le 3 ] && [ -n "$2" ] || usage
 case $2 in /*) DIR=$2 ;; *) DIR=$(pwd)/$2 ;; esac
+OWNER=${3:-}
 SOCKET=$DIR/docker.sock
 CONTAINERD=$DIR/containerd.sock
 # Which control groups and processes are of this engine.
@@ -129,7 +131,15 @@ END
     stop
     impossible "dockerd does not start: $reason"
   fi
+  [ -z "$OWNER" ] || setsid sh "$0" watch "$DIR" "$OWNER" >/dev/null 2>&1 </dev/null &
   announce
+}
+
+# Not for people: what looks after the engine for its owner, until either has ended.
+watch() {
+  echo $$ >"$DIR/watcher"
+  while kill -0 "$OWNER" 2>/dev/null; do sleep 1; done
+  stop
 }
 
 announce() { printf 'DOCKER_HOST=unix://%s\nDOCKER_CONFIG=%s\n' "$SOCKET" "$DIR/client"; }
@@ -137,6 +147,9 @@ announce() { printf 'DOCKER_HOST=unix://%s\nDOCKER_CONFIG=%s\n' "$SOCKET" "$DIR/
 # In the order in which each still has what it needs: containers, networks, engine, its processes, mounts, interfaces, folders.
 stop() {
   [ -d "$DIR" ] || return 0
+  watcher=$(cat "$DIR/watcher" 2>/dev/null) || watcher=$$
+  # Its number may belong to somebody else by now.
+  if [ "$watcher" != $$ ] && grep -qaF "$DIR" "/proc/$watcher/cmdline" 2>/dev/null; then kill "$watcher"; fi
   if answers; then
     engine ps --all --quiet | while read -r container; do engine rm --force "$container"; done >/dev/null 2>&1 || true
     engine network prune --force >/dev/null 2>&1 || true
@@ -175,6 +188,7 @@ remove_interfaces() {
 
 case $1 in
   start) start ;;
+  watch) watch ;;
   stop) stop ;;
   status) answers && { announce; exit 0; }; echo "no engine runs in $DIR"; exit 3 ;;
   *) usage ;;

@@ -42,11 +42,11 @@ impl Engine {
         // What a test that was killed has left.
         engine.stop();
         engine.running = true;
+        // A test that is interrupted drops nothing, so the script looks after the engine, too.
         let output = Command::new("timeout")
-            .arg(START_SECONDS)
-            .arg(script())
-            .arg("start")
+            .args([START_SECONDS.as_ref(), script().as_os_str(), "start".as_ref()])
             .arg(&engine.folder)
+            .arg(std::process::id().to_string())
             .output();
         let output = output.map_err(|error| format!("engine.sh cannot be run: {error}"))?;
         let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
