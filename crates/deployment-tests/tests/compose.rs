@@ -189,7 +189,7 @@ fn a_tenant_is_created_and_serves_sql(project: &Project<'_>) -> String {
 fn killed_daemons_come_back(project: &Project<'_>, token: &str) {
     let [first, second] = project.nodes();
     let status = project.ctl(&["cluster", "status"]).unwrap();
-    let leader = format!("control-plane-{}", status["leader"]);
+    let leader = format!("control-plane-{}", status["leader_id"]);
     assert!(DAEMONS.contains(&leader.as_str()), "{status}");
     project.kill(&leader);
     // Tenants do not notice.
