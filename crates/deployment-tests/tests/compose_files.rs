@@ -73,6 +73,11 @@ fn the_files_are_well_formed_for_those_who_read_them() {
         PATIENCE,
     )
     .unwrap();
+    let version = concat!("\nARG VERSION=", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(
+        fs::read_to_string(docker.join("Dockerfile")).unwrap().contains(version),
+        "the Dockerfile has another version"
+    );
     let scripts = ["engine.sh", "pack.sh", "root.sh"].map(|script| docker.join(script));
     run_bounded(Command::new(tools.join("shellcheck")).args(scripts), PATIENCE).unwrap();
 }
