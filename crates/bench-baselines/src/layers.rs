@@ -13,6 +13,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use mutual_tls::Security;
 use tenant_node::database::{Databases, DatabasesConfig};
 use tenant_node::hrana::{HranaConfig, HranaService};
 use tenant_node::http::StopNotice;
@@ -85,6 +86,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let options = ServerOptions {
+        security: Security::Plain,
         ingress: Ingress::Public,
         max_connections: 4_096,
         drain: Duration::ZERO,
@@ -110,6 +112,7 @@ fn parts(arguments: &Arguments, authentication: Authentication) -> Result<StackP
     // Nobody hears of crossed quotas; they are dropped, as when the outbox is full.
     let (crossings, _) = mpsc::channel(1);
     Ok(StackParts {
+        security: Security::Plain,
         node: NodeId::new(NODE)?,
         host_suffix: "localhost".to_owned(),
         authentication,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mutual_tls::{Role, Security};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -57,6 +58,7 @@ pub struct ControlClient {
 #[derive(Debug)]
 struct Shared {
     listed: Vec<Endpoint>,
+    security: Security,
     connections: Mutex<Connections>,
 }
 
@@ -71,7 +73,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// When `endpoints` is empty.
-    pub fn new(endpoints: Vec<Endpoint>, options: ClientOptions) -> Result<Self, NoEndpoints> {
+    pub fn new(endpoints: Vec<Endpoint>, security: Security, options: ClientOptions) -> Result<Self, NoEndpoints> {
         let mut listed = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             if !listed.contains(&endpoint) {
@@ -84,7 +86,11 @@ impl ControlClient {
             channels: BTreeMap::new(),
         });
         Ok(Self {
-            shared: Arc::new(Shared { listed, connections }),
+            shared: Arc::new(Shared {
+                listed,
+                security,
+                connections,
+            }),
             options,
         })
     }
@@ -194,13 +200,12 @@ impl ControlClient {
         if let Some(channel) = self.connections().channels.get(endpoint) {
             return channel.clone();
         }
-        let channel = tonic::transport::Endpoint::from(endpoint.uri())
+        let transport = tonic::transport::Endpoint::from(endpoint.uri())
             .connect_timeout(self.options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = self.shared.security.channel(&transport, Role::ControlPlane);
         let mut connections = self.connections();
         let listed = &self.shared.listed;
         if connections.channels.len() >= listed.len() + MAX_UNLISTED_CHANNELS {

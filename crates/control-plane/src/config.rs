@@ -4,14 +4,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mutual_tls::{Role, Security};
 use serde::{Deserialize, Serialize};
-use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
+use service_runtime::options::{InvalidOption, all_on_loopback, millis, positive, required};
+use service_runtime::security::security;
 use tenantry_types::MemberId;
 use webhook_delivery::{AddressPolicy, Client, ClientOptions, Network, Schedule};
 
 use crate::observations::Patience;
-use crate::raft::{InitialMembers, Origin};
+use crate::raft::{InitialMembers, InvalidMembers, Origin};
 use crate::webhooks::DeliveryOptions;
+
+mod defaults;
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -23,8 +27,8 @@ pub struct Options {
     /// All first members, this one among them, the same list on each: `1=host:port,2=host:port,3=host:port`.
     #[arg(long, env = "TENANTRY_INITIAL_MEMBERS")]
     pub initial_members: Option<String>,
-    /// For a member that is added to a running cluster, instead of the initial members: the cluster's join token, as
-    /// `tenantctl cluster member list` shows it.
+    /// For a member that is added to a running cluster: the cluster's join token, as `tenantctl cluster member list` shows it. A
+    /// member that the initial members name does not need it.
     #[arg(long, env = "TENANTRY_JOIN")]
     pub join: Option<String>,
     /// Where everything is kept. Belongs to this member alone.
@@ -64,10 +68,20 @@ pub struct Options {
     /// Certificates in PEM of authorities that webhooks' receivers may be certified by, beside the public ones.
     #[arg(long, env = "TENANTRY_WEBHOOK_CA_FILE")]
     pub webhook_ca_file: Option<PathBuf>,
-    /// Pauses between the attempts to deliver one message, in milliseconds, such as `5000,30000,120000` [default: nine pauses from
-    /// 5 s to 8 h].
+    /// Pauses between the attempts to deliver one message, in milliseconds [default:
+    /// 5000,30000,120000,600000,1800000,3600000,7200000,14400000,28800000].
     #[arg(long, env = "TENANTRY_WEBHOOK_PAUSES_MS")]
     pub webhook_pauses_ms: Option<String>,
+    /// PEM file of the authorities that members, nodes and operators are believed by.
+    #[arg(long, env = "TENANTRY_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of this member's certificate, one with the DNS name `control-plane.tenantry`, and of those between it and its
+    /// authority. Read again when it changes, as the other two are.
+    #[arg(long, env = "TENANTRY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, env = "TENANTRY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// Plain text and open access. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -98,30 +112,35 @@ pub struct Config {
     pub purge_after: Duration,
     /// How events are sent to webhooks.
     pub webhooks: DeliveryOptions,
+    /// How connections to others are opened and taken.
+    pub security: Security,
 }
 
 impl Options {
-    /// Checks everything and fills in the defaults.
+    /// Fills in the defaults and checks everything.
     ///
     /// # Errors
     /// Names the first option that cannot be used.
     pub fn check(self) -> Result<Config, InvalidOption> {
-        let member = self.member_id.ok_or_else(|| InvalidOption::missing("member-id"))?;
+        self.with_defaults().check_filled()
+    }
+
+    fn check_filled(self) -> Result<Config, InvalidOption> {
+        let member = required("member-id", self.member_id)?;
         let member = MemberId::new(member).map_err(|error| InvalidOption::new("member-id", error.to_string()))?;
         let origin = origin(member, self.initial_members.as_deref(), self.join.as_deref())?;
-        let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
-        let listen = self.listen.unwrap_or_else(|| loopback(7401));
-        let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(7411));
-        // Certificates and admin tokens are not built yet, so there is no other mode to fall back to.
-        if !self.insecure_dev.unwrap_or(false) {
-            let reason = "must be given: this version speaks plain text and asks nobody who they are, on loopback only";
-            return Err(InvalidOption::new("insecure-dev", reason));
+        let data_dir = required("data-dir", self.data_dir)?;
+        let listen = required("listen", self.listen)?;
+        let ops_listen = required("ops-listen", self.ops_listen)?;
+        let files = [self.tls_ca, self.tls_cert, self.tls_key];
+        let security = security(files, self.insecure_dev, &[Role::ControlPlane])?;
+        if matches!(security, Security::Plain) {
+            all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         }
-        all_on_loopback(&[("listen", listen), ("ops-listen", ops_listen)])?;
         let patience = Patience {
-            heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms, 2_000)?,
-            suspect_after: millis("suspect-ms", self.suspect_ms, 7_000)?,
-            down_after: millis("down-ms", self.down_ms, 30_000)?,
+            heartbeat_interval: millis("heartbeat-ms", self.heartbeat_ms)?,
+            suspect_after: millis("suspect-ms", self.suspect_ms)?,
+            down_after: millis("down-ms", self.down_ms)?,
         };
         if !(patience.heartbeat_interval < patience.suspect_after && patience.suspect_after < patience.down_after) {
             return Err(InvalidOption::new(
@@ -135,16 +154,17 @@ impl Options {
             data_dir,
             listen,
             ops_listen,
-            tick: millis("tick-ms", self.tick_ms, 50)?,
-            snapshot_every: positive("snapshot-every", self.snapshot_every, 10_000)?,
-            log_keep: self.log_keep.unwrap_or(5_000),
+            tick: millis("tick-ms", self.tick_ms)?,
+            snapshot_every: positive("snapshot-every", self.snapshot_every)?,
+            log_keep: required("log-keep", self.log_keep)?,
             patience,
+            security,
             webhooks: webhooks(
                 self.webhook_networks.as_deref(),
                 self.webhook_ca_file.as_deref(),
-                self.webhook_pauses_ms.as_deref(),
+                &required("webhook-pauses-ms", self.webhook_pauses_ms)?,
             )?,
-            purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours, 168)?.min(1_000_000)),
+            purge_after: Duration::from_secs(3_600 * positive("purge-hours", self.purge_hours)?.min(1_000_000)),
         })
     }
 }
@@ -153,11 +173,7 @@ impl Options {
 /// wait behind it.
 const REFUSED_PAUSES: usize = 3;
 
-fn webhooks(
-    networks: Option<&str>,
-    ca_file: Option<&Path>,
-    pauses_ms: Option<&str>,
-) -> Result<DeliveryOptions, InvalidOption> {
+fn webhooks(networks: Option<&str>, ca_file: Option<&Path>, pauses_ms: &str) -> Result<DeliveryOptions, InvalidOption> {
     let allowed: Result<Vec<Network>, _> = list(networks).map(str::parse).collect();
     let allowed = allowed.map_err(|error| InvalidOption::new("webhook-networks", error.to_string()))?;
     let extra_roots = match ca_file {
@@ -173,12 +189,9 @@ fn webhooks(
         ..ClientOptions::default()
     });
     let invalid = || InvalidOption::new("webhook-pauses-ms", "must be whole numbers with commas between them");
-    let pauses: Vec<Duration> = match pauses_ms {
-        None => Schedule::DEFAULT_DELAYS.to_vec(),
-        Some(_) => list(pauses_ms)
-            .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
-            .collect::<Result<_, _>>()?,
-    };
+    let pauses: Vec<Duration> = list(Some(pauses_ms))
+        .map(|pause| pause.parse().map(Duration::from_millis).map_err(|_| invalid()))
+        .collect::<Result<_, _>>()?;
     Ok(DeliveryOptions {
         client: client.map_err(|error| InvalidOption::new("webhook-ca-file", error.to_string()))?,
         refused_schedule: Schedule::new(pauses.iter().take(REFUSED_PAUSES).copied().collect()),
@@ -191,28 +204,27 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty())
 }
 
-fn origin(member: MemberId, initial: Option<&str>, join: Option<&str>) -> Result<Origin, InvalidOption> {
-    match (initial, join) {
-        (None, None) => Err(InvalidOption::missing("initial-members")),
-        (Some(list), None) => match InitialMembers::parse(member, list) {
-            Ok(initial) => Ok(Origin::Founded(initial)),
-            Err(error) => Err(InvalidOption::new("initial-members", error.to_string())),
-        },
-        (None, Some(token)) => {
-            let digits = token.len() == 16 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let fingerprint = digits.then(|| u64::from_str_radix(token, 16).ok()).flatten();
-            let fingerprint = fingerprint.ok_or_else(|| {
-                let reason =
-                    "must be the cluster's join token, 16 hexadecimal digits: see tenantctl cluster member list";
-                InvalidOption::new("join", reason)
-            })?;
-            Ok(Origin::Joined { fingerprint })
-        }
-        (Some(_), Some(_)) => Err(InvalidOption::new(
-            "join",
-            "cannot be given with initial-members: a member either begins the cluster or is added later",
-        )),
+/// Both are given where all members share their options: then the list is for those that it names, and the token for the others.
+fn origin(member: MemberId, initial: Option<&str>, token: Option<&str>) -> Result<Origin, InvalidOption> {
+    let Some(list) = initial else {
+        let token = token.ok_or_else(|| InvalidOption::missing("initial-members"))?;
+        return joined(token);
+    };
+    match (InitialMembers::parse(member, list), token) {
+        (Ok(initial), _) => Ok(Origin::Founded(initial)),
+        (Err(InvalidMembers::WithoutSelf { .. }), Some(token)) => joined(token),
+        (Err(error), _) => Err(InvalidOption::new("initial-members", error.to_string())),
     }
+}
+
+fn joined(token: &str) -> Result<Origin, InvalidOption> {
+    let digits = token.len() == 16 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fingerprint = digits.then(|| u64::from_str_radix(token, 16).ok()).flatten();
+    let fingerprint = fingerprint.ok_or_else(|| {
+        let reason = "must be the cluster's join token, 16 hexadecimal digits: see tenantctl cluster member list";
+        InvalidOption::new("join", reason)
+    })?;
+    Ok(Origin::Joined { fingerprint })
 }
 
 #[cfg(test)]
@@ -227,6 +239,21 @@ mod tests {
             insecure_dev: Some(true),
             ..Options::default()
         }
+    }
+
+    #[test]
+    fn a_list_is_for_the_members_that_it_names_and_a_token_for_the_others() {
+        let origin_of = |member_id| {
+            let options = Options {
+                member_id: Some(member_id),
+                join: Some("0123456789abcdef".into()),
+                ..options()
+            };
+            options.check().unwrap().origin
+        };
+        assert!(matches!(origin_of(3), Origin::Founded(_)));
+        let fingerprint = 0x0123_4567_89ab_cdef;
+        assert_eq!(origin_of(4), Origin::Joined { fingerprint });
     }
 
     #[test]
@@ -269,13 +296,6 @@ mod tests {
             (members("2=127.0.0.1:7402"), "initial-members"),
             (
                 Options {
-                    join: Some("0123456789abcdef".into()),
-                    ..options()
-                },
-                "join",
-            ),
-            (
-                Options {
                     join: Some("0123".into()),
                     initial_members: None,
                     ..options()
@@ -290,7 +310,14 @@ mod tests {
                     insecure_dev: None,
                     ..options()
                 },
-                "insecure-dev",
+                "tls-ca",
+            ),
+            (
+                Options {
+                    tls_cert: Some("tls.crt".into()),
+                    ..options()
+                },
+                "tls-cert",
             ),
             (
                 Options {

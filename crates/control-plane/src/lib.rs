@@ -4,6 +4,7 @@
 //! gRPC; `watch` feeds subscribers; `webhooks` delivers events; `observations` holds what is never replicated. Raft's own types are named in `raft` alone.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod codec;
 pub mod config;
 mod leader_notices;

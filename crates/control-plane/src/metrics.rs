@@ -1,6 +1,6 @@
 //! What this member shows at `/metrics`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -16,6 +16,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const UPPER_BOUNDS_SECONDS: [f64; 13] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
+
+const CERTIFICATE_EXPIRY: &str = "tenantry_control_certificate_expiry_timestamp_seconds";
+
+/// Shows when the certificate in use ends.
+pub fn certificate_expires(at: SystemTime) {
+    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(CERTIFICATE_EXPIRY).set(since_1970.as_secs_f64());
+}
 
 /// Installs the process's recorder and describes the figures. A second call in one process (in tests) gives a handle of
 /// its own that shows nothing.
@@ -43,6 +51,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(
         "tenantry_control_raft_applied_index",
         "The last log index applied to the state."
+    );
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "When this member's certificate ends, in seconds since 1970."
     );
     describe_gauge!("tenantry_control_raft_log_entries", "Entries that the log holds.");
     describe_gauge!(

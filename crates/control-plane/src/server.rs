@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use mutual_tls::GrpcIncoming;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::{Latch, Readiness};
+use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
 use tenantry_proto::FILE_DESCRIPTOR_SET;
 use tenantry_proto::v1::admin_service_server::AdminServiceServer;
@@ -17,9 +19,9 @@ use tenantry_proto::v1::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
+use crate::access::AccessLayer;
 use crate::config::Config;
 use crate::machine::ReplicatedState;
 use crate::raft::{Health, RaftConfig, RaftHandle, RaftNode, RaftStatus, StartError, found};
@@ -73,13 +75,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let leader_known = readiness.latch("leader");
     let storage_works = readiness.latch("storage");
     let tasks = TaskGroup::new(shutdown.clone());
+    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
 
     let render = move || metrics_handle.render();
     let ops_stop = CancellationToken::new();
     let ops_port = tokio::spawn(ops::serve(listeners.ops, readiness.clone(), render, ops_stop.clone()));
 
     let (machine, published) = ReplicatedState::new();
-    let mut raft_config = RaftConfig::new(config.member, data_dir.join("raft"), config.origin.clone());
+    let raft_config = RaftConfig::new(config.member, data_dir.join("raft"), config.origin.clone());
+    let mut raft_config = raft_config.secured(config.security.clone());
     raft_config.tick = config.tick;
     raft_config.replica.snapshot_every = config.snapshot_every;
     raft_config.replica.log_keep = config.log_keep;
@@ -130,21 +134,23 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         .add_service(ClusterServiceServer::new(Cluster::new(
             Arc::clone(&control_plane),
             fingerprint,
+            config.security.clone(),
             SnapshotSaves::new(Arc::clone(&control_plane), &snapshots_path, shutdown.clone()),
         )))
         .add_service(raft_transport)
         .add_service(health)
         .add_service(reflection.build_v1().context("reflection")?)
         .add_service(reflection_v1alpha.build_v1alpha().context("reflection")?);
-    let forwarding = LeaderForwardingLayer::new(config.member, log.status());
+    let forwarding = LeaderForwardingLayer::new(config.member, config.security.clone(), log.status());
     let server = tonic::transport::Server::builder()
+        .layer(AccessLayer)
         .layer(forwarding)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes.routes());
 
     // gRPC outlives the other tasks: the log needs it to hand leadership over.
     let grpc_stop = CancellationToken::new();
-    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+    let incoming = GrpcIncoming::new(listeners.grpc, config.security.clone());
     let grpc = tokio::spawn(server.serve_with_incoming_shutdown(incoming, grpc_stop.clone().cancelled_owned()));
 
     tasks.spawn(
@@ -152,6 +158,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         leader_tasks::run(Arc::clone(&control_plane), tasks.token()),
     );
     tasks.spawn("webhooks", deliverer.run(tasks.token()));
+    if let Some(credentials) = config.security.credentials() {
+        let following = Arc::clone(credentials).follow_files(metrics::certificate_expires, tasks.token());
+        tasks.spawn("certificates", following);
+    }
     let token = tasks.token();
     let (status, state) = (log.status(), published.clone());
     tasks.spawn("metrics", async move {

@@ -12,6 +12,7 @@ use crate::daemon::Daemon;
 use crate::http::{Answer, get, post};
 use crate::operator::Operator;
 use crate::ports::free_ports;
+use crate::programs::command;
 use crate::wait::value_of;
 
 /// Members of the control plane.
@@ -19,16 +20,18 @@ pub const MEMBERS: usize = 3;
 /// Tenant-nodes.
 pub const NODES: usize = 2;
 
+/// The folder of certificates, in the cluster's.
+const CERTIFICATES: &str = "certificates";
 const STARTS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whether the nodes ask their callers for tokens.
+/// Whether the programs prove themselves to each other, and nodes ask their tenants' clients for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Callers {
+enum Security {
     /// Everybody is let in.
-    Trusted,
-    /// Each request needs a token of its tenant.
-    WithTokens,
+    Development,
+    /// By certificate, and each request needs a token of its tenant.
+    Certificates,
 }
 
 /// A cluster in a folder of its own. Ends with the value.
@@ -40,6 +43,7 @@ pub struct Cluster {
     pub nodes: Vec<Daemon>,
     grpc: Vec<SocketAddr>,
     data: Vec<SocketAddr>,
+    security: Security,
     // Last, so that the folder goes after the processes.
     folder: TempDir,
 }
@@ -60,23 +64,24 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[must_use]
     pub fn start_in(folder: TempDir) -> Self {
-        Self::start_for(Callers::Trusted, folder)
+        Self::start_for(Security::Development, folder)
     }
 
-    /// As [`Cluster::start`], with nodes that serve nobody without a token.
+    /// As [`Cluster::start`], with certificates, and nodes that serve nobody without a token.
     ///
     /// # Panics
     /// As [`Cluster::start`].
     #[must_use]
-    pub fn start_with_tokens() -> Self {
+    pub fn start_with_certificates() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        Self::start_for(Callers::WithTokens, folder)
+        create_certificates(&folder.path().join(CERTIFICATES));
+        Self::start_for(Security::Certificates, folder)
     }
 
-    fn start_for(callers: Callers, folder: TempDir) -> Self {
+    fn start_for(security: Security, folder: TempDir) -> Self {
         let mut folder = folder;
         for _ in 1..STARTS {
-            let mut cluster = Self::with_ports(callers, folder);
+            let mut cluster = Self::with_ports(security, folder);
             cluster.start_processes();
             match cluster.lost_a_port() {
                 false => {
@@ -86,7 +91,7 @@ impl Cluster {
                 true => folder = cluster.give_up(),
             }
         }
-        let mut cluster = Self::with_ports(callers, folder);
+        let mut cluster = Self::with_ports(security, folder);
         cluster.start_processes();
         cluster.wait_until_ready();
         cluster
@@ -112,7 +117,7 @@ impl Cluster {
 
     fn members_alone(folder: TempDir, more: &[(&str, &str)]) -> Self {
         let with_ports = |folder| {
-            let mut cluster = Self::with_ports(Callers::Trusted, folder);
+            let mut cluster = Self::with_ports(Security::Development, folder);
             cluster.nodes.clear();
             cluster.data.clear();
             for (name, value) in more {
@@ -136,7 +141,7 @@ impl Cluster {
         cluster
     }
 
-    fn with_ports(callers: Callers, folder: TempDir) -> Self {
+    fn with_ports(security: Security, folder: TempDir) -> Self {
         let ports = free_ports(2 * MEMBERS + 3 * NODES);
         let (member_ports, node_ports) = ports.split_at(2 * MEMBERS);
         let (grpc, member_ops) = member_ports.split_at(MEMBERS);
@@ -158,7 +163,8 @@ impl Cluster {
                 ("suspect-ms", "1500".to_owned()),
                 ("down-ms", "5000".to_owned()),
             ];
-            Daemon::new(name, "control-plane", flags(&arguments), *ops, folder.path())
+            let flags = security.flags(folder.path(), "control-plane", &arguments);
+            Daemon::new(name, "control-plane", flags, *ops, folder.path())
         });
         let members = members.collect();
         let mut data = Vec::new();
@@ -176,10 +182,7 @@ impl Cluster {
                 ("sample-interval-ms", "300".to_owned()),
                 ("growth-interval-ms", "1000".to_owned()),
             ];
-            let flags = match callers {
-                Callers::Trusted => flags(&arguments),
-                Callers::WithTokens => flags_alone(&arguments),
-            };
+            let flags = security.flags(folder.path(), "tenant-node", &arguments);
             Daemon::new(name, "tenant-node", flags, address(2), folder.path())
         });
         let nodes = nodes.collect();
@@ -188,6 +191,7 @@ impl Cluster {
             nodes,
             grpc: grpc.to_vec(),
             data,
+            security,
             folder,
         }
     }
@@ -279,7 +283,14 @@ impl Cluster {
     /// Somebody with `tenantctl`, who can go on while the cluster is being broken.
     #[must_use]
     pub fn operator(&self) -> Operator {
-        Operator::new(self.endpoints())
+        Operator::new(self.endpoints(), self.operator_files())
+    }
+
+    fn operator_files(&self) -> Vec<String> {
+        match self.security {
+            Security::Development => Vec::new(),
+            Security::Certificates => certificate_flags(&self.folder().join(CERTIFICATES).join("operator")),
+        }
     }
 
     /// As [`Cluster::operator`], but knows only the member `index` (from 0).
@@ -288,7 +299,8 @@ impl Cluster {
     /// When there is no such member.
     #[must_use]
     pub fn operator_at(&self, index: usize) -> Operator {
-        Operator::new(self.grpc.get(index).expect("there is such a member").to_string())
+        let endpoint = self.grpc.get(index).expect("there is such a member").to_string();
+        Operator::new(endpoint, self.operator_files())
     }
 
     /// Runs `tenantctl -o json`; the error is what it wrote to stderr.
@@ -431,7 +443,46 @@ impl Cluster {
     }
 }
 
-/// Flags as the daemons take them.
+impl Security {
+    /// Flags as the daemon `role` takes them.
+    fn flags(self, folder: &Path, role: &str, arguments: &[(&str, String)]) -> Vec<String> {
+        match self {
+            Self::Development => flags(arguments),
+            Self::Certificates => {
+                let mut flags = certificate_flags(&folder.join(CERTIFICATES).join(role));
+                flags.extend(flags_alone(arguments));
+                flags
+            }
+        }
+    }
+}
+
+/// Makes certificates of all roles in `folder`, as an operator does.
+///
+/// # Panics
+/// When `tenantctl` fails.
+pub fn create_certificates(folder: &Path) {
+    let made = command("tenantctl")
+        .args(["certificates", "create", "--out"])
+        .arg(folder)
+        .output();
+    let made = made.expect("tenantctl starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// The flags of a program that proves itself with the files of `folder`.
+#[must_use]
+pub fn certificate_flags(folder: &Path) -> Vec<String> {
+    let pair = |(flag, file): (&str, &str)| [flag.to_owned(), folder.join(file).display().to_string()];
+    let files = [
+        ("--tls-ca", "ca.crt"),
+        ("--tls-cert", "tls.crt"),
+        ("--tls-key", "tls.key"),
+    ];
+    files.into_iter().flat_map(pair).collect()
+}
+
+/// Flags as the daemons take them in development.
 pub(crate) fn flags(arguments: &[(&str, String)]) -> Vec<String> {
     let mut flags = vec!["--insecure-dev".to_owned()];
     flags.extend(flags_alone(arguments));

@@ -25,7 +25,9 @@ mod wait;
 mod writer;
 
 pub use bounded_command::run_bounded;
-pub use cluster::{Cluster, MEMBERS, NODES, execute, first_error, pipeline, scalar};
+pub use cluster::{
+    Cluster, MEMBERS, NODES, certificate_flags, create_certificates, execute, first_error, pipeline, scalar,
+};
 pub use daemon::Daemon;
 pub use http::{Answer, get, post, send_raw};
 pub use kept_connection::{KeptAnswer, KeptConnection, KeptError};

@@ -8,13 +8,16 @@ use crate::programs::command;
 #[derive(Debug, Clone)]
 pub struct Operator {
     endpoints: String,
+    files: Vec<String>,
     timeout: &'static str,
 }
 
 impl Operator {
-    pub(crate) fn new(endpoints: String) -> Self {
+    /// `files` are the flags of its certificate, if it has one.
+    pub(crate) fn new(endpoints: String, files: Vec<String>) -> Self {
         Self {
             endpoints,
+            files,
             timeout: "5s",
         }
     }
@@ -49,6 +52,7 @@ impl Operator {
         let mut command = command("tenantctl");
         command
             .args(["--endpoint", &self.endpoints, "--timeout", self.timeout, "-o", "json"])
+            .args(&self.files)
             .args(arguments);
         let output = command.output().map_err(|error| error.to_string())?;
         if output.status.success() {

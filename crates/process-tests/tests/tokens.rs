@@ -91,7 +91,7 @@ fn code(answer: &Answer) -> Value {
 
 #[test]
 fn a_tenants_own_tokens_open_its_database_within_their_scope_and_no_others_do() {
-    let cluster = Cluster::start_with_tokens();
+    let cluster = Cluster::start_with_certificates();
     let acme = Door::of_new_tenant(&cluster, "acme");
     let other = Door::of_new_tenant(&cluster, "other");
     let operator = cluster.operator();
@@ -115,7 +115,7 @@ fn a_tenants_own_tokens_open_its_database_within_their_scope_and_no_others_do() 
 
 #[test]
 fn all_tokens_of_a_tenant_are_revoked_on_every_node_and_new_ones_work_at_once() {
-    let mut cluster = Cluster::start_with_tokens();
+    let mut cluster = Cluster::start_with_certificates();
     let acme = Door::of_new_tenant(&cluster, "acme");
     let other = Door::of_new_tenant(&cluster, "other");
     let operator = cluster.operator();
@@ -207,7 +207,7 @@ impl Busy {
 
 #[test]
 fn keys_rotate_under_load_without_a_refusal_and_tokens_outlive_the_control_plane() {
-    let mut cluster = Cluster::start_with_tokens();
+    let mut cluster = Cluster::start_with_certificates();
     let acme = Door::of_new_tenant(&cluster, "acme");
     let operator = cluster.operator();
     let old = token(&operator, "acme", "full");

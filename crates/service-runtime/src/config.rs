@@ -1,9 +1,9 @@
 //! Options in layers: defaults, then a TOML file, then the environment, then flags.
 //!
 //! A component keeps its options in one struct whose fields are all `Option`, so that "not given" is told from every value;
-//! the doc comment of a field is its help, and the defaults stand where the struct is turned into a checked
-//! configuration. Flags and environment are clap's work. This module puts the file below them and refuses keys that
-//! nobody reads, by name. It must not know any option.
+//! the doc comment of a field is its help, and one function, `with_defaults`, fills in what was not given. Flags and
+//! environment are clap's work. This module puts the file below them and refuses keys that nobody reads, by name. It must
+//! not know any option.
 //!
 //! ```no_run
 //! use clap::{CommandFactory, Parser};
@@ -90,7 +90,7 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A value given by flag or environment has no form in TOML (a path that is not Unicode, a number beyond 63 bits).
-    #[error("an option given by flag or environment cannot be laid over the configuration file")]
+    #[error("an option given by flag or environment has no form in a configuration file")]
     Inexpressible {
         /// What has no form.
         source: toml::ser::Error,
@@ -170,6 +170,14 @@ pub fn refuse_unknown_environment(
     } else {
         Err(ConfigError::UnknownEnvironment { keys: unknown })
     }
+}
+
+/// `options` as a configuration file that says the same. What is not set is left out.
+///
+/// # Errors
+/// [`ConfigError::Inexpressible`] for a value that TOML cannot hold.
+pub fn to_toml<T: Serialize>(options: &T) -> Result<String, ConfigError> {
+    toml::to_string(options).map_err(|source| ConfigError::Inexpressible { source })
 }
 
 fn collect_keys(command: &clap::Command, keys: &mut BTreeSet<String>) {
@@ -298,6 +306,17 @@ mod tests {
             refusal.to_string(),
             "cannot read the configuration file /nowhere/node.toml"
         );
+    }
+
+    #[test]
+    fn options_written_as_a_file_are_read_back_the_same() {
+        let options = flags(&["--peers", "a,b", "--listen", "[::1]:2", "--insecure-dev=false"]);
+        let file = to_toml(&options).unwrap();
+        assert_eq!(
+            file,
+            "listen = \"[::1]:2\"\npeers = [\"a\", \"b\"]\ninsecure_dev = false\n"
+        );
+        assert_eq!(merged(&file, &[]).unwrap(), options);
     }
 
     #[test]

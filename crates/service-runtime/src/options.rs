@@ -30,23 +30,32 @@ impl InvalidOption {
     }
 }
 
+/// What was given, or the default that the options were filled with.
+///
+/// # Errors
+/// When there is neither.
+pub fn required<T>(option: &'static str, value: Option<T>) -> Result<T, InvalidOption> {
+    value.ok_or_else(|| InvalidOption::missing(option))
+}
+
 /// A number of at least 1.
 ///
 /// # Errors
-/// For zero.
-pub fn positive(option: &'static str, value: Option<u64>, default: u64) -> Result<u64, InvalidOption> {
-    match value {
-        Some(0) => Err(InvalidOption::new(option, "must be at least 1")),
-        value => Ok(value.unwrap_or(default)),
+/// For zero, and for none.
+pub fn positive<N: Default + PartialEq>(option: &'static str, value: Option<N>) -> Result<N, InvalidOption> {
+    let value = required(option, value)?;
+    if value == N::default() {
+        return Err(InvalidOption::new(option, "must be at least 1"));
     }
+    Ok(value)
 }
 
 /// A time of at least 1 ms, given in milliseconds.
 ///
 /// # Errors
-/// For zero.
-pub fn millis(option: &'static str, value: Option<u64>, default: u64) -> Result<Duration, InvalidOption> {
-    positive(option, value, default).map(Duration::from_millis)
+/// For zero, and for none.
+pub fn millis(option: &'static str, value: Option<u64>) -> Result<Duration, InvalidOption> {
+    positive(option, value).map(Duration::from_millis)
 }
 
 /// `port` on this machine alone.
@@ -74,10 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_refused_by_name_and_an_absent_value_has_its_default() {
-        assert_eq!(positive("n", Some(0), 7).unwrap_err().option, "n");
-        assert_eq!(positive("n", None, 7).unwrap(), 7);
-        assert_eq!(millis("t", Some(20), 7).unwrap(), Duration::from_millis(20));
+    fn zero_and_nothing_are_refused_by_name() {
+        assert_eq!(
+            positive("n", Some(0_u64)).unwrap_err().to_string(),
+            "n: must be at least 1"
+        );
+        assert_eq!(
+            positive::<usize>("n", None).unwrap_err().to_string(),
+            "n: must be given, by flag, environment or file"
+        );
+        assert_eq!(millis("t", Some(20)).unwrap(), Duration::from_millis(20));
     }
 
     #[test]

@@ -51,12 +51,17 @@ impl Readiness {
     /// Names of the latches that hold, in the order in which they were taken. Empty means ready.
     #[must_use]
     pub fn holding(&self) -> Vec<&'static str> {
-        self.latches
-            .borrow()
-            .iter()
-            .filter(|latch| !latch.released)
-            .map(|latch| latch.name)
-            .collect()
+        holding(&self.latches.borrow())
+    }
+
+    /// Completes once the latches that hold are others than `before`, with their names.
+    pub async fn changed_from(&self, before: &[&'static str]) -> Vec<&'static str> {
+        let mut latches = self.latches.subscribe();
+        match latches.wait_for(|latches| holding(latches) != before).await {
+            Ok(latches) => holding(&latches),
+            // The sender lives in `self`, so this is never reached.
+            Err(_) => self.holding(),
+        }
     }
 
     /// Whether no latch holds.
@@ -70,6 +75,11 @@ impl Readiness {
         // The sender lives in `self`, so the channel cannot be closed while this waits.
         let _ = self.latches.subscribe().wait_for(|latches| all_released(latches)).await;
     }
+}
+
+fn holding(latches: &[State]) -> Vec<&'static str> {
+    let held = latches.iter().filter(|latch| !latch.released);
+    held.map(|latch| latch.name).collect()
 }
 
 fn all_released(latches: &[State]) -> bool {

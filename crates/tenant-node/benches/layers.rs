@@ -20,6 +20,7 @@ use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Request, Response};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use mutual_tls::Security;
 use parking_lot::Mutex;
 use tenant_node::http::body::{Body, empty};
 use tenant_node::layers::{
@@ -92,7 +93,7 @@ impl Node {
     }
 
     fn route(&self) -> RouteLayer {
-        RouteLayer::new(node_id(), self.table.clone(), Forwarder::default())
+        RouteLayer::new(node_id(), self.table.clone(), Forwarder::new(Security::Plain))
     }
 
     fn observe(&self) -> ObserveLayer<TenantContext> {

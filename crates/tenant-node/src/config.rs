@@ -4,12 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mutual_tls::{Role, Security};
 use serde::{Deserialize, Serialize};
-use service_runtime::options::{InvalidOption, all_on_loopback, loopback, millis, positive};
+use service_runtime::options::{InvalidOption, all_on_loopback, millis, positive, required};
+use service_runtime::security::security;
 use tenantry_types::{ByteSize, InvalidByteSize, Labels, NodeCapacity, NodeEndpoints, NodeId, NodeSpec};
 
 use crate::http::router::RateLimitFields;
 use crate::layers::Authentication;
+
+mod defaults;
+
+pub use defaults::Machine;
 
 /// The options as given; an absent one has its default. Flags, environment and file use the same names.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
@@ -97,6 +103,16 @@ pub struct Options {
     /// Answers carry X-RateLimit-Limit, -Remaining and -Reset of the daily limit, too [default: false].
     #[arg(long, env = "TENANTRY_LEGACY_RATE_LIMIT_FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub legacy_rate_limit_fields: Option<bool>,
+    /// PEM file of the authorities that members and other nodes are believed by.
+    #[arg(long, env = "TENANTRY_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of this node's certificate, one with the DNS name `tenant-node.tenantry`, and of those between it and its
+    /// authority. Read again when it changes, as the other two are.
+    #[arg(long, env = "TENANTRY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, env = "TENANTRY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// Plain text and no tokens. Listens on loopback only. For development.
     #[arg(long, env = "TENANTRY_INSECURE_DEV", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_dev: Option<bool>,
@@ -151,17 +167,23 @@ pub struct Config {
     pub rate_limit_fields: RateLimitFields,
     /// Whether callers must prove who they are.
     pub authentication: Authentication,
+    /// How connections to members and other nodes are opened and taken.
+    pub security: Security,
 }
 
 impl Options {
-    /// Checks everything and fills in the defaults. `disk_size` is the size of the data folder's file system, in bytes.
+    /// Fills in the defaults and checks everything. `disk_size` is the size of the data folder's file system, in bytes.
     ///
     /// # Errors
     /// Names the first option that cannot be used.
     pub fn check(self, disk_size: u64) -> Result<Config, InvalidOption> {
-        let node = self.node_id.ok_or_else(|| InvalidOption::missing("node-id"))?;
+        self.with_defaults(Machine::with_disk(disk_size)).check_filled()
+    }
+
+    fn check_filled(self) -> Result<Config, InvalidOption> {
+        let node = required("node-id", self.node_id)?;
         let node = NodeId::new(&node).map_err(|error| InvalidOption::new("node-id", error.to_string()))?;
-        let data_dir = self.data_dir.ok_or_else(|| InvalidOption::missing("data-dir"))?;
+        let data_dir = required("data-dir", self.data_dir)?;
         let control_plane = self
             .control_plane
             .filter(|members| !members.is_empty())
@@ -169,12 +191,14 @@ impl Options {
         for member in &control_plane {
             check_address("control-plane", member)?;
         }
-        let listen = self.listen.unwrap_or_else(|| loopback(8401));
-        let peer_listen = self.peer_listen.unwrap_or_else(|| loopback(8421));
-        let ops_listen = self.ops_listen.unwrap_or_else(|| loopback(8411));
-        let authentication = match self.insecure_dev.unwrap_or(false) {
-            true => Authentication::Open,
-            false => Authentication::Required,
+        let listen = required("listen", self.listen)?;
+        let peer_listen = required("peer-listen", self.peer_listen)?;
+        let ops_listen = required("ops-listen", self.ops_listen)?;
+        let files = [self.tls_ca, self.tls_cert, self.tls_key];
+        let security = security(files, self.insecure_dev, &[Role::TenantNode])?;
+        let authentication = match security {
+            Security::Plain => Authentication::Open,
+            Security::MutualTls(_) => Authentication::Required,
         };
         if authentication == Authentication::Open {
             all_on_loopback(&[
@@ -183,39 +207,22 @@ impl Options {
                 ("ops-listen", ops_listen),
             ])?;
         }
-        // Whoever reaches the peer port is believed. Until nodes prove themselves to each other by certificate, only this
-        // machine may reach it.
-        if !peer_listen.ip().is_loopback() {
-            return Err(InvalidOption::new(
-                "peer-listen",
-                format!("{peer_listen} is not on loopback; traffic between machines needs mTLS"),
-            ));
-        }
         let endpoints = NodeEndpoints {
             data: advertised("advertise-data", self.advertise_data, listen)?,
             peer: advertised("advertise-peer", self.advertise_peer, peer_listen)?,
             ops: advertised("advertise-ops", self.advertise_ops, ops_listen)?,
         };
-        let disk = match self.disk {
-            Some(text) => text
-                .parse()
-                .map_err(|error: InvalidByteSize| InvalidOption::new("disk", error.to_string()))?,
-            None => ByteSize(disk_size),
-        };
+        let disk: ByteSize = required("disk", self.disk)?
+            .parse()
+            .map_err(|error: InvalidByteSize| InvalidOption::new("disk", error.to_string()))?;
         let capacity = NodeCapacity {
-            max_tenants: positive("max-tenants", self.max_tenants, 10_000)?,
+            max_tenants: positive("max-tenants", self.max_tenants)?,
             disk,
         };
-        let host_suffix = self.host_suffix.unwrap_or_else(|| "localhost".to_owned());
+        let host_suffix = required("host-suffix", self.host_suffix)?;
         if host_suffix.trim_matches('.').is_empty() {
             return Err(InvalidOption::new("host-suffix", "must not be empty"));
         }
-        let count = |option, value: Option<usize>, default: usize| match value {
-            Some(0) => Err(InvalidOption::new(option, "must be at least 1")),
-            value => Ok(value.unwrap_or(default)),
-        };
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-        let running_queries = count("running-queries", self.running_queries, 4 * cores)?;
         Ok(Config {
             node,
             data_dir,
@@ -230,28 +237,25 @@ impl Options {
                 labels: Labels::default(),
             },
             host_suffix,
-            max_open_tenants: count("max-open-tenants", self.max_open_tenants, 1_000)?,
-            idle_close: millis("idle-close-ms", self.idle_close_ms, 600_000)?,
-            running_queries,
-            long_running_queries: count("long-running-queries", self.long_running_queries, cores)?,
-            queries_per_tenant: count(
-                "queries-per-tenant",
-                self.queries_per_tenant,
-                running_queries.div_ceil(2),
-            )?,
-            sample_interval: millis("sample-interval-ms", self.sample_interval_ms, 10_000)?,
-            node_millicores: positive("node-millicores", self.node_millicores, cores as u64 * 1_000)?,
-            outbox_events: positive("outbox-events", self.outbox_events, 10_000)?,
-            growth_interval: millis("growth-interval-ms", self.growth_interval_ms, 300_000)?,
-            metrics_tenant_limit: count("metrics-tenant-limit", self.metrics_tenant_limit, 1_000)?,
-            max_connections: count("max-connections", self.max_connections, 4_096)?,
-            stop_notice: Duration::from_millis(self.stop_notice_ms.unwrap_or(1_000)),
-            drain: millis("drain-ms", self.drain_ms, 10_000)?,
-            rate_limit_fields: match self.legacy_rate_limit_fields.unwrap_or(false) {
+            max_open_tenants: positive("max-open-tenants", self.max_open_tenants)?,
+            idle_close: millis("idle-close-ms", self.idle_close_ms)?,
+            running_queries: positive("running-queries", self.running_queries)?,
+            long_running_queries: positive("long-running-queries", self.long_running_queries)?,
+            queries_per_tenant: positive("queries-per-tenant", self.queries_per_tenant)?,
+            sample_interval: millis("sample-interval-ms", self.sample_interval_ms)?,
+            node_millicores: positive("node-millicores", self.node_millicores)?,
+            outbox_events: positive("outbox-events", self.outbox_events)?,
+            growth_interval: millis("growth-interval-ms", self.growth_interval_ms)?,
+            metrics_tenant_limit: positive("metrics-tenant-limit", self.metrics_tenant_limit)?,
+            max_connections: positive("max-connections", self.max_connections)?,
+            stop_notice: Duration::from_millis(required("stop-notice-ms", self.stop_notice_ms)?),
+            drain: millis("drain-ms", self.drain_ms)?,
+            rate_limit_fields: match required("legacy-rate-limit-fields", self.legacy_rate_limit_fields)? {
                 true => RateLimitFields::DraftAndLegacy,
                 false => RateLimitFields::Draft,
             },
             authentication,
+            security,
         })
     }
 }
@@ -266,15 +270,14 @@ fn check_address(option: &'static str, address: &str) -> Result<(), InvalidOptio
     }
 }
 
-/// What others are told. A wildcard address leads nowhere, so it must be replaced by one that does.
+/// What others are told. Without a default when the socket is bound to a wildcard address, which leads nowhere for them.
 fn advertised(option: &'static str, given: Option<String>, bound: SocketAddr) -> Result<String, InvalidOption> {
     match given {
         Some(address) => check_address(option, &address).map(|()| address),
-        None if bound.ip().is_unspecified() => Err(InvalidOption::new(
+        None => Err(InvalidOption::new(
             option,
             format!("must be given, since {bound} leads nowhere for others"),
         )),
-        None => Ok(bound.to_string()),
     }
 }
 
@@ -287,6 +290,7 @@ mod tests {
             node_id: Some("node-1".into()),
             data_dir: Some("data".into()),
             control_plane: Some(vec!["127.0.0.1:7401".into()]),
+            insecure_dev: Some(true),
             ..Options::default()
         }
     }
@@ -297,7 +301,23 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8401");
         assert_eq!(config.spec.endpoints.peer, "127.0.0.1:8421");
         assert_eq!(config.spec.capacity.disk, ByteSize(1 << 30));
-        assert_eq!(config.authentication, Authentication::Required);
+        assert_eq!(config.authentication, Authentication::Open);
+    }
+
+    #[test]
+    fn others_are_told_an_address_that_leads_somewhere() {
+        let bound = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let told =
+            |given: Option<&str>, address| advertised("advertise-data", given.map(str::to_owned), bound(address));
+        assert_eq!(told(None, "10.0.0.1:8401").unwrap(), "10.0.0.1:8401");
+        assert_eq!(told(Some("node-1:8401"), "0.0.0.0:8401").unwrap(), "node-1:8401");
+        for (given, address) in [
+            (None, "0.0.0.0:8401"),
+            (None, "[::]:8401"),
+            (Some("node-1"), "0.0.0.0:8401"),
+        ] {
+            assert_eq!(told(given, address).unwrap_err().option, "advertise-data", "{given:?}");
+        }
     }
 
     #[test]
@@ -344,15 +364,14 @@ mod tests {
                     listen: wildcard,
                     ..options()
                 },
-                "advertise-data",
+                "listen",
             ),
             (
                 Options {
-                    listen: wildcard,
-                    insecure_dev: Some(true),
+                    insecure_dev: None,
                     ..options()
                 },
-                "listen",
+                "tls-ca",
             ),
             (
                 Options {

@@ -1,14 +1,16 @@
 //! One node, from its listeners to its last breath: what is built in which order, and the order in which it ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use control_client::{ClientOptions, ControlClient, Endpoint};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use mutual_tls::Security;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::Readiness;
+use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -44,6 +46,8 @@ const CROSSINGS: usize = 1_024;
 const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Growth is measured over so many intervals: two hours at the default.
 const GROWTH_POINTS: u32 = 24;
+
+const CERTIFICATE_EXPIRY: &str = "tenantry_node_certificate_expiry_timestamp_seconds";
 
 /// The sockets of a node, bound before anything else happens.
 #[derive(Debug)]
@@ -98,6 +102,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let readiness = Readiness::new();
     let routing_known = readiness.latch("routing table");
     let accepting = readiness.latch("accepting requests");
+    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
 
     let routing_file = RoutingFile::in_data_dir(data_dir.path());
     let table = known_routes(&routing_file).await;
@@ -144,13 +149,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     };
     let endpoints = config.control_plane.join(",");
     let endpoints = Endpoint::parse_list(&endpoints).context("control-plane")?;
-    let client = ControlClient::new(endpoints, ClientOptions::default()).context("control-plane")?;
+    let client = ControlClient::new(endpoints, config.security.clone(), ClientOptions::default());
+    let client = client.context("control-plane")?;
 
     let (crossings, crossed) = mpsc::channel(CROSSINGS);
     let stack = stack(StackParts {
         node: config.node.clone(),
         host_suffix: config.host_suffix.clone(),
         authentication: config.authentication,
+        security: config.security.clone(),
         reader: reader.clone(),
         rate_limit_fields: config.rate_limit_fields,
         crossings,
@@ -160,8 +167,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     // The listeners end first and drain; the loops behind them only after the last request.
     let requests = TaskGroup::new(CancellationToken::new());
     let notice = StopNotice::default();
-    let options = |ingress| ServerOptions {
+    let options = |ingress, security| ServerOptions {
         ingress,
+        security,
         max_connections: files.connections,
         drain: config.drain,
         notice: notice.clone(),
@@ -171,13 +179,18 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         serve(
             listeners.data,
             stack.clone(),
-            options(Ingress::Public),
+            options(Ingress::Public, Security::Plain),
             requests.token(),
         ),
     );
     requests.spawn(
         "peer listener",
-        serve(listeners.peer, stack, options(Ingress::Peer), requests.token()),
+        serve(
+            listeners.peer,
+            stack,
+            options(Ingress::Peer, config.security.clone()),
+            requests.token(),
+        ),
     );
 
     let loops = TaskGroup::new(CancellationToken::new());
@@ -198,6 +211,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         "crossed quotas",
         keep_crossings(crossed, Arc::clone(&outbox), loops.token()),
     );
+    if let Some(credentials) = config.security.credentials() {
+        let following = Arc::clone(credentials).follow_files(certificate_expires, loops.token());
+        loops.spawn("certificates", following);
+    }
     loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
     let rounds = RoundOptions {
         node: config.node.clone(),
@@ -312,6 +329,12 @@ async fn keep_crossings(mut crossed: mpsc::Receiver<QuotaEvent>, outbox: Arc<Out
     }
 }
 
+/// Shows when the certificate in use ends.
+fn certificate_expires(at: SystemTime) {
+    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    metrics::gauge!(CERTIFICATE_EXPIRY).set(since_1970.as_secs_f64());
+}
+
 fn new_event(event: &QuotaEvent) -> NewEvent {
     NewEvent {
         occurred_at: event.occurred_at,
@@ -330,6 +353,11 @@ fn install_recorder() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::debug!("this process has a metrics recorder already");
     }
+    metrics::describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        metrics::Unit::Seconds,
+        "When this node's certificate ends, in seconds since 1970."
+    );
     metrics::describe_gauge!(
         "tenantry_node_routing_revision",
         "Revision of the routing table in force."

@@ -39,8 +39,7 @@ impl UsageReader {
         let input = self.input(route, standing.daily_used);
         let now = self.clock.now();
         let requests = self.meters.meter(route.uid, &route.name).figures(now);
-        let (sampled, table) = (self.sampled.tenant(route.uid), self.table.current());
-        Ok(sampled.usage(now, &requests, &input, table.tiers()))
+        Ok(self.sampled.tenant(route.uid).usage(now, &requests, &input))
     }
 
     /// The figures of a sample period that ends now, and what changes by them. `None` while the tenant's ledger is not read
@@ -79,7 +78,7 @@ impl UsageReader {
                 rows_read: figures.rows_read,
                 rows_written: figures.rows_written,
             },
-            known_class: None,
+            tier: route.tier,
         }
     }
 }

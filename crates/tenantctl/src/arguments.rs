@@ -1,12 +1,13 @@
 //! The command line as types. Doc comments are the help texts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use control_client::Endpoint;
 use jiff::{Span, SpanRelativeTo};
 
-use crate::commands::{cluster, events, node, placement, tenant, tier, token, top, webhook};
+use crate::commands::{certificates, cluster, events, node, placement, tenant, tier, token, top, webhook};
 
 /// Operates Tenantry: tenants, nodes, the control plane and its events.
 #[derive(Debug, Parser)]
@@ -39,6 +40,15 @@ pub(crate) struct Global {
     /// How to print
     #[arg(short, long, global = true, env = "TENANTRY_CTL_OUTPUT", value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+    /// PEM file of the authorities that members are believed by. Without the three files the connection is plain
+    #[arg(long, global = true, env = "TENANTRY_TLS_CA", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// PEM file of this operator's certificate
+    #[arg(long, global = true, env = "TENANTRY_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, global = true, env = "TENANTRY_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// How to print.
@@ -75,6 +85,9 @@ pub(crate) enum Command {
     Webhook(webhook::WebhookCommand),
     /// The busiest tenants of all nodes, again and again
     Top(top::TopArguments),
+    /// Certificates that members, nodes and operators prove themselves with
+    #[command(subcommand)]
+    Certificates(certificates::CertificatesCommand),
     /// Who serves whom, and why
     #[command(subcommand)]
     Placement(placement::PlacementCommand),

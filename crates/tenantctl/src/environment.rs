@@ -5,7 +5,14 @@ use std::ffi::OsString;
 use crate::failure::Failure;
 
 /// All keys that this program reads. The daemons' `TENANTRY_…` keys may be set beside them and are left alone.
-const KNOWN: [&str; 3] = ["TENANTRY_ENDPOINT", "TENANTRY_CTL_TIMEOUT", "TENANTRY_CTL_OUTPUT"];
+const KNOWN: [&str; 6] = [
+    "TENANTRY_ENDPOINT",
+    "TENANTRY_CTL_TIMEOUT",
+    "TENANTRY_CTL_OUTPUT",
+    "TENANTRY_TLS_CA",
+    "TENANTRY_TLS_CERT",
+    "TENANTRY_TLS_KEY",
+];
 
 /// Misspellings that nothing else in the system reads.
 const MISSPELT: [&str; 1] = ["TENANTRY_ENDPOINTS"];

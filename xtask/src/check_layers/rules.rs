@@ -97,8 +97,14 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "control-client",
         purpose: "a client knows no storage and no consensus",
-        may_use: MayUse::Only(&["tenantry-proto", "tenantry-types"]),
+        may_use: MayUse::Only(&["tenantry-proto", "tenantry-types", "mutual-tls"]),
         must_not_use: &["raft", "sled", "rusqlite"],
+    },
+    Layer {
+        name: "mutual-tls",
+        purpose: "a connection knows who is at its ends, and nothing of what is said",
+        may_use: MayUse::Only(&[]),
+        must_not_use: &["raft", "sled", "rusqlite", "prost"],
     },
     Layer {
         name: "snapshot-format",
@@ -109,7 +115,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "service-runtime",
         purpose: "start and stop know neither tenants, consensus nor gRPC",
-        may_use: MayUse::Only(&[]),
+        may_use: MayUse::Only(&["mutual-tls"]),
         must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
     },
     Layer {
@@ -128,6 +134,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tenantry-types",
             "service-runtime",
             "webhook-delivery",
+            "mutual-tls",
         ]),
         must_not_use: &["rusqlite"],
     },
@@ -146,6 +153,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tenantry-proto",
             "tenantry-types",
             "service-runtime",
+            "mutual-tls",
         ]),
         must_not_use: &["raft", "sled"],
     },
@@ -159,6 +167,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tenantry-proto",
             "tenantry-types",
             "service-runtime",
+            "mutual-tls",
         ]),
         must_not_use: &["raft", "sled", "rusqlite"],
     },

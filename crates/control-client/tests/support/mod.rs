@@ -1,6 +1,7 @@
 //! Fake members on port 0: each does as told and keeps what it was asked.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use mutual_tls::Security;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -146,7 +147,7 @@ pub fn options() -> ClientOptions {
 }
 
 pub fn client(endpoints: &[&Endpoint], options: ClientOptions) -> ControlClient {
-    ControlClient::new(endpoints.iter().copied().cloned().collect(), options).unwrap()
+    ControlClient::new(endpoints.iter().copied().cloned().collect(), Security::Plain, options).unwrap()
 }
 
 fn scripted<M: Clone + Send + 'static>(streams: &Streams<M>) -> BoxStream<'static, Result<M, Status>> {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
+use mutual_tls::{GrpcIncoming, Security};
 use tenantry_proto::internal::v1::raft_transport_service_server::{RaftTransportService, RaftTransportServiceServer};
 use tenantry_proto::internal::v1::{
     DeliverRequest, DeliverResponse, IntroduceRequest, IntroduceResponse, OfferSnapshotRequest, OfferSnapshotResponse,
@@ -30,6 +31,7 @@ use super::node::{StartError, prepare};
 use super::replica::Beginning;
 use super::transport::Link;
 use super::{Origin, RaftConfig};
+use crate::access::AccessLayer;
 use crate::storage::{LogId, Members};
 
 const INTRODUCE: &str = "/tenantry.internal.v1.RaftTransportService/Introduce";
@@ -71,7 +73,7 @@ pub async fn found(
     let mut others = initial.addresses().clone();
     others.remove(&config.member);
     let answered = CancellationToken::new();
-    let serving = serve(link, listener, answered.clone());
+    let serving = serve(link, listener, config.security.clone(), answered.clone());
     let asking = async {
         let _answered = answered.clone().drop_guard();
         match stop.run_until_cancelled(ask_all(&introducer, &others)).await {
@@ -120,15 +122,18 @@ async fn ask_all(
 }
 
 /// Answers the other members, and everybody else that it is too early.
-async fn serve(link: Link, listener: &TcpListener, until: CancellationToken) -> Result<(), StartError> {
-    let incoming = futures_util::stream::unfold(listener, |listener| async move {
-        let accepted = listener.accept().await.map(|(stream, _)| stream);
-        Some((accepted, listener))
-    });
+async fn serve(
+    link: Link,
+    listener: &TcpListener,
+    security: Security,
+    until: CancellationToken,
+) -> Result<(), StartError> {
+    let incoming = GrpcIncoming::new(listener, security);
     Server::builder()
+        .layer(AccessLayer)
         .layer(IntroductionsOnly)
         .add_service(RaftTransportServiceServer::new(Founder { link }))
-        .serve_with_incoming_shutdown(Box::pin(incoming), until.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, until.cancelled_owned())
         .await
         .map_err(|error| StartError::Thread {
             source: std::io::Error::other(error),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mutual_tls::{self as tls, Security};
 use tenantry_types::MemberId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -56,8 +57,10 @@ pub struct RaftConfig {
     pub inbox: usize,
     /// No command is larger, in bytes; 4 MiB at most.
     pub max_command_bytes: usize,
-    /// How to reach other members: plain HTTP/2 unless set.
+    /// How to reach other members: without certificates unless [`RaftConfig::secured`].
     pub connect: ConnectPeer,
+    /// How the first questions of other members are taken.
+    pub security: Security,
 }
 
 impl RaftConfig {
@@ -78,8 +81,17 @@ impl RaftConfig {
             storage_retry: Duration::from_secs(1),
             inbox: 8192,
             max_command_bytes: 1024 * 1024,
-            connect: plain_http(),
+            connect: connect_by(Security::Plain),
+            security: Security::Plain,
         }
+    }
+
+    /// The same, with members that prove themselves to each other.
+    #[must_use]
+    pub fn secured(mut self, security: Security) -> Self {
+        self.connect = connect_by(security.clone());
+        self.security = security;
+        self
     }
 
     /// Which cluster it is: what its members know each other by. A cluster that was restored is another one.
@@ -402,16 +414,15 @@ fn open_store(path: &Path, identity: Identity, known: bool) -> Result<SledLogSto
     })
 }
 
-fn plain_http() -> ConnectPeer {
-    Arc::new(|_, address| {
+fn connect_by(security: Security) -> ConnectPeer {
+    Arc::new(move |_, address| {
+        let security = security.clone();
         Box::pin(async move {
-            Endpoint::from_shared(format!("http://{address}"))?
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))?
                 .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
                 .http2_keep_alive_interval(Duration::from_secs(5))
-                .keep_alive_timeout(Duration::from_secs(5))
-                .connect()
-                .await
+                .keep_alive_timeout(Duration::from_secs(5));
+            security.connected_channel(&endpoint, tls::Role::ControlPlane).await
         })
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use mutual_tls::Security;
 use tenantry_proto::v1;
 use tenantry_proto::v1::cluster_service_client::ClusterServiceClient;
 use tenantry_proto::v1::cluster_service_server::ClusterService;
@@ -28,16 +29,23 @@ pub struct Cluster {
     pub(super) control_plane: Arc<ControlPlane>,
     /// Says which cluster it is to members that join.
     pub(super) fingerprint: u64,
+    security: Security,
     snapshots: SnapshotSaves,
 }
 
 impl Cluster {
     /// `fingerprint` is the cluster's.
     #[must_use]
-    pub fn new(control_plane: Arc<ControlPlane>, fingerprint: u64, snapshots: SnapshotSaves) -> Self {
+    pub fn new(
+        control_plane: Arc<ControlPlane>,
+        fingerprint: u64,
+        security: Security,
+        snapshots: SnapshotSaves,
+    ) -> Self {
         Self {
             control_plane,
             fingerprint,
+            security,
             snapshots,
         }
     }
@@ -70,7 +78,10 @@ impl Cluster {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))
                 .ok()?
                 .connect_timeout(MEMBER_DEADLINE);
-            let mut client = ClusterServiceClient::new(endpoint.connect().await.ok()?);
+            let channel = self
+                .security
+                .connected_channel(&endpoint, mutual_tls::Role::ControlPlane);
+            let mut client = ClusterServiceClient::new(channel.await.ok()?);
             let request = v1::GetClusterStatusRequest { local_only: true };
             client
                 .get_cluster_status(request)

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response};
+use mutual_tls::{Role, Security};
 use parking_lot::Mutex;
 use tenantry_types::MemberId;
 use tokio::sync::watch;
@@ -92,6 +93,7 @@ pub struct LeaderForwardingLayer {
 #[derive(Debug)]
 struct Shared {
     this_member: MemberId,
+    security: Security,
     status: watch::Receiver<RaftStatus>,
     /// With the address that each leads to: a member may move.
     channels: Mutex<HashMap<MemberId, (String, Channel)>>,
@@ -100,10 +102,11 @@ struct Shared {
 impl LeaderForwardingLayer {
     /// Forwards to the leader that `status` names, at the address that it has there.
     #[must_use]
-    pub fn new(this_member: MemberId, status: watch::Receiver<RaftStatus>) -> Self {
+    pub fn new(this_member: MemberId, security: Security, status: watch::Receiver<RaftStatus>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 this_member,
+                security,
                 status,
                 channels: Mutex::default(),
             }),
@@ -227,10 +230,8 @@ impl Shared {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .connect_lazy();
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
+        let channel = self.security.channel(&endpoint, Role::ControlPlane);
         channels.insert(member, (address.to_owned(), channel.clone()));
         Some(channel)
     }

@@ -62,7 +62,7 @@ impl Follower {
         });
         let (status, receiver) = watch::channel(status_of(leader, &members));
         Self {
-            layer: LeaderForwardingLayer::new(id(1), receiver),
+            layer: LeaderForwardingLayer::new(id(1), Security::Plain, receiver),
             status,
             members,
         }

@@ -33,4 +33,5 @@ pub use snapshots::SnapshotSaves;
 pub use webhooks::Webhooks;
 
 pub(crate) use placing::choose as choose_node;
+pub(crate) use status::denied;
 pub(crate) use tokens::new_key as new_signing_key;

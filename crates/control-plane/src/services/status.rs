@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use mutual_tls::Role;
 use tenantry_proto::convert::InvalidField;
 use tenantry_state::Rejection;
 use tenantry_types::{MemberId, Revision};
@@ -104,6 +105,14 @@ pub(crate) fn revision_not_reached(wanted: Revision, reached: Revision) -> Statu
 /// A message with a field that cannot be accepted.
 pub(crate) fn invalid(error: InvalidField) -> Status {
     invalid_field(error.field, error.reason)
+}
+
+/// The caller's certificate is not one of `roles`.
+pub(crate) fn denied(roles: &[Role]) -> Status {
+    let names: Vec<_> = roles.iter().map(Role::to_string).collect();
+    let names = names.join(" or ");
+    let message = format!("this call needs a certificate with the DNS name {names}");
+    with_reason(Code::PermissionDenied, message, "ROLE_REQUIRED", [("roles", names)])
 }
 
 /// There is no such resource.

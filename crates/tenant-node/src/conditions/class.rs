@@ -1,7 +1,8 @@
 //! Which class size and traffic put a tenant in.
 //!
 //! Up when 3 samples in a row lie above the present class, to the lowest of the three; down when a whole day stayed below it,
-//! to the highest of that day. A tenant whose class is not known takes that of its first sample, which is no change.
+//! to the highest of that day. A tenant that was never sampled begins in the class of its contracted tier: one that outgrew the
+//! tier before its first sample still rises.
 
 use std::time::Duration;
 
@@ -46,10 +47,13 @@ impl ClassWatch {
         Self { record, rise: None }
     }
 
-    /// Takes a class that others observed before, unless one is known.
-    pub(super) const fn learn(&mut self, class: Option<Tier>) {
-        if let (None, Some(class)) = (&self.record, class) {
-            self.record = Some(ClassRecord { class, fall: None });
+    /// Begins in the class of the contracted tier, unless one is known.
+    pub(super) const fn begin(&mut self, tier: Tier) {
+        if self.record.is_none() {
+            self.record = Some(ClassRecord {
+                class: tier,
+                fall: None,
+            });
         }
     }
 
@@ -70,10 +74,7 @@ impl ClassWatch {
         tiers: &[TierDefinition],
     ) -> Option<EventDetail> {
         let measured = class_of(usage.database_bytes, usage.requests_last_day, tiers);
-        let Some(record) = &mut self.record else {
-            self.learn(Some(measured));
-            return None;
-        };
+        let record = self.record.as_mut()?;
         let from = record.class;
         let to = if measured > from {
             record.fall = None;
@@ -170,9 +171,9 @@ mod tests {
     }
 
     /// Samples as `(hour, requests)`; the classes that were changed to, by sample.
-    fn changes(known: Option<Tier>, samples: &[(u64, u64)]) -> Vec<(usize, Tier, Tier)> {
+    fn changes(tier: Tier, samples: &[(u64, u64)]) -> Vec<(usize, Tier, Tier)> {
         let mut watch = ClassWatch::default();
-        watch.learn(known);
+        watch.begin(tier);
         let mut changes = Vec::new();
         for (index, (hour, requests)) in samples.iter().enumerate() {
             if let Some((from, to)) = sample(&mut watch, *hour, *requests) {
@@ -187,54 +188,42 @@ mod tests {
     #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn a_class_rises_after_three_samples_and_falls_after_a_quiet_day() {
         use Tier::{Large, Medium, Micro, Small};
-        let cases: [(Option<Tier>, &[(u64, u64)], &[(usize, Tier, Tier)]); 9] = [
-            // The first sample of an unknown tenant is no transition.
-            (None, &[(0, 50_000), (1, 50_000), (2, 50_000), (3, 50_000)], &[]),
-            (Some(Micro), &[(0, 2_000), (0, 2_000), (0, 2_000)], &[(2, Micro, Small)]),
+        let cases: [(Tier, &[(u64, u64)], &[(usize, Tier, Tier)]); 9] = [
+            // What outgrew its tier before the first sample.
             (
-                Some(Micro),
-                &[(0, 2_000), (0, 2_000), (0, 5), (0, 2_000), (0, 2_000)],
-                &[],
+                Micro,
+                &[(0, 50_000), (0, 50_000), (0, 50_000), (1, 50_000)],
+                &[(2, Micro, Medium)],
             ),
+            (Micro, &[(0, 2_000), (0, 2_000), (0, 2_000)], &[(2, Micro, Small)]),
+            (Micro, &[(0, 2_000), (0, 2_000), (0, 5), (0, 2_000), (0, 2_000)], &[]),
             // To the lowest of the three.
-            (
-                Some(Micro),
-                &[(0, 200_000), (0, 2_000), (0, 20_000)],
-                &[(2, Micro, Small)],
-            ),
+            (Micro, &[(0, 200_000), (0, 2_000), (0, 20_000)], &[(2, Micro, Small)]),
             // Down only after a whole day, to the highest of it.
+            (Large, &[(0, 5), (12, 20_000), (23, 5), (24, 5)], &[(3, Large, Medium)]),
             (
-                Some(Large),
-                &[(0, 5), (12, 20_000), (23, 5), (24, 5)],
-                &[(3, Large, Medium)],
-            ),
-            (
-                Some(Small),
+                Small,
                 &[(0, 5), (20, 2_000), (21, 5), (44, 5), (45, 5)],
                 &[(4, Small, Micro)],
             ),
-            (Some(Small), &[(0, 2_000), (99, 2_000)], &[]),
+            (Small, &[(0, 2_000), (99, 2_000)], &[]),
             (
-                Some(Medium),
+                Medium,
                 &[(0, 5), (30, 5), (31, 50_000), (31, 50_000), (31, 50_000)],
                 &[(1, Medium, Micro), (4, Micro, Medium)],
             ),
             // The clock goes back by a year.
-            (
-                Some(Small),
-                &[(9_000, 5), (240, 5), (263, 5), (264, 5)],
-                &[(3, Small, Micro)],
-            ),
+            (Small, &[(9_000, 5), (240, 5), (263, 5), (264, 5)], &[(3, Small, Micro)]),
         ];
-        for (known, samples, expected) in cases {
-            assert_eq!(changes(known, samples), expected, "{samples:?}");
+        for (tier, samples, expected) in cases {
+            assert_eq!(changes(tier, samples), expected, "{samples:?}");
         }
     }
 
     #[test]
     fn traffic_that_swings_around_a_threshold_changes_the_class_once() {
         let samples = (0..2_000).map(|hour| (hour, if hour % 5 == 0 { 900 } else { 1_100 }));
-        assert_eq!(changes(Some(Tier::Micro), &samples.collect::<Vec<_>>()).len(), 1);
+        assert_eq!(changes(Tier::Micro, &samples.collect::<Vec<_>>()).len(), 1);
     }
 
     #[test]

@@ -58,9 +58,9 @@ impl Detector {
         }
     }
 
-    /// Takes a class that others observed before, unless one is known.
-    pub const fn learn_class(&mut self, class: Option<Tier>) {
-        self.class.learn(class);
+    /// A tenant that was never sampled begins in the class of its contracted tier.
+    pub const fn begin_class(&mut self, tier: Tier) {
+        self.class.begin(tier);
     }
 
     /// The class after the last sample.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, Uri};
+use mutual_tls::Security;
 use tenantry_layers::clock::Clock;
 use tenantry_layers::quota::Charge;
 use tenantry_layers::{AdmitLayer, IdentifyLayer, ObserveLayer, QuotaEvent};
@@ -29,6 +30,8 @@ pub struct StackParts {
     pub host_suffix: String,
     /// Whether callers must prove who they are.
     pub authentication: Authentication,
+    /// How the other nodes are reached.
+    pub security: Security,
     /// Figures, quotas, routes and time.
     pub reader: UsageReader,
     /// What answers say of the limits.
@@ -76,6 +79,7 @@ where
         node,
         host_suffix,
         authentication,
+        security,
         reader,
         rate_limit_fields,
         crossings,
@@ -114,7 +118,7 @@ where
             Arc::clone(&clock),
         ))
         // Here, elsewhere, or nowhere? 404, 503. What is forwarded is measured and charged by the owner alone.
-        .layer(RouteLayer::new(node, table, Forwarder::default()))
+        .layer(RouteLayer::new(node, table, Forwarder::new(security)))
         .map_response(|response: Response<_>| response.map(super::body::boxed))
         // Around everything below, so that refusals count, too.
         .layer(ObserveLayer::<TenantContext>::new(meters))

@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use mutual_tls::{Connection, Role, Security};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,6 +49,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct ServerOptions {
     /// What its requests are believed.
     pub ingress: Ingress,
+    /// How its connections are taken. Where they have certificates, they must be nodes'.
+    pub security: Security,
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long requests under way may take to finish after the stop.
@@ -68,7 +71,11 @@ where
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let mut connections = JoinSet::new();
     let ServerOptions {
-        ingress, drain, notice, ..
+        ingress,
+        security,
+        drain,
+        notice,
+        ..
     } = options;
     let stopping = stop.clone();
     let begin = move |connections: &mut JoinSet<()>, socket: TcpStream, slot: OwnedSemaphorePermit| {
@@ -83,9 +90,15 @@ where
             first: FirstRequest::default(),
             tasks: Arc::clone(&rests),
         };
-        let (builder, stop) = (Arc::clone(&builder), stopping.clone());
+        let (builder, security, stop) = (Arc::clone(&builder), security.clone(), stopping.clone());
         connections.spawn(async move {
-            serve_connection(&builder, socket, inbound, &stop).await;
+            match security.accept(socket).await {
+                Ok((socket, caller)) if caller.is_one_of(&[Role::TenantNode]) => {
+                    serve_connection(&builder, socket, inbound, &stop).await;
+                }
+                Ok((_, caller)) => tracing::warn!(?caller, "a connection was refused: its certificate is not a node's"),
+                Err(error) => tracing::debug!(%error, "a connection was not proved"),
+            }
             drop(slot);
         });
     };
@@ -143,7 +156,7 @@ fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
 
 async fn serve_connection<S>(
     builder: &auto::Builder<OwnedTasks>,
-    socket: TcpStream,
+    socket: Connection,
     inbound: Inbound<S>,
     stop: &CancellationToken,
 ) where

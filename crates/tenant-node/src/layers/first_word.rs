@@ -6,18 +6,18 @@ use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use mutual_tls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 /// The other side's first word on a connection.
 #[derive(Debug)]
 pub(super) struct FirstWord(oneshot::Receiver<Result<()>>);
 
-/// A socket that tells of its first word.
+/// A connection that tells of its first word.
 #[derive(Debug)]
 pub(super) struct Listening {
-    socket: TcpStream,
+    socket: Connection,
     heard: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -32,7 +32,7 @@ impl FirstWord {
 }
 
 impl Listening {
-    pub(super) fn to(socket: TcpStream) -> (Self, FirstWord) {
+    pub(super) fn to(socket: Connection) -> (Self, FirstWord) {
         let (heard, first_word) = oneshot::channel();
         let listening = Self {
             socket,

@@ -28,6 +28,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use mutual_tls::Security;
 use tenantry_types::{Epoch, NodeRoute};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -43,7 +44,7 @@ use crate::http::problem::{IntoAnswer as _, Problem};
 const ATTEMPTS: u32 = 2;
 
 /// Keeps connections to the other nodes. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Forwarder {
     peers: Arc<Peers>,
     refusals: Arc<HeldRefusals>,
@@ -64,6 +65,15 @@ pub(super) enum Forwarding {
 }
 
 impl Forwarder {
+    /// Connects to the other nodes by `security`.
+    #[must_use]
+    pub fn new(security: Security) -> Self {
+        Self {
+            peers: Arc::new(Peers::new(security)),
+            refusals: Arc::default(),
+        }
+    }
+
     /// The other node's answer, or a refusal that says whether the request may have been carried out.
     pub(super) async fn forward(&self, request: Request<Body>, node: &NodeRoute, forwarded: Forwarded) -> Forwarding {
         let (parts, body) = request.into_parts();
@@ -310,7 +320,7 @@ mod tests {
         // Nobody listens on port 1; the second address is none.
         for address in ["127.0.0.1:1", "not an address"] {
             let request = Request::get("/v2").body(empty()).unwrap();
-            let forwarder = Forwarder::default();
+            let forwarder = Forwarder::new(Security::Plain);
             let Forwarding::Answered(response) = forwarder.forward(request, &node(address), FORWARDED).await else {
                 panic!("{address}: an answer was expected");
             };

@@ -1,4 +1,4 @@
-//! How nodes speak with each other: HTTP/2 without TLS, over a few connections for each pair of nodes, with settings that
+//! How nodes speak with each other: HTTP/2, over a few connections for each pair of nodes, with settings that
 //! both sides must share.
 //!
 //! HTTP/2 rather than a pool of HTTP/1.1 connections, for three reasons. A node that stops says by GOAWAY which requests it

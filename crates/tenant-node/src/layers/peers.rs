@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioIo;
+use mutual_tls::{Role, Security};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::DropGuard;
 
@@ -74,23 +74,23 @@ impl PeerError {
 /// All other nodes, by address. Ends its connections when it is dropped.
 #[derive(Debug)]
 pub(super) struct Peers {
+    security: Security,
     by_address: Mutex<HashMap<Box<str>, Arc<Peer>>>,
     tasks: OwnedTasks,
     _end_tasks: DropGuard,
 }
 
-impl Default for Peers {
-    fn default() -> Self {
+impl Peers {
+    pub(super) fn new(security: Security) -> Self {
         let tasks = OwnedTasks::default();
         Self {
+            security,
             by_address: Mutex::default(),
             _end_tasks: tasks.end().drop_guard(),
             tasks,
         }
     }
-}
 
-impl Peers {
     /// Sends a request to the node at `address`. The permit is the request's place on its connection: to be held until the
     /// answer has ended.
     pub(super) async fn send(
@@ -100,7 +100,7 @@ impl Peers {
     ) -> Result<(Response<Incoming>, OwnedSemaphorePermit), PeerError> {
         let peer = self.peer(address);
         let (line, place) = peer.free_line().ok_or(PeerError::Busy)?;
-        let mut connection = line.connection(address, &self.tasks).await?;
+        let mut connection = line.connection(address, &self.security, &self.tasks).await?;
         match connection.try_send_request(request).await {
             Ok(response) => Ok((response, place)),
             Err(mut refused) => Err(match refused.take_message() {
@@ -172,7 +172,12 @@ impl Line {
     }
 
     /// The open connection, or a new one. Requests that come meanwhile wait for the same attempt and share its failure.
-    async fn connection(&self, address: &str, tasks: &OwnedTasks) -> Result<Connection, PeerError> {
+    async fn connection(
+        &self,
+        address: &str,
+        security: &Security,
+        tasks: &OwnedTasks,
+    ) -> Result<Connection, PeerError> {
         if let Some(open) = self.open() {
             return Ok(open);
         }
@@ -186,7 +191,7 @@ impl Line {
         {
             return Err(PeerError::Unreachable(Arc::clone(failure)));
         }
-        let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, connect(address, tasks)).await {
+        let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, connect(address, security, tasks)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         };
@@ -213,9 +218,8 @@ impl Line {
 
 /// A connection on which the other node has said its first word, HTTP/2's SETTINGS. Before, the connection may be one in the
 /// kernel's queue of a process that is frozen, or of a listener that closes, and a request on it would be of unknown outcome.
-async fn connect(address: &str, tasks: &OwnedTasks) -> std::io::Result<Connection> {
-    let socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
+async fn connect(address: &str, security: &Security, tasks: &OwnedTasks) -> std::io::Result<Connection> {
+    let socket = security.connect(address, Role::TenantNode).await?;
     let (socket, first_word) = Listening::to(socket);
     let handshake = peer_protocol::for_forwarder(tasks.clone()).handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(std::io::Error::other)?;

@@ -14,7 +14,6 @@ use tenantry_layers::meter::{ClassCounts, Ratios, RequestFigures, ResponseHistog
 use tenantry_layers::quota::CrossingDetector;
 use tenantry_types::{
     EffectiveQuota, Epoch, EventDetail, HotspotScore, QuotaKind, TenantName, TenantUid, TenantUsage, Tier,
-    TierDefinition,
 };
 
 use super::cpu::CpuUse;
@@ -53,8 +52,8 @@ pub struct UsageInput {
     pub requests_last_day: u64,
     /// What the database module measured.
     pub database: DatabaseSample,
-    /// The class that the control plane has on record; counts until a first sample of this process.
-    pub known_class: Option<Tier>,
+    /// The contracted tier: the class of a tenant that was never sampled.
+    pub tier: Tier,
 }
 
 /// A tenant's figures at one moment, with the totals that the exposition needs.
@@ -200,14 +199,8 @@ impl SampledTenant {
     }
 
     /// The figures of this moment. Changes nothing but windows that slide.
-    pub fn usage(
-        &self,
-        now: Now,
-        requests: &RequestFigures,
-        input: &UsageInput,
-        tiers: &[TierDefinition],
-    ) -> TenantUsage {
-        self.usage_of(&mut self.state.lock(), now, requests, input, tiers)
+    pub fn usage(&self, now: Now, requests: &RequestFigures, input: &UsageInput) -> TenantUsage {
+        self.usage_of(&mut self.state.lock(), now, requests, input)
     }
 
     /// Counts what was added to the tenant's totals of answers and microseconds of processor time since the last call. What
@@ -242,13 +235,13 @@ impl SampledTenant {
         input: &UsageInput,
         period: &Period<'_>,
     ) -> (Sample, Changes) {
-        let (database, tiers) = (&input.database, period.around.tiers);
+        let database = &input.database;
         let mut state = self.state.lock();
         state.cpu.sample(now.steady, database.cpu_micros_total);
         state.growth.record(now.steady, database.database_bytes);
-        state.detector.learn_class(input.known_class);
+        state.detector.begin_class(input.tier);
         state.placed(input.epoch.within_life());
-        let mut usage = self.usage_of(&mut state, now, requests, input, tiers);
+        let mut usage = self.usage_of(&mut state, now, requests, input);
         let norm = match state.detector.needs_norm(requests.requests_last_minute) {
             true => state
                 .requests
@@ -293,16 +286,8 @@ impl SampledTenant {
         }
     }
 
-    fn usage_of(
-        &self,
-        state: &mut State,
-        now: Now,
-        requests: &RequestFigures,
-        input: &UsageInput,
-        tiers: &[TierDefinition],
-    ) -> TenantUsage {
+    fn usage_of(&self, state: &mut State, now: Now, requests: &RequestFigures, input: &UsageInput) -> TenantUsage {
         let database = &input.database;
-        let class = state.detector.observed_class().or(input.known_class);
         let mut usage = TenantUsage {
             tenant: self.uid,
             epoch: input.epoch,
@@ -323,8 +308,7 @@ impl SampledTenant {
             memory_bytes: database.memory_bytes,
             rows_read: database.rows_read,
             rows_written: database.rows_written,
-            observed_class: class
-                .unwrap_or_else(|| conditions::class_of(database.database_bytes, input.requests_last_day, tiers)),
+            observed_class: state.detector.observed_class().unwrap_or(input.tier),
             hotspot: HotspotScore::default(),
         };
         usage.hotspot = conditions::score(&conditions::terms(&usage));
@@ -370,6 +354,7 @@ impl State {
 mod tests {
     use tenantry_layers::clock::now_at;
     use tenantry_layers::meter::TenantMeter;
+    use tenantry_types::TierDefinition;
 
     use super::*;
 
@@ -406,7 +391,7 @@ mod tests {
                     cpu_micros_total,
                     ..DatabaseSample::default()
                 },
-                known_class: None,
+                tier: Tier::Micro,
             };
             let (now, tiers) = (now_at(at), TierDefinition::defaults());
             let requests = self.meter.figures(now);

@@ -210,13 +210,15 @@ async fn a_spike_is_one_against_the_norm_that_was_learned_before_a_restart() {
     let mut machine = Machine::new(1);
     let mut process = machine.start();
     process.request(1, 1).await;
-    // 28 hours with 60 requests each: one a minute.
+    // 28 hours with 60 requests each: one a minute. Its tier is for more, which a day of it tells.
+    let mut told = Vec::new();
     for _ in 0..28 {
         for _ in 0..60 {
             process.request(1, 1).await;
-            assert_eq!(process.rounds(6).await, []);
+            told.extend(process.rounds(6).await);
         }
     }
+    assert_eq!(told, [(1, "class-changed")]);
     drop(process);
     let mut process = machine.start();
     for _ in 0..2 {
@@ -408,6 +410,7 @@ async fn a_running_sampler_tells_a_condition_once_and_keeps_it() {
     );
     assert!(text.contains("tenantry_node_sampled_tenants 2"), "{text}");
     process.outbox.close();
+    // Both, since both use less than their tier is for, and may fall.
     let mut rounds = machine.start().rounds;
-    assert_eq!(rounds.to_follow(9).len(), 1);
+    assert_eq!(rounds.to_follow(9).len(), 2);
 }

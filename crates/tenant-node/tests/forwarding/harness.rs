@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use mutual_tls::Security;
 use serde_json::Value;
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, BoxError, full};
@@ -100,7 +101,7 @@ impl Node {
             .layer(RouteLayer::new(
                 NodeId::new(id).unwrap(),
                 table.clone(),
-                Forwarder::default(),
+                Forwarder::new(Security::Plain),
             ))
             .service(inner);
         let (notice, stop) = (StopNotice::default(), CancellationToken::new());
@@ -109,6 +110,7 @@ impl Node {
         let (data, peer) = (data_listener.local_addr().unwrap(), peer_listener.local_addr().unwrap());
         let options = |ingress| ServerOptions {
             ingress,
+            security: Security::Plain,
             max_connections: 1_024,
             drain,
             notice: notice.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use mutual_tls::Security;
 use serde_json::{Value, json};
 use tenant_node::http::body::{Body, full};
 use tenant_node::http::router::{RateLimitFields, Stack, StackParts, stack};
@@ -66,6 +67,7 @@ impl Node {
             clock,
         };
         let stack = stack(StackParts {
+            security: Security::Plain,
             node,
             host_suffix: "localhost".into(),
             authentication,

@@ -1,5 +1,7 @@
 //! One file a subject: its flags, the requests that they make, and what is printed.
 
+mod authority;
+pub(crate) mod certificates;
 pub(crate) mod cluster;
 mod confirm;
 pub(crate) mod events;
@@ -15,7 +17,10 @@ pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod webhook;
 
+use std::sync::Arc;
+
 use control_client::{ClientOptions, ControlClient};
+use mutual_tls::{Credentials, Role, Security, TlsFiles};
 
 use crate::arguments::{Arguments, Command, Global};
 use crate::failure::Failure;
@@ -27,13 +32,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         endpoints,
         timeout,
         output,
+        tls_ca,
+        tls_cert,
+        tls_key,
     } = arguments.global;
+    let printer = Printer::new(output);
+    // Asks nobody, and makes what the others need.
+    if let Command::Certificates(command) = &arguments.command {
+        return certificates::run(command, &printer);
+    }
+    let files = TlsFiles::from_options(tls_ca, tls_cert, tls_key)
+        .map_err(|missing| Failure::usage(format!("--{} {missing}", missing.option)))?;
     let options = ClientOptions {
         timeout,
         ..ClientOptions::default()
     };
-    let client = ControlClient::new(endpoints, options).map_err(|error| Failure::usage(error.to_string()))?;
-    let printer = Printer::new(output);
+    let security = security(files)?;
+    let client = ControlClient::new(endpoints, security, options).map_err(|error| Failure::usage(error.to_string()))?;
     match arguments.command {
         Command::Tenant(command) => tenant::run(command, &client, &printer).await,
         Command::Token(command) => token::run(command, &client, &printer).await,
@@ -44,6 +59,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Webhook(command) => webhook::run(command, &client, &printer).await,
         Command::Top(arguments) => top::run(&arguments, &client, &printer).await,
         Command::Placement(command) => placement::run(command, &client, &printer).await,
+        Command::Certificates(command) => certificates::run(&command, &printer),
+    }
+}
+
+fn security(files: Option<TlsFiles>) -> Result<Security, Failure> {
+    let Some(files) = files else {
+        return Ok(Security::Plain);
+    };
+    match Credentials::load(files, &[Role::Operator, Role::ControlPlane]) {
+        Ok(credentials) => Ok(Security::MutualTls(Arc::new(credentials))),
+        Err(error) => Err(Failure::usage(error.to_string())),
     }
 }
 

@@ -5,6 +5,7 @@
 //! `type` is `event` or `gap`; `top` an object a line for each round.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use tenantry_proto::v1;
@@ -448,6 +449,20 @@ impl From<&v1::ListMembersResponse> for MemberList {
             join_token: list.join_token.clone(),
             removed_ids: list.removed_ids.clone(),
             members: list.members.iter().map(member).collect(),
+        }
+    }
+}
+
+/// Files that a command wrote.
+#[derive(Debug, Serialize)]
+pub(crate) struct WrittenFiles {
+    files: Vec<String>,
+}
+
+impl WrittenFiles {
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
+        Self {
+            files: files.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 }
