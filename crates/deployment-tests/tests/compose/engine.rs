@@ -94,6 +94,22 @@ impl Engine {
             .unwrap_or_else(|error| panic!("docker {arguments:?}: {error}"))
     }
 
+    /// What is in an image, sorted.
+    pub(crate) fn files_of(&self, image: &str) -> Vec<String> {
+        let container = self.told(&["create", image]);
+        let archive = tempfile::NamedTempFile::new().unwrap();
+        self.told(&["export", "--output", &archive.path().display().to_string(), &container]);
+        self.told(&["rm", "--volumes", &container]);
+        let listed = run_bounded(
+            Command::new("tar").arg("--list").arg("--file").arg(archive.path()),
+            PATIENCE,
+        )
+        .unwrap();
+        let mut files: Vec<String> = listed.lines().map(str::to_owned).collect();
+        files.sort();
+        files
+    }
+
     /// Stops it and looks for what it may have left.
     pub(crate) fn stop_and_leave_nothing(mut self) {
         self.stop();
