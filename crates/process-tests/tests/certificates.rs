@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use process_tests::{Cluster, Daemon, certificate_flags, command, create_certificates, execute, get, pipeline, post, until, value_of};
+use process_tests::{
+    Cluster, Daemon, certificate_flags, command, create_certificates, execute, get, pipeline, post, until, value_of,
+};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +58,11 @@ fn ops(daemon: &Daemon) -> SocketAddr {
 /// When a program says that its certificate ends.
 fn expiry(ops: SocketAddr, series: &str) -> Result<f64, String> {
     let answer = get(ops, "localhost", "/metrics").map_err(|error| error.to_string())?;
-    let line = answer.body.lines().find(|line| line.starts_with(series)).map(str::to_owned);
+    let line = answer
+        .body
+        .lines()
+        .find(|line| line.starts_with(series))
+        .map(str::to_owned);
     let line = line.ok_or_else(|| format!("no {series}"))?;
     let value = line.rsplit(' ').next().unwrap_or_default();
     value.parse().map_err(|_| line)
@@ -65,16 +71,27 @@ fn expiry(ops: SocketAddr, series: &str) -> Result<f64, String> {
 #[test]
 fn an_authority_is_replaced_while_all_runs() {
     let mut cluster = Cluster::start_with_certificates();
-    cluster.ctl(&["tenant", "create", "acme", "--tier", "small"]);
-    let token = cluster.ctl(&["token", "create", "acme", "--scope", "full"])["token"].as_str().unwrap().to_owned();
+    let _ = cluster.ctl(&["tenant", "create", "acme", "--tier", "small"]);
+    let token = cluster.ctl(&["token", "create", "acme", "--scope", "full"])["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let write = |cluster: &Cluster| -> Result<(), String> {
         let sql = "create table if not exists note (text); insert into note values ('kept')";
-        let body = pipeline(&[json!({"type": "sequence", "sql": sql}), execute("select count(*) from note")]);
+        let body = pipeline(&[
+            json!({"type": "sequence", "sql": sql}),
+            execute("select count(*) from note"),
+        ]);
         // By both nodes: one of them has to forward.
         for node in 0..2 {
             let bearer = format!("Bearer {token}");
-            let headers = [("host", "acme.localhost"), ("content-type", "application/json"), ("authorization", &bearer)];
-            let answer = post(cluster.data(node), "/v3/pipeline", &headers, &body).map_err(|error| error.to_string())?;
+            let headers = [
+                ("host", "acme.localhost"),
+                ("content-type", "application/json"),
+                ("authorization", &bearer),
+            ];
+            let answer =
+                post(cluster.data(node), "/v3/pipeline", &headers, &body).map_err(|error| error.to_string())?;
             if answer.status != 200 {
                 return Err(answer.body);
             }
@@ -89,7 +106,10 @@ fn an_authority_is_replaced_while_all_runs() {
     let new = tempfile::tempdir().unwrap();
     create_certificates(new.path());
     let roles = ["control-plane", "tenant-node", "operator"];
-    let (old_root, new_root) = (fs::read(folder.join("ca.crt")).unwrap(), fs::read(new.path().join("ca.crt")).unwrap());
+    let (old_root, new_root) = (
+        fs::read(folder.join("ca.crt")).unwrap(),
+        fs::read(new.path().join("ca.crt")).unwrap(),
+    );
     let exchange = |role: &str, file: &str, bytes: &[u8]| {
         let path = folder.join(role).join(file);
         let beside = path.with_extension("new");
