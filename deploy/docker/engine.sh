@@ -5,10 +5,11 @@
 # iptables and no setting of the kernel, so it meets no other engine of the machine; published ports go through docker-proxy.
 # `start` prints two lines for `export`, DOCKER_HOST and DOCKER_CONFIG; the latter names a folder with the Compose plugin.
 # With PID, the engine is stopped as well when that process has ended, however it did.
-# `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded. What was installed stays.
+# `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded. What was installed
+# stays.
 #
-# Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and only
-# where no systemd would start an engine that nobody asked for.
+# Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and
+# only where no systemd would start an engine that nobody asked for.
 #
 # Exit codes: 0 done; 1 failed; 2 wrong usage; 3 status: it does not run; 77 not possible on this machine, for the reason told.
 set -eu

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Packs programs that were built on this machine into the images, without a registry: pack.sh PROGRAMS [TAG]
 #
-# PROGRAMS is a folder with control-plane, tenant-node and tenantctl, such as target/release. The images are those of the Dockerfile, by its own
-# stages, with this machine's C library: tenantry/control-plane:TAG and tenantry/tenant-node:TAG. TAG is the programs' version by default.
+# PROGRAMS is a folder with control-plane, tenant-node and tenantctl, such as target/release. The images are those of the
+# Dockerfile, by its own stages, with this machine's C library: tenantry/control-plane:TAG and tenantry/tenant-node:TAG. TAG is
+# the programs' version by default.
 # Talks to the engine that docker talks to.
 set -eu
 
@@ -21,7 +22,7 @@ sh "$here/root.sh" "$programs" "$folder/roots"
 for image in control-plane tenant-node; do
   # The classic builder, since BuildKit may have to be loaded first.
   DOCKER_BUILDKIT=0 docker build --quiet --network none --file "$folder/Dockerfile" --target "$image" \
-    --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "tenantry/$image:$tag" "$folder/roots" >"$folder/id" 2>"$folder/log" ||
-    { cat "$folder/log" "$folder/id" >&2; exit 1; }
+    --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "tenantry/$image:$tag" \
+    "$folder/roots" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
   docker image inspect --format "tenantry/$image:$tag {{.Size}} bytes" "tenantry/$image:$tag"
 done

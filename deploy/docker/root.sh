@@ -1,8 +1,8 @@
 #!/bin/sh
 # Lays out what the images hold: root.sh PROGRAMS OUT
 #
-# PROGRAMS is a folder with control-plane, tenant-node and tenantctl. Used by the Dockerfile and by pack.sh, so that an image that was
-# packed differs from one that was built by its programs alone. In OUT afterwards:
+# PROGRAMS is a folder with control-plane, tenant-node and tenantctl. Used by the Dockerfile and by pack.sh, so that an image that
+# was packed differs from one that was built by its programs alone. In OUT afterwards:
 #   base/                        what both images begin with: tenantctl, the shared libraries of all three, the user
 #   owned/                       folders that belong to the user of the images
 #   control-plane, tenant-node   the daemons
