@@ -10,6 +10,8 @@ use process_tests::run_bounded;
 
 /// The exit code of engine.sh where no engine is possible.
 const IMPOSSIBLE: i32 = 77;
+/// That of timeout.
+const TOO_LONG: i32 = 124;
 /// Installing the engine is part of a first start.
 const START_SECONDS: &str = "400";
 const STOP: Duration = Duration::from_secs(120);
@@ -50,8 +52,10 @@ impl Engine {
             .output();
         let output = output.map_err(|error| format!("engine.sh cannot be run: {error}"))?;
         let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.code() == Some(IMPOSSIBLE) {
-            return Err(told);
+        match output.status.code() {
+            Some(IMPOSSIBLE) => return Err(told),
+            Some(TOO_LONG) => return Err(format!("no engine within {START_SECONDS} s: {told}")),
+            _ => {}
         }
         assert!(output.status.success(), "engine.sh start: {}: {told}", output.status);
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
