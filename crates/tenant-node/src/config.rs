@@ -75,6 +75,10 @@ pub struct Options {
     /// Requests of one tenant that run SQL at a moment [default: half of running-queries].
     #[arg(long, env = "TENANTRY_QUERIES_PER_TENANT")]
     pub queries_per_tenant: Option<usize>,
+    /// Memory that SQLite may take in the whole process; beyond it statements fail and the process lives. Leave room below the limit of
+    /// a container for all else: half of it is a good choice [default: 4GiB].
+    #[arg(long, env = "TENANTRY_SQLITE_MEMORY")]
+    pub sqlite_memory: Option<String>,
     /// How often tenants' figures are sampled, hotspots among them, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_SAMPLE_INTERVAL_MS")]
     pub sample_interval_ms: Option<u64>,
@@ -147,6 +151,8 @@ pub struct Config {
     pub long_running_queries: usize,
     /// Requests of one tenant that run SQL at a moment.
     pub queries_per_tenant: usize,
+    /// Memory that SQLite may take in the whole process.
+    pub sqlite_memory: ByteSize,
     /// How often tenants' figures are sampled.
     pub sample_interval: Duration,
     /// The node's processor time, in thousandths of one core.
@@ -242,6 +248,7 @@ impl Options {
             running_queries: positive("running-queries", self.running_queries)?,
             long_running_queries: positive("long-running-queries", self.long_running_queries)?,
             queries_per_tenant: positive("queries-per-tenant", self.queries_per_tenant)?,
+            sqlite_memory: sqlite_memory(self.sqlite_memory)?,
             sample_interval: millis("sample-interval-ms", self.sample_interval_ms)?,
             node_millicores: positive("node-millicores", self.node_millicores)?,
             outbox_events: positive("outbox-events", self.outbox_events)?,
@@ -257,6 +264,20 @@ impl Options {
             authentication,
             security,
         })
+    }
+}
+
+/// With less than this not even an empty database can be worked with by a few clients.
+const LEAST_SQLITE_MEMORY: ByteSize = ByteSize(16 << 20);
+
+fn sqlite_memory(given: Option<String>) -> Result<ByteSize, InvalidOption> {
+    let invalid = |reason: String| InvalidOption::new("sqlite-memory", reason);
+    let memory: ByteSize = required("sqlite-memory", given)?
+        .parse()
+        .map_err(|error: InvalidByteSize| invalid(error.to_string()))?;
+    match memory < LEAST_SQLITE_MEMORY {
+        true => Err(invalid(format!("must be at least {LEAST_SQLITE_MEMORY}"))),
+        false => Ok(memory),
     }
 }
 
@@ -386,6 +407,13 @@ mod tests {
                     ..options()
                 },
                 "disk",
+            ),
+            (
+                Options {
+                    sqlite_memory: Some("1MiB".into()),
+                    ..options()
+                },
+                "sqlite-memory",
             ),
             (
                 Options {

@@ -123,6 +123,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         running_jobs: config.running_queries,
         long_running_jobs: config.long_running_queries,
         jobs_per_tenant: config.queries_per_tenant,
+        sqlite_heap_bytes: config.sqlite_memory.0,
         ..DatabasesConfig::new(data_dir.path())
     })?;
     let hrana = HranaConfig {
