@@ -317,7 +317,7 @@ mod tests {
                     tls_cert: Some("tls.crt".into()),
                     ..options()
                 },
-                "tls-cert",
+                "tls-ca",
             ),
             (
                 Options {

@@ -330,7 +330,12 @@ mod tests {
         let bound = |text: &str| text.parse::<SocketAddr>().unwrap();
         let told =
             |given: Option<&str>, address| advertised("advertise-data", given.map(str::to_owned), bound(address));
-        assert_eq!(told(None, "10.0.0.1:8401").unwrap(), "10.0.0.1:8401");
+        let reachable = Options {
+            listen: Some(bound("10.0.0.1:8401")),
+            ..options()
+        };
+        let told_by_default = reachable.with_defaults(Machine::with_disk(1)).advertise_data;
+        assert_eq!(told_by_default.as_deref(), Some("10.0.0.1:8401"));
         assert_eq!(told(Some("node-1:8401"), "0.0.0.0:8401").unwrap(), "node-1:8401");
         for (given, address) in [
             (None, "0.0.0.0:8401"),
