@@ -1,9 +1,11 @@
 //! What this member shows at `/metrics`.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use service_runtime::disk::{DiskSpace, disk_space};
 use tokio::sync::watch;
 
 use crate::machine::PublishedState;
@@ -76,6 +78,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         LOG_COPIES_TOTAL,
         "Times that the log was copied to give back disk space."
     );
+    describe_gauge!(
+        "tenantry_control_disk_size_bytes",
+        Unit::Bytes,
+        "The data folder's file system."
+    );
+    describe_gauge!(
+        "tenantry_control_disk_free_bytes",
+        Unit::Bytes,
+        "What may still be taken of the data folder's file system."
+    );
     describe_gauge!("tenantry_control_storage_healthy", "1 while this member's disk works.");
     describe_gauge!("tenantry_control_tenants", "Tenants that are not deleted.");
     describe_gauge!("tenantry_control_nodes", "Registered tenant-nodes.");
@@ -107,11 +119,27 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Brings the figures up to date, for ever.
-pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState) {
+pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState, data_dir: PathBuf) {
     loop {
         set(&status.borrow().clone(), &published);
+        let asked = data_dir.clone();
+        match tokio::task::spawn_blocking(move || disk_space(&asked)).await {
+            Ok(Ok(space)) => set_disk(space),
+            // The last figures stay; whether the log can be written is another figure.
+            Ok(Err(error)) => tracing::debug!(%error, "the disk cannot be asked for its room"),
+            Err(error) => tracing::error!(%error, "asking the disk panicked"),
+        }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows floats alone; a few bytes do not matter"
+)]
+fn set_disk(space: DiskSpace) {
+    gauge!("tenantry_control_disk_size_bytes").set(space.size as f64);
+    gauge!("tenantry_control_disk_free_bytes").set(space.free as f64);
 }
 
 #[expect(

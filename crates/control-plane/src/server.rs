@@ -163,9 +163,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         tasks.spawn("certificates", following);
     }
     let token = tasks.token();
-    let (status, state) = (log.status(), published.clone());
+    let (status, state, folder) = (log.status(), published.clone(), config.data_dir.clone());
     tasks.spawn("metrics", async move {
-        token.run_until_cancelled(metrics::publish(status, state)).await;
+        token.run_until_cancelled(metrics::publish(status, state, folder)).await;
     });
 
     tracing::info!(member = %config.member, listen = %config.listen, "this member runs");

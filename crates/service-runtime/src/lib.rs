@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod disk;
 pub mod dry_run;
 pub mod exit;
 pub mod health;

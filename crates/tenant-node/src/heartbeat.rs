@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use control_client::{CallError, ControlClient};
+use service_runtime::disk::disk_space;
 use tenantry_proto::v1;
 use tenantry_types::{ByteSize, NodeLoad, NodeSpec};
 use tokio_util::sync::CancellationToken;
@@ -136,27 +137,6 @@ impl Heartbeat {
             routing_revision: self.table.current().revision.get(),
         }
     }
-}
-
-/// Bytes of a file system.
-#[derive(Debug, Clone, Copy)]
-pub struct DiskSpace {
-    /// All of it.
-    pub size: u64,
-    /// What ordinary users may still take.
-    pub free: u64,
-}
-
-/// The file system that `path` is on.
-///
-/// # Errors
-/// When it cannot be asked.
-pub fn disk_space(path: &std::path::Path) -> std::io::Result<DiskSpace> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(DiskSpace {
-        size: stat.f_blocks.saturating_mul(stat.f_frsize),
-        free: stat.f_bavail.saturating_mul(stat.f_frsize),
-    })
 }
 
 fn bounded(interval_ms: u64) -> Duration {

@@ -19,6 +19,7 @@ pub mod latest_usage;
 pub mod layers;
 pub mod metrics;
 pub mod placement;
+mod process_figures;
 pub mod sampler;
 pub mod server;
 pub mod usage;

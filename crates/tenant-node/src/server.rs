@@ -1,7 +1,7 @@
 //! One node, from its listeners to its last breath: what is built in which order, and the order in which it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use control_client::{ClientOptions, ControlClient, Endpoint};
@@ -31,6 +31,7 @@ use crate::latest_usage::LatestUsage;
 use crate::layers::Ingress;
 use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
+use crate::process_figures;
 use crate::sampler::{RoundOptions, Rounds, Sampler};
 use crate::usage::UsageReader;
 use tenantry_layers::QuotaEvent;
@@ -46,8 +47,6 @@ const CROSSINGS: usize = 1_024;
 const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Growth is measured over so many intervals: two hours at the default.
 const GROWTH_POINTS: u32 = 24;
-
-const CERTIFICATE_EXPIRY: &str = "tenantry_node_certificate_expiry_timestamp_seconds";
 
 /// The sockets of a node, bound before anything else happens.
 #[derive(Debug)]
@@ -211,8 +210,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         "crossed quotas",
         keep_crossings(crossed, Arc::clone(&outbox), loops.token()),
     );
+    loops.spawn(
+        "disk figures",
+        process_figures::follow_disk(config.data_dir.clone(), loops.token()),
+    );
     if let Some(credentials) = config.security.credentials() {
-        let following = Arc::clone(credentials).follow_files(certificate_expires, loops.token());
+        let following = Arc::clone(credentials).follow_files(process_figures::certificate_expires, loops.token());
         loops.spawn("certificates", following);
     }
     loops.spawn("database maintenance", hrana.clone().maintain(loops.token()));
@@ -329,12 +332,6 @@ async fn keep_crossings(mut crossed: mpsc::Receiver<QuotaEvent>, outbox: Arc<Out
     }
 }
 
-/// Shows when the certificate in use ends.
-fn certificate_expires(at: SystemTime) {
-    let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    metrics::gauge!(CERTIFICATE_EXPIRY).set(since_1970.as_secs_f64());
-}
-
 fn new_event(event: &QuotaEvent) -> NewEvent {
     NewEvent {
         occurred_at: event.occurred_at,
@@ -353,11 +350,7 @@ fn install_recorder() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::debug!("this process has a metrics recorder already");
     }
-    metrics::describe_gauge!(
-        CERTIFICATE_EXPIRY,
-        metrics::Unit::Seconds,
-        "When this node's certificate ends, in seconds since 1970."
-    );
+    process_figures::describe();
     metrics::describe_gauge!(
         "tenantry_node_routing_revision",
         "Revision of the routing table in force."

@@ -17,10 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counters that appear with their first count, of what a test does not bring about, and why not. Their descriptions have to be in
 /// the source.
-pub(crate) const RARE: [(&str, &str); 12] = [
+pub(crate) const RARE: [(&str, &str); 14] = [
     (
         "tenantry_control_answers_evicted_total",
         "takes 50,000 requests to the control plane",
+    ),
+    (
+        "tenantry_control_certificate_expiry_timestamp_seconds",
+        "takes certificates",
+    ),
+    (
+        "tenantry_node_certificate_expiry_timestamp_seconds",
+        "takes certificates",
     ),
     ("tenantry_control_log_copies_total", "takes a log of 64 MiB"),
     (

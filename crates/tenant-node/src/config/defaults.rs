@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
 
+use service_runtime::disk::disk_space;
 use service_runtime::options::loopback;
 
 use super::Options;
-use crate::heartbeat::disk_space;
 
 /// What a node's defaults depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
