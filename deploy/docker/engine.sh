@@ -121,7 +121,7 @@ END
   "default-address-pools": [{"base": "$POOL", "size": 24}]
 }
 END
-  ls -d /run/containerd /run/docker >"$DIR/shared" 2>/dev/null || true
+  ls -d /run/containerd /run/docker /run/runc >"$DIR/shared" 2>/dev/null || true
   setsid containerd --config "$DIR/containerd.toml" >"$DIR/containerd.log" 2>&1 </dev/null &
   within 20 test -S "$CONTAINERD" || { stop; impossible "containerd does not start"; }
   setsid dockerd --config-file "$DIR/daemon.json" >"$DIR/dockerd.log" 2>&1 </dev/null &
@@ -169,8 +169,8 @@ stop() {
   done
   remove_interfaces
   find /sys/fs/cgroup -depth -type d \( -path "*/$MARK" -o -path "*/$MARK/*" \) -exec rmdir {} + 2>/dev/null || true
-  # Whatever it is told, each engine makes these two for the sockets of shims and plugins.
-  for folder in /run/containerd /run/docker; do
+  # Whatever it is told, each engine makes these for sockets of shims and plugins, and for builds.
+  for folder in /run/containerd /run/docker /run/runc; do
     [ ! -f "$DIR/shared" ] || grep -qx "$folder" "$DIR/shared" || rmdir "$folder"/* "$folder" 2>/dev/null || true
   done
   # What was downloaded stays for the next start.
@@ -183,7 +183,7 @@ remove_interfaces() {
   record=$DIR/data/network/files/local-kv.db
   [ -f "$record" ] && command -v ip >/dev/null || return 0
   for bridge in /sys/class/net/br-*; do
-    grep -aq "${bridge##*/br-}" "$record" && ip link delete "${bridge##*/}" || true
+    [ -e "$bridge" ] && grep -aqF "${bridge##*/br-}" "$record" && ip link delete "${bridge##*/}" || true
   done
 }
 
