@@ -109,7 +109,10 @@ impl Credentials {
                 Ok(Change::Renewed) => {
                     told = None;
                     in_use(self.expires_at());
-                    tracing::info!(expires = seconds(self.expires_at()), "other certificates are in use");
+                    tracing::info!(
+                        days_left = days_until(self.expires_at()),
+                        "other certificates are in use"
+                    );
                 }
                 // Half of a change is seen, or somebody erred. Told once, not every few seconds.
                 Err(reason) if told.as_ref() != Some(&reason) => {
@@ -278,6 +281,7 @@ impl Believed {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+fn days_until(time: SystemTime) -> u64 {
+    let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+    left.as_secs() / (24 * 60 * 60)
 }

@@ -51,7 +51,8 @@ pub const ENVIRONMENT_PREFIX: &str = "TENANTRY_";
 pub const SIBLING_KEYS: &[&str] = &[
     "TENANTRY_LOG",
     "TENANTRY_ENDPOINT",
-    "TENANTRY_OUTPUT",
+    "TENANTRY_CTL_*",
+    "TENANTRY_WEBHOOK_SECRET",
     "TENANTRY_BENCH_*",
     "TENANTRY_TEST_*",
 ];

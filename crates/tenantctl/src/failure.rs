@@ -96,7 +96,9 @@ impl Failure {
         let refusal = match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Call(CallError::Unavailable { .. }) => {
-                return Some("--endpoint or TENANTRY_ENDPOINT says where the control plane is".to_owned());
+                return Some("--endpoint or TENANTRY_ENDPOINT says where the control plane is; unless it runs for development, --tls-ca, --tls-cert \
+                     and --tls-key are needed, too"
+                        .to_owned());
             }
             Self::Call(CallError::OutcomeUnknown { .. }) => {
                 return Some(
