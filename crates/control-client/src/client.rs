@@ -201,11 +201,11 @@ impl ControlClient {
             return channel.clone();
         }
         let transport = tonic::transport::Endpoint::from(endpoint.uri())
-            .connect_timeout(self.options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true);
-        let channel = self.shared.security.channel(&transport, Role::ControlPlane);
+        let limit = self.options.connect_timeout;
+        let channel = self.shared.security.channel(&transport, Role::ControlPlane, limit);
         let mut connections = self.connections();
         let listed = &self.shared.listed;
         if connections.channels.len() >= listed.len() + MAX_UNLISTED_CHANNELS {

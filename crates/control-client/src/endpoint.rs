@@ -34,6 +34,20 @@ impl Endpoint {
         &self.0
     }
 
+    /// Whether it leads to this machine alone.
+    #[must_use]
+    pub fn is_on_loopback(&self) -> bool {
+        let uri = self.uri();
+        let host = uri.host().unwrap_or_default();
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>();
+        address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| {
+            address.is_loopback()
+        })
+    }
+
     #[expect(clippy::expect_used, reason = "`from_str` parsed this very text as a URI")]
     pub(crate) fn uri(&self) -> Uri {
         format!("http://{}/", self.0).parse().expect("a checked address")
@@ -87,6 +101,22 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Endpoint>().unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_other_places() {
+        for (text, expected) in [
+            ("127.0.0.1:7401", true),
+            ("127.9.9.9:7401", true),
+            ("[::1]:7401", true),
+            ("localhost:7401", true),
+            ("10.0.0.1:7401", false),
+            ("[::]:7401", false),
+            ("control-plane-1:7401", false),
+            ("localhost.example.com:7401", false),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().is_on_loopback(), expected, "{text}");
         }
     }
 

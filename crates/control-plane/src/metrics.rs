@@ -14,6 +14,8 @@ use crate::storage::{LOG_COPIES_TOTAL, LOG_WRITE_SECONDS};
 
 /// How often the figures are brought up to date.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the disk is asked.
+const DISK_INTERVAL: Duration = Duration::from_secs(10);
 /// Upper bounds of the histograms: a fast disk syncs in 0.1 ms, one that takes 1 s costs elections.
 const UPPER_BOUNDS_SECONDS: [f64; 13] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -119,9 +121,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Brings the figures up to date, for ever.
-pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState, data_dir: PathBuf) {
+pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedState) {
     loop {
         set(&status.borrow().clone(), &published);
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Shows how full the disk is, for ever. Apart from the other figures: a disk that hangs must not hold them up.
+pub async fn publish_disk(data_dir: PathBuf) {
+    loop {
         let asked = data_dir.clone();
         match tokio::task::spawn_blocking(move || disk_space(&asked)).await {
             Ok(Ok(space)) => set_disk(space),
@@ -129,7 +138,7 @@ pub async fn publish(status: watch::Receiver<RaftStatus>, published: PublishedSt
             Ok(Err(error)) => tracing::debug!(%error, "the disk cannot be asked for its room"),
             Err(error) => tracing::error!(%error, "asking the disk panicked"),
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(DISK_INTERVAL).await;
     }
 }
 

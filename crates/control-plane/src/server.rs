@@ -75,6 +75,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let leader_known = readiness.latch("leader");
     let storage_works = readiness.latch("storage");
     let tasks = TaskGroup::new(shutdown.clone());
+    // Before the others are waited for: a certificate may be what they wait for.
+    if let Some(credentials) = config.security.credentials() {
+        let following = Arc::clone(credentials).follow_files(metrics::certificate_expires, tasks.token());
+        tasks.spawn("certificates", following);
+    }
     tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
 
     let render = move || metrics_handle.render();
@@ -158,14 +163,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         leader_tasks::run(Arc::clone(&control_plane), tasks.token()),
     );
     tasks.spawn("webhooks", deliverer.run(tasks.token()));
-    if let Some(credentials) = config.security.credentials() {
-        let following = Arc::clone(credentials).follow_files(metrics::certificate_expires, tasks.token());
-        tasks.spawn("certificates", following);
-    }
     let token = tasks.token();
-    let (status, state, folder) = (log.status(), published.clone(), config.data_dir.clone());
+    let (status, state) = (log.status(), published.clone());
     tasks.spawn("metrics", async move {
-        token.run_until_cancelled(metrics::publish(status, state, folder)).await;
+        token.run_until_cancelled(metrics::publish(status, state)).await;
+    });
+
+    let (token, folder) = (tasks.token(), config.data_dir.clone());
+    tasks.spawn("disk figures", async move {
+        token.run_until_cancelled(metrics::publish_disk(folder)).await;
     });
 
     tracing::info!(member = %config.member, listen = %config.listen, "this member runs");

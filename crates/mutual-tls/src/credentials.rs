@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::BasicConstraints;
 
 use crate::error::TlsError;
 use crate::files::TlsFiles;
@@ -171,6 +172,12 @@ impl Contents {
     fn parse(&self, files: &TlsFiles, roles: &'static [Role]) -> Result<InUse, TlsError> {
         let mut roots = RootCertStore::empty();
         for authority in certificates(&self.ca, &files.ca)? {
+            if !may_sign(&authority) {
+                return Err(TlsError::Authority {
+                    path: files.ca.clone(),
+                    source: rustls::Error::General("it may not sign others".to_owned()),
+                });
+            }
             roots.add(authority).map_err(|source| TlsError::Authority {
                 path: files.ca.clone(),
                 source,
@@ -239,7 +246,6 @@ impl Believed {
         let (own, between) = chain
             .split_first()
             .ok_or_else(|| unreadable("there is none".to_owned()))?;
-        let read = x509_cert::Certificate::from_der(own).map_err(|error| unreadable(error.to_string()))?;
         let named = Roles::of(own);
         let Some(role) = roles.iter().copied().find(|role| named.contains(*role)) else {
             return Err(TlsError::Role {
@@ -257,7 +263,9 @@ impl Believed {
             let verified = self.servers.verify_server_cert(own, between, &name, &[], now);
             verified.map_err(unbelievable)?;
         }
-        Ok(UNIX_EPOCH + read.tbs_certificate.validity.not_after.to_unix_duration())
+        let ends: Result<Vec<_>, _> = chain.iter().map(end_of).collect();
+        let first = ends.map_err(|error| unreadable(error.to_string()))?.into_iter().min();
+        first.ok_or_else(|| unreadable("there is none".to_owned()))
     }
 
     fn configurations(
@@ -272,13 +280,30 @@ impl Believed {
             .with_client_cert_verifier(Arc::clone(&self.clients))
             .with_single_cert(chain.clone(), key.clone_key())?;
         server.alpn_protocols = vec![HTTP2.to_vec()];
+        // A resumed session would go on with a certificate that has ended meanwhile.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)?
             .with_webpki_verifier(Arc::clone(&self.servers))
             .with_client_auth_cert(chain, key)?;
         client.alpn_protocols = vec![HTTP2.to_vec()];
+        client.resumption = Resumption::disabled();
         Ok((server, client))
     }
+}
+
+fn end_of(certificate: &CertificateDer<'_>) -> x509_cert::der::Result<SystemTime> {
+    let read = x509_cert::Certificate::from_der(certificate)?;
+    Ok(UNIX_EPOCH + read.tbs_certificate.validity.not_after.to_unix_duration())
+}
+
+/// Whether a certificate says of itself that it is an authority's. Whom we believe outright nobody checks for that later.
+fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(read) = x509_cert::Certificate::from_der(certificate) else {
+        return false;
+    };
+    matches!(read.tbs_certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca)
 }
 
 fn days_until(time: SystemTime) -> u64 {

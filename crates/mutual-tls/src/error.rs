@@ -1,7 +1,7 @@
 //! Why certificates cannot be used.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::role::Role;
 
@@ -64,6 +64,22 @@ pub enum TlsError {
         /// What is wrong.
         source: rustls::Error,
     },
+}
+
+impl TlsError {
+    /// The file that is at fault.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::Empty { path, .. }
+            | Self::Authority { path, .. }
+            | Self::Pair { path, .. }
+            | Self::Role { path, .. }
+            | Self::Certificate { path, .. }
+            | Self::Unbelievable { path, .. } => path,
+        }
+    }
 }
 
 fn either(roles: &[Role]) -> String {

@@ -1,6 +1,6 @@
 //! The three files that a program proves itself with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,16 @@ pub struct IncompleteTlsFiles {
 }
 
 impl TlsFiles {
+    /// The option that names `path`.
+    #[must_use]
+    pub fn option_of(&self, path: &Path) -> &'static str {
+        match path {
+            path if path == self.ca => "tls-ca",
+            path if path == self.key => "tls-key",
+            _ => "tls-cert",
+        }
+    }
+
     /// From the options `tls-ca`, `tls-cert` and `tls-key`; `None` when none was given.
     ///
     /// # Errors

@@ -9,6 +9,8 @@
 //! calls are.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "authority")]
+pub mod authority;
 mod connection;
 mod credentials;
 mod error;
@@ -18,10 +20,10 @@ mod grpc_server;
 mod role;
 mod security;
 
-pub use connection::Connection;
+pub use connection::{Connection, Encrypted};
 pub use credentials::{Change, Credentials};
 pub use error::TlsError;
 pub use files::{IncompleteTlsFiles, TlsFiles};
 pub use grpc_server::{GrpcConnection, GrpcIncoming};
 pub use role::{Caller, Role, Roles};
-pub use security::{PATIENCE, Security};
+pub use security::Security;

@@ -5,15 +5,15 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::role::{Caller, Role, Roles};
 
-/// How long the two ends may take to prove themselves to each other.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller may take to prove itself.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether connections are proved and encrypted.
 #[derive(Debug, Clone)]
@@ -25,40 +25,41 @@ pub enum Security {
 }
 
 impl Security {
-    /// Opens a connection to a program at `host:port` that plays the part `role`. Bound the wait for the connection itself.
+    /// Opens a connection to a program at `host:port` that plays the part `role`. `limit` is for all of it: the name's addresses, of
+    /// which each has its share of the time, and the proof.
     ///
     /// # Errors
-    /// When nobody answers, or it is somebody else.
-    pub async fn connect(&self, address: &str, role: Role) -> Result<Connection> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        match self {
-            Self::Plain => Ok(Connection::Plain(socket)),
-            Self::MutualTls(credentials) => {
-                let connector = TlsConnector::from(Arc::clone(&credentials.current().client));
-                let stream = in_time(connector.connect(role.server_name(), socket)).await?;
-                Ok(Connection::Tls(Box::new(TlsStream::Client(stream))))
+    /// When nobody answers in time, or it is somebody else.
+    pub async fn connect(&self, address: &str, role: Role, limit: Duration) -> Result<Connection> {
+        let connecting = async {
+            let socket = reach(address, limit).await?;
+            socket.set_nodelay(true)?;
+            match self {
+                Self::Plain => Ok(Connection::Plain(socket)),
+                Self::MutualTls(credentials) => {
+                    let connector = TlsConnector::from(Arc::clone(&credentials.current().client));
+                    let stream = connector.connect(role.server_name(), socket).await?;
+                    Ok(Connection::encrypted(stream))
+                }
             }
-        }
+        };
+        in_time(limit, connecting).await
     }
 
     /// Takes a connection, and says who is at its other end.
     ///
     /// # Errors
-    /// When the other end does not prove itself in [`PATIENCE`].
+    /// When the other end does not prove itself within five seconds.
     pub async fn accept(&self, socket: TcpStream) -> Result<(Connection, Caller)> {
         match self {
             Self::Plain => Ok((Connection::Plain(socket), Caller::Unasked)),
             Self::MutualTls(credentials) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&credentials.current().server));
-                let stream = in_time(acceptor.accept(socket)).await?;
+                let stream = in_time(PATIENCE, acceptor.accept(socket)).await?;
                 let proved = stream.get_ref().1.peer_certificates();
                 let roles = proved.and_then(<[_]>::first).map(Roles::of);
                 let roles = roles.ok_or_else(|| Error::new(ErrorKind::PermissionDenied, "no certificate"))?;
-                Ok((
-                    Connection::Tls(Box::new(TlsStream::Server(stream))),
-                    Caller::Proved(roles),
-                ))
+                Ok((Connection::encrypted(stream), Caller::Proved(roles)))
             }
         }
     }
@@ -73,12 +74,26 @@ impl Security {
     }
 }
 
-async fn in_time<T>(handshake: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(PATIENCE, handshake).await {
+/// The first of a name's addresses that answers. One that does not leaves the others their share of the time.
+async fn reach(address: &str, limit: Duration) -> Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host(address).await?.collect();
+    let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failure = Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match in_time(share, TcpStream::connect(address)).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+pub(crate) async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Error::new(
             ErrorKind::TimedOut,
-            "the other end did not prove itself in time",
+            format!("not within {} ms", limit.as_millis()),
         )),
     }
 }

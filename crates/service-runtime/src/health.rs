@@ -105,7 +105,8 @@ fn on_this_machine(address: SocketAddr) -> Vec<SocketAddr> {
     let hosts = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![v4],
         IpAddr::V6(ip) if ip.is_unspecified() => vec![v6, v4],
-        ip => vec![ip],
+        // As it is: an IPv6 address may need its scope.
+        _ => return vec![address],
     };
     hosts
         .into_iter()

@@ -20,9 +20,9 @@ pub fn security(
     let files = TlsFiles::from_options(ca, cert, key)
         .map_err(|missing| InvalidOption::new(missing.option, missing.to_string()))?;
     match (files, insecure_dev.unwrap_or(false)) {
-        (Some(files), false) => match Credentials::load(files, roles) {
+        (Some(files), false) => match Credentials::load(files.clone(), roles) {
             Ok(credentials) => Ok(Security::MutualTls(Arc::new(credentials))),
-            Err(error) => Err(InvalidOption::new("tls-cert", error.to_string())),
+            Err(error) => Err(InvalidOption::new(files.option_of(error.path()), error.to_string())),
         },
         (None, true) => Ok(Security::Plain),
         (Some(_), true) => Err(InvalidOption::new(
@@ -59,6 +59,10 @@ mod tests {
         assert_eq!(refused([None, all[1], all[2]], None), Some("tls-ca"));
         assert_eq!(refused([all[0], all[1], None], Some(true)), Some("tls-key"));
         assert_eq!(refused(all, Some(true)), Some("insecure-dev"));
-        assert_eq!(refused(all, None), Some("tls-cert"));
+        assert_eq!(
+            refused(all, None),
+            Some("tls-ca"),
+            "the first of them that is not there"
+        );
     }
 }

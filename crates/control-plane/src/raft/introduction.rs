@@ -11,17 +11,19 @@ use super::expulsion::{in_refusal, refusal};
 use super::transport::{ConnectPeer, Link};
 use crate::storage::{Expulsion, LogId, Members};
 
-/// Somebody next door answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// For the connection and the answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why nobody was introduced.
 #[derive(Debug, thiserror::Error)]
 pub enum IntroductionFailed {
     /// Nobody takes gRPC there.
-    #[error("nobody answers at {address}")]
+    #[error("nobody answers at {address}: {reason}")]
     Unreachable {
         /// Where.
         address: String,
+        /// What went wrong.
+        reason: String,
     },
     /// Whoever is there is not that member of this cluster.
     #[error("{address}: {reason}")]
@@ -48,13 +50,14 @@ pub(super) struct Introducer {
 
 impl Introducer {
     pub(super) async fn ask(&self, member: MemberId, address: &str) -> Result<LogId, IntroductionFailed> {
-        let unreachable = || IntroductionFailed::Unreachable {
+        let unreachable = |reason: String| IntroductionFailed::Unreachable {
             address: address.to_owned(),
+            reason,
         };
         let ask = async {
             let channel = (self.connect)(member, address.to_owned())
                 .await
-                .map_err(|_| unreachable())?;
+                .map_err(|error| unreachable(root_cause(&error)))?;
             let request = IntroduceRequest {
                 cluster_fingerprint: self.link.fingerprint,
                 from: self.link.own.get(),
@@ -70,15 +73,23 @@ impl Introducer {
                 Ok(answer) => LogId::new(answer.into_inner().log).ok_or_else(|| refused("it has no log")),
                 Err(status) => match in_refusal(&status) {
                     Some(expulsion) => Err(expulsion.into()),
-                    None if status.code() == tonic::Code::Unavailable => Err(unreachable()),
+                    None if status.code() == tonic::Code::Unavailable => Err(unreachable(status.message().to_owned())),
                     None => Err(refused(status.message())),
                 },
             }
         };
         tokio::time::timeout(PATIENCE, ask)
             .await
-            .unwrap_or_else(|_| Err(unreachable()))
+            .unwrap_or_else(|_| Err(unreachable(format!("not within {} s", PATIENCE.as_secs()))))
     }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 /// Answers another member. `members` are empty before the cluster's first start, and on a member that waits to be added.

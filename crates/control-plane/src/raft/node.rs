@@ -34,7 +34,8 @@ use crate::storage::{
     Standing, StoreError,
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// For the name, the connection and the proofs. Nobody waits for it but the messages to that member.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A write may take so many election timeouts before the disk counts as failed.
 const STALL_ELECTIONS: u64 = 6;
 
@@ -419,10 +420,11 @@ fn connect_by(security: Security) -> ConnectPeer {
         let security = security.clone();
         Box::pin(async move {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-                .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_timeout(Duration::from_secs(5));
-            security.connected_channel(&endpoint, tls::Role::ControlPlane).await
+            security
+                .connected_channel(&endpoint, tls::Role::ControlPlane, CONNECT_TIMEOUT)
+                .await
         })
     })
 }

@@ -21,7 +21,7 @@ use super::status;
 use crate::raft::{Health, RaftStatus, Role};
 
 /// How long another member may take to say how it is. It may be dead, which is just what is asked.
-const MEMBER_DEADLINE: Duration = Duration::from_millis(800);
+const MEMBER_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// The service.
 #[derive(Clone)]
@@ -75,12 +75,9 @@ impl Cluster {
     /// What another member says of itself, or only its id and address when it does not answer in time.
     async fn other_member(&self, member: MemberId, address: &str) -> v1::MemberStatus {
         let ask = async {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                .ok()?
-                .connect_timeout(MEMBER_DEADLINE);
-            let channel = self
-                .security
-                .connected_channel(&endpoint, mutual_tls::Role::ControlPlane);
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+            let role = mutual_tls::Role::ControlPlane;
+            let channel = self.security.connected_channel(&endpoint, role, MEMBER_DEADLINE);
             let mut client = ClusterServiceClient::new(channel.await.ok()?);
             let request = v1::GetClusterStatusRequest { local_only: true };
             client

@@ -34,7 +34,7 @@ const FORWARDED_BY: HeaderName = HeaderName::from_static("tenantry-forwarded-by"
 /// our clients give one attempt, so that they learn for certain that nothing was done.
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// A connection that takes longer than this to a member next door will not come.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Who answers a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +230,7 @@ impl Shared {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
-        let channel = self.security.channel(&endpoint, Role::ControlPlane);
+        let channel = self.security.channel(&endpoint, Role::ControlPlane, CONNECT_TIMEOUT);
         channels.insert(member, (address.to_owned(), channel.clone()));
         Some(channel)
     }

@@ -9,11 +9,13 @@
 mod authority;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use authority::{Authority, Validity};
 use mutual_tls::{Caller, Change, Credentials, GrpcIncoming, Role, Security, TlsError, TlsFiles};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::{Endpoint, Server};
@@ -42,7 +44,7 @@ async fn meet(server: &Security, client: &Security, expected: Role) -> Result<Ca
         Ok(caller)
     });
     let asking = async {
-        let mut connection = client.connect(&address, expected).await.map_err(|_| "client")?;
+        let mut connection = client.connect(&address, expected, BOUND).await.map_err(|_| "client")?;
         // With TLS 1.3 a client hears after its own handshake that it is refused.
         connection.write_all(b"word").await.map_err(|_| "server")?;
         connection.flush().await.map_err(|_| "server")?;
@@ -75,24 +77,53 @@ async fn both_ends_prove_their_roles() {
     );
 }
 
+/// A node that believes `ours`, and is believed by another authority alone.
+fn stranger_who_believes(ours: &Authority) -> (Security, TempDir) {
+    let (folder, node) = (tempfile::tempdir().unwrap(), &[Role::TenantNode.dns_name()][..]);
+    let ours = fs::read_to_string(ours.write(folder.path(), node, Validity::Now).ca).unwrap();
+    let files = Authority::new().write(folder.path(), node, Validity::Now);
+    let both = ours + &fs::read_to_string(&files.ca).unwrap();
+    fs::write(&files.ca, both).unwrap();
+    (mutual(Credentials::load(files, &[Role::TenantNode]).unwrap()), folder)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_never_answered_was_not_made() {
+    let (operator, _files) = Authority::new().credentials(Role::Operator);
+    // Takes connections in the kernel's queue and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let channel = mutual(operator).channel(&endpoint, Role::ControlPlane, Duration::from_millis(200));
+    let failed = HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap_err();
+    let mut causes = std::iter::successors(std::error::Error::source(&failed), |error| error.source());
+    assert!(causes.any(|cause| cause.is::<tonic::ConnectError>()), "{failed:?}");
+}
+
+#[test]
+fn a_leaf_among_the_authorities_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Authority::new().write(folder.path(), &[Role::ControlPlane.dns_name()], Validity::Now);
+    let both = fs::read_to_string(&files.ca).unwrap() + &fs::read_to_string(&files.cert).unwrap();
+    fs::write(&files.ca, both).unwrap();
+    let refused = Credentials::load(files, &[Role::ControlPlane]).map(drop);
+    assert!(matches!(refused, Err(TlsError::Authority { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn nobody_believes_the_certificates_of_another_authority() {
     let (ours, others) = (Authority::new(), Authority::new());
     let (member, _files) = ours.credentials(Role::ControlPlane);
-    let (stranger, files_of_stranger) = others.credentials(Role::TenantNode);
+    let (stranger, _files_of_other) = others.credentials(Role::TenantNode);
     let member = mutual(member);
     assert_eq!(
         meet(&member, &mutual(stranger), Role::ControlPlane).await,
         Err("client"),
         "it does not believe the member"
     );
-    // One that believes us and is believed by its own authority alone.
-    let files = ours.write(files_of_stranger.path(), &[Role::TenantNode.dns_name()], Validity::Now);
-    let both = fs::read_to_string(&files.ca).unwrap();
-    let theirs = others.write(files_of_stranger.path(), &[Role::TenantNode.dns_name()], Validity::Now);
-    let both = both + &fs::read_to_string(&theirs.ca).unwrap();
-    fs::write(&theirs.ca, both).unwrap();
-    let stranger = mutual(Credentials::load(theirs, &[Role::TenantNode]).unwrap());
+    let (stranger, _files_of_stranger) = stranger_who_believes(&ours);
     assert_eq!(meet(&member, &stranger, Role::ControlPlane).await, Err("server"));
 }
 
@@ -173,7 +204,10 @@ async fn grpc_passes_and_a_silent_connection_holds_up_nobody() {
     let incoming = GrpcIncoming::new(listener, mutual(member));
     let server = tokio::spawn(Server::builder().add_service(health).serve_with_incoming(incoming));
 
-    let _silent = TcpStream::connect(address).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
     let mut refused = TcpStream::connect(address).await.unwrap();
     refused.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
@@ -183,15 +217,40 @@ async fn grpc_passes_and_a_silent_connection_holds_up_nobody() {
         tokio::time::timeout(BOUND, checking).await.unwrap()
     };
     let operator = mutual(operator);
-    assert!(check(operator.channel(&endpoint, Role::ControlPlane)).await.is_ok());
-    let connected = operator.connected_channel(&endpoint, Role::ControlPlane).await.unwrap();
-    assert!(check(connected).await.is_ok());
     assert!(
-        check(Security::Plain.channel(&endpoint, Role::ControlPlane))
+        check(operator.channel(&endpoint, Role::ControlPlane, BOUND))
+            .await
+            .is_ok()
+    );
+    let connected = operator
+        .connected_channel(&endpoint, Role::ControlPlane, BOUND)
+        .await
+        .unwrap();
+    assert!(check(connected).await.is_ok());
+    // All that was answered while the silent ones could still have proved themselves, and the oldest had given way.
+    let last = silent.last().unwrap().try_read(&mut [0; 1]);
+    assert!(matches!(last, Err(error) if error.kind() == ErrorKind::WouldBlock));
+    let closed = tokio::time::timeout(BOUND, silent[0].read(&mut [0; 1])).await.unwrap();
+    assert_eq!(closed.unwrap_or(0), 0);
+
+    assert!(
+        check(Security::Plain.channel(&endpoint, Role::ControlPlane, BOUND))
             .await
             .is_err()
     );
-    assert!(operator.connected_channel(&endpoint, Role::TenantNode).await.is_err());
+    assert!(
+        operator
+            .connected_channel(&endpoint, Role::TenantNode, BOUND)
+            .await
+            .is_err()
+    );
+    // One that is not believed fails before a call could have been sent.
+    let (stranger, _files_of_stranger) = stranger_who_believes(&authority);
+    let unbelieved = stranger.connected_channel(&endpoint, Role::ControlPlane, BOUND).await;
+    assert!(
+        unbelieved.is_err(),
+        "it would look like a call whose outcome is unknown"
+    );
     // Nothing was said in clear but a refusal.
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(BOUND, refused.read_to_end(&mut answer))

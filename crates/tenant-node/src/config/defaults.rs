@@ -80,7 +80,7 @@ impl Options {
             running_queries: Some(running_queries),
             long_running_queries: self.long_running_queries.or(Some(machine.cores)),
             queries_per_tenant: self.queries_per_tenant.or(Some(running_queries.div_ceil(2))),
-            sqlite_memory: self.sqlite_memory.or_else(|| Some("4 GiB".to_owned())),
+            sqlite_memory: self.sqlite_memory.or_else(|| Some("4GiB".to_owned())),
             sample_interval_ms: self.sample_interval_ms.or(Some(10_000)),
             node_millicores: self.node_millicores.or(Some(machine.cores as u64 * 1_000)),
             outbox_events: self.outbox_events.or(Some(10_000)),

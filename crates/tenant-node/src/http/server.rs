@@ -92,7 +92,15 @@ where
         };
         let (builder, security, stop) = (Arc::clone(&builder), security.clone(), stopping.clone());
         connections.spawn(async move {
-            match security.accept(socket).await {
+            // Who has not proved itself when the node stops has sent no request.
+            let proved = tokio::select! {
+                proved = security.accept(socket) => proved,
+                () = async {
+                    stop.cancelled().await;
+                    tokio::time::sleep(LAST_CALL).await;
+                } => Err(std::io::ErrorKind::TimedOut.into()),
+            };
+            match proved {
                 Ok((socket, caller)) if caller.is_one_of(&[Role::TenantNode]) => {
                     serve_connection(&builder, socket, inbound, &stop).await;
                 }

@@ -219,7 +219,7 @@ impl Line {
 /// A connection on which the other node has said its first word, HTTP/2's SETTINGS. Before, the connection may be one in the
 /// kernel's queue of a process that is frozen, or of a listener that closes, and a request on it would be of unknown outcome.
 async fn connect(address: &str, security: &Security, tasks: &OwnedTasks) -> std::io::Result<Connection> {
-    let socket = security.connect(address, Role::TenantNode).await?;
+    let socket = security.connect(address, Role::TenantNode, CONNECT_TIMEOUT).await?;
     let (socket, first_word) = Listening::to(socket);
     let handshake = peer_protocol::for_forwarder(tasks.clone()).handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(std::io::Error::other)?;

@@ -1,6 +1,5 @@
 //! One file a subject: its flags, the requests that they make, and what is printed.
 
-mod authority;
 pub(crate) mod certificates;
 pub(crate) mod cluster;
 mod confirm;
@@ -19,7 +18,7 @@ pub(crate) mod webhook;
 
 use std::sync::Arc;
 
-use control_client::{ClientOptions, ControlClient};
+use control_client::{ClientOptions, ControlClient, Endpoint};
 use mutual_tls::{Credentials, Role, Security, TlsFiles};
 
 use crate::arguments::{Arguments, Command, Global};
@@ -47,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         timeout,
         ..ClientOptions::default()
     };
-    let security = security(files)?;
+    let security = security(files, &endpoints)?;
     let client = ControlClient::new(endpoints, security, options).map_err(|error| Failure::usage(error.to_string()))?;
     match arguments.command {
         Command::Tenant(command) => tenant::run(command, &client, &printer).await,
@@ -63,9 +62,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-fn security(files: Option<TlsFiles>) -> Result<Security, Failure> {
+fn security(files: Option<TlsFiles>, endpoints: &[Endpoint]) -> Result<Security, Failure> {
     let Some(files) = files else {
-        return Ok(Security::Plain);
+        // A member that speaks in clear listens on loopback. Whoever answers elsewhere is somebody else, and would be told secrets.
+        return match endpoints.iter().find(|endpoint| !endpoint.is_on_loopback()) {
+            None => Ok(Security::Plain),
+            Some(endpoint) => Err(Failure::usage(format!(
+                "{endpoint} is not on this machine: --tls-ca, --tls-cert and --tls-key are needed"
+            ))),
+        };
     };
     match Credentials::load(files, &[Role::Operator, Role::ControlPlane]) {
         Ok(credentials) => Ok(Security::MutualTls(Arc::new(credentials))),

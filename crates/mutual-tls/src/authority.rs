@@ -1,12 +1,14 @@
-//! An authority that signs certificates of roles. Knows no file.
+//! An authority that signs certificates of roles. Knows no file. Behind the feature `authority`: those who only use certificates need
+//! none of it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mutual_tls::Role;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+
+use crate::role::Role;
 
 /// The authority's name. Its certificate and those that it signs must say the same.
 const NAME: &str = "Tenantry authority";
@@ -15,19 +17,30 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60 * 60);
 
 /// Signs certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its private key, in PEM.
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+/// A certificate and its private key.
+pub struct Pair {
+    /// In PEM.
+    pub certificate: String,
+    /// In PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority")
+    }
 }
 
 impl Authority {
     /// A new one, whose certificate is good for `days`.
-    pub(crate) fn create(now: SystemTime, days: u32) -> Result<(Self, Pair), rcgen::Error> {
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn create(now: SystemTime, days: u32) -> Result<(Self, Pair), rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = params();
         (params.not_before, params.not_after) = validity(now, days);
@@ -40,7 +53,10 @@ impl Authority {
     }
 
     /// One that was created before, from its private key in PEM.
-    pub(crate) fn resume(key: &str) -> Result<Self, rcgen::Error> {
+    ///
+    /// # Errors
+    /// When that is no key.
+    pub fn resume(key: &str) -> Result<Self, rcgen::Error> {
         let key = KeyPair::from_pem(key)?;
         Ok(Self {
             issuer: Issuer::new(params(), key),
@@ -48,7 +64,10 @@ impl Authority {
     }
 
     /// A certificate for bearers of `role`, good for `days`, for either end of a connection.
-    pub(crate) fn sign(&self, role: Role, now: SystemTime, days: u32) -> Result<Pair, rcgen::Error> {
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn sign(&self, role: Role, now: SystemTime, days: u32) -> Result<Pair, rcgen::Error> {
         let mut params = CertificateParams::new(vec![role.dns_name().to_owned()])?;
         params.distinguished_name = named(role.dns_name());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
