@@ -59,14 +59,20 @@ impl Changes {
     /// How many were acknowledged of those that were begun after `since`.
     pub(crate) fn acknowledged(&self, since: Instant) -> usize {
         let all = self.all();
-        let acknowledged = all.iter().filter(|change| change.began >= since && change.refusal.is_none());
+        let acknowledged = all
+            .iter()
+            .filter(|change| change.began >= since && change.refusal.is_none());
         acknowledged.count()
     }
 
     /// Waits until so many were.
     pub(crate) fn wait_for(&self, since: Instant, count: usize) {
         value_of("changes to be acknowledged", PATIENCE, || {
-            if self.acknowledged(since) >= count { Ok(()) } else { Err(format!("{:?}", self.all().last())) }
+            if self.acknowledged(since) >= count {
+                Ok(())
+            } else {
+                Err(format!("{:?}", self.all().last()))
+            }
         });
     }
 

@@ -163,7 +163,9 @@ fn own_pid() -> i32 {
 
 fn names() -> Vec<String> {
     let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// A run that was killed could remove nothing. Its namespaces, and what runs in them, belong to nobody.

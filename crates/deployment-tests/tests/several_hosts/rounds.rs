@@ -71,12 +71,17 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
     site.wait_until_tables_agree();
 
     let span = (began, healed);
-    let (direct, forwarded) = rows.requests().into_iter().partition(|request| !Rows::forwarded(request.client));
+    let (direct, forwarded) = rows
+        .requests()
+        .into_iter()
+        .partition(|request| !Rows::forwarded(request.client));
     let (direct, forwarded) = (Service::of(direct, span), Service::of(forwarded, span));
     let led = gap(&watch.moments(), span);
     let next = |since| {
         let all = changes.all();
-        let next = all.iter().find(|change| change.began >= since && change.refusal.is_none());
+        let next = all
+            .iter()
+            .find(|change| change.began >= since && change.refusal.is_none());
         next.map_or_else(|| "-".to_owned(), |change| seconds(change.ended - since))
     };
     let line = format!(
@@ -90,11 +95,6 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
         next(healed),
     );
     eprintln!("{line}");
-    let lines = changes.all();
-    for change in lines.iter().filter(|change| change.refusal.is_some()) {
-        let refusal = change.refusal.as_deref().unwrap_or_default().trim();
-        eprintln!("    {:?} after {}: {refusal}", change.began - began, seconds(change.ended - change.began));
-    }
     let forwarding_holds = match case.forwarding {
         Forwarding::Goes => forwarded.failures.is_empty(),
         Forwarding::MayFailFor(reasons) => {
@@ -103,7 +103,12 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
         }
     };
     let served = direct.requests > 0 && forwarded.requests > 0 && direct.failures.is_empty() && forwarding_holds;
-    if served && (wrong, lost) == (0, 0) { Ok(()) } else { Err(line) }
+    if served && (wrong, lost) == (0, 0) {
+        return Ok(());
+    }
+    let refusals = changes.all().into_iter().filter_map(|change| change.refusal);
+    refusals.for_each(|refusal| eprintln!("    a change was not acknowledged: {}", refusal.trim()));
+    Err(line)
 }
 
 /// Waits until what the fault is to show was seen, and for the shortest time.
@@ -113,7 +118,10 @@ fn hold(what: Hold, site: &mut Site, rows: &Rows, changes: &Changes, imposed: In
             changes.wait_for(imposed, 5);
         }
         Hold::FollowerReturns => {
-            let follower = MEMBERS.iter().position(|member| *member != leader).expect("there are three");
+            let follower = MEMBERS
+                .iter()
+                .position(|member| *member != leader)
+                .expect("there are three");
             site.members[follower].kill();
             site.start_member(follower);
             site.members[follower].wait_until_ready();
@@ -126,7 +134,9 @@ fn hold(what: Hold, site: &mut Site, rows: &Rows, changes: &Changes, imposed: In
             let requests = rows.requests();
             let refused = |client: usize| {
                 let reason = Outcome::Refused("503 owner-unreachable".to_owned());
-                requests.iter().any(|request| request.client == client && request.outcome == reason)
+                requests
+                    .iter()
+                    .any(|request| request.client == client && request.outcome == reason)
             };
             (0..4).filter(|client| Rows::forwarded(*client)).all(refused)
         }),
@@ -136,7 +146,11 @@ fn hold(what: Hold, site: &mut Site, rows: &Rows, changes: &Changes, imposed: In
         thread::sleep(POLL_INTERVAL);
     }
     if matches!(what, Hold::NothingChanges) {
-        assert_eq!(changes.acknowledged(imposed), 0, "no majority, and a change was acknowledged");
+        assert_eq!(
+            changes.acknowledged(imposed),
+            0,
+            "no majority, and a change was acknowledged"
+        );
     }
 }
 
@@ -150,7 +164,9 @@ struct Service {
 
 impl Service {
     fn of(requests: Vec<Request>, span: (Instant, Instant)) -> Self {
-        let during = requests.iter().filter(|request| request.ended >= span.0 && request.began < span.1);
+        let during = requests
+            .iter()
+            .filter(|request| request.ended >= span.0 && request.began < span.1);
         let mut failures = BTreeMap::new();
         for request in during.clone() {
             if let Outcome::Refused(reason) | Outcome::Unknown(reason) = &request.outcome {
@@ -171,8 +187,16 @@ impl Service {
 
     fn told(&self) -> String {
         let failed: usize = self.failures.values().sum();
-        let reasons: Vec<String> = self.failures.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
-        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let reasons: Vec<String> = self
+            .failures
+            .iter()
+            .map(|(reason, count)| format!("{count} × {reason}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", reasons.join(", "))
+        };
         format!("{}, {failed}{reasons}, {}", self.requests, seconds(self.longest_gap))
     }
 }

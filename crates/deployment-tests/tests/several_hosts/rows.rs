@@ -71,7 +71,8 @@ pub(crate) fn tenants(site: &Site) -> [Tenant; 2] {
         let owner = value_of("the tenant to be placed", PATIENCE, || {
             let tenant = site.operator.call("5s", &["tenant", "get", &name])?;
             let node = tenant["node"].as_str().and_then(|node| node.strip_prefix("node-"));
-            node.and_then(|id| id.parse::<u8>().ok()).ok_or_else(|| tenant.to_string())
+            node.and_then(|id| id.parse::<u8>().ok())
+                .ok_or_else(|| tenant.to_string())
         });
         let place = &mut found[usize::from(owner) - 1];
         if place.is_none() {
@@ -149,7 +150,11 @@ impl Rows {
                 requests.iter().filter(of).count()
             });
             let all = acknowledged.iter().all(|rows| *rows >= count);
-            if all { Ok(()) } else { Err(format!("{acknowledged:?} {:?}", requests.last())) }
+            if all {
+                Ok(())
+            } else {
+                Err(format!("{acknowledged:?} {:?}", requests.last()))
+            }
         });
     }
 
@@ -169,7 +174,10 @@ impl Rows {
         for tenant in &self.tenants {
             for through in 1..=2 {
                 let mut found = read(tenant, through, self.round);
-                for request in requests.iter().filter(|request| way(&self.tenants, request.client).0.name == tenant.name) {
+                for request in requests
+                    .iter()
+                    .filter(|request| way(&self.tenants, request.client).0.name == tenant.name)
+                {
                     let written = text(self.round, request.client, request.number);
                     let there = found.remove(&(request.client, request.number));
                     let right = match request.outcome {
@@ -257,5 +265,7 @@ fn read(tenant: &Tenant, through: u8, round: usize) -> BTreeMap<(usize, usize), 
         Some((key, row[2]["value"].as_str()?.to_owned()))
     };
     let rows = rows.as_array().unwrap_or_else(|| panic!("no rows: {body}"));
-    rows.iter().map(|cells| row(cells).unwrap_or_else(|| panic!("{cells}"))).collect()
+    rows.iter()
+        .map(|cells| row(cells).unwrap_or_else(|| panic!("{cells}")))
+        .collect()
 }

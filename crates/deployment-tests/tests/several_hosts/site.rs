@@ -156,20 +156,29 @@ impl Site {
                 let ops = Host::Node(id).at(NODE_OPS);
                 let answer = get(ops, "localhost", "/metrics").map_err(|error| error.to_string())?;
                 let diverged = figure(&answer.body, "tenantry_node_routing_diverged_total").unwrap_or(0.0);
-                assert!(diverged < 1.0, "node {id} has had a routing table of its own {diverged} times");
+                assert!(
+                    diverged < 1.0,
+                    "node {id} has had a routing table of its own {diverged} times"
+                );
                 figure(&answer.body, "tenantry_node_routing_revision").ok_or(answer.body)
             });
             let [Ok(one), Ok(other)] = &revisions else {
                 return Err(format!("{revisions:?}"));
             };
-            if one.to_bits() == other.to_bits() { Ok(()) } else { Err(format!("{one} {other}")) }
+            if one.to_bits() == other.to_bits() {
+                Ok(())
+            } else {
+                Err(format!("{one} {other}"))
+            }
         });
     }
 }
 
 /// The value of a series without labels.
 pub(crate) fn figure(exposition: &str, series: &str) -> Option<f64> {
-    let line = exposition.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let line = exposition
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok())
 }
 
