@@ -27,3 +27,5 @@ mod rounds;
 mod rows;
 #[path = "several_hosts/site.rs"]
 mod site;
+#[path = "several_hosts/table.rs"]
+mod table;

@@ -61,8 +61,8 @@ impl Delay {
         Ok(delay)
     }
 
-    /// Packets that had to wait so far.
-    pub(crate) fn held(&self) -> u64 {
+    /// How many packets had to wait so far.
+    pub(crate) fn packets(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use process_tests::run_bounded;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::hosts::{ALL, Host, Hosts};
@@ -58,42 +59,76 @@ pub(crate) fn others(host: Host) -> Vec<Host> {
     ALL.into_iter().filter(|other| *other != host).collect()
 }
 
+/// Whether this machine's kernel can do all of it.
+pub(crate) fn can_be_made(hosts: &Hosts) -> Result<(), String> {
+    let fates = [Fate::Lost, Fate::LostInPart(5), Fate::Reset];
+    let rules = fates.map(|fate| Rule {
+        at: Host::Client,
+        from: Host::Node(1),
+        fate,
+    });
+    load(hosts, Host::Client, &table(Host::Client, &rules))?;
+    load(hosts, Host::Client, &no_table())
+}
+
 /// Puts the rules in force, on all receivers.
 pub(crate) fn impose(hosts: &Hosts, rules: &[Rule]) {
     for host in ALL {
-        let mut lines = String::new();
-        for rule in rules.iter().filter(|rule| rule.at == host) {
-            let _ = writeln!(lines, "ip saddr {} {}", rule.from.address(), verdict(rule.fate));
-        }
-        if !lines.is_empty() {
-            let chain = format!("chain arriving {{ type filter hook input priority 0; policy accept;\n{lines}}}\n");
-            load(hosts, host, &format!("table {TABLE} {{\n{chain}}}\n"));
-        }
+        expect(load(hosts, host, &table(host, rules)));
     }
 }
 
 /// Takes all rules back.
 pub(crate) fn heal(hosts: &Hosts) {
     for host in ALL {
-        // Named twice, since only what exists can be deleted.
-        load(hosts, host, &format!("table {TABLE} {{\n}}\ndelete table {TABLE}\n"));
+        expect(load(hosts, host, &no_table()));
     }
+}
+
+/// How many packets have met one of the rules so far.
+pub(crate) fn packets(hosts: &Hosts) -> u64 {
+    let arguments = ["-j", "list", "ruleset"];
+    let met = ALL.map(|host| {
+        let listed = hosts.on(host, || run_bounded(Command::new("nft").args(arguments), PATIENCE));
+        let listed: Value = serde_json::from_str(&listed.expect("nft lists what it has")).expect("it prints JSON");
+        let entries = listed["nftables"].as_array().into_iter().flatten();
+        let parts = entries.filter_map(|entry| entry["rule"]["expr"].as_array()).flatten();
+        parts
+            .filter_map(|part| part["counter"]["packets"].as_u64())
+            .sum::<u64>()
+    });
+    met.iter().sum()
+}
+
+fn expect(loaded: Result<(), String>) {
+    loaded.unwrap_or_else(|reason| panic!("{reason}"));
+}
+
+fn table(host: Host, rules: &[Rule]) -> String {
+    let mut lines = String::new();
+    for rule in rules.iter().filter(|rule| rule.at == host) {
+        let _ = writeln!(lines, "ip saddr {} {}", rule.from.address(), verdict(rule.fate));
+    }
+    format!("table {TABLE} {{\nchain arriving {{ type filter hook input priority 0; policy accept;\n{lines}}}\n}}\n")
+}
+
+/// Names the table first, since only what exists can be deleted.
+fn no_table() -> String {
+    format!("table {TABLE} {{\n}}\ndelete table {TABLE}\n")
 }
 
 fn verdict(fate: Fate) -> String {
     match fate {
-        Fate::Lost => "drop".to_owned(),
-        Fate::LostInPart(percent) => format!("numgen random mod 100 < {percent} drop"),
-        Fate::Reset => "meta l4proto tcp reject with tcp reset".to_owned(),
+        Fate::Lost => "counter drop".to_owned(),
+        Fate::LostInPart(percent) => format!("numgen random mod 100 < {percent} counter drop"),
+        Fate::Reset => "meta l4proto tcp counter reject with tcp reset".to_owned(),
     }
 }
 
-fn load(hosts: &Hosts, host: Host, rules: &str) {
-    let folder = TempDir::new().expect("a folder can be made");
+fn load(hosts: &Hosts, host: Host, rules: &str) -> Result<(), String> {
+    let folder = TempDir::new().map_err(|error| error.to_string())?;
     let file = folder.path().join("rules.nft");
-    fs::write(&file, rules).expect("a file can be written");
+    fs::write(&file, rules).map_err(|error| error.to_string())?;
     let loaded = hosts.on(host, || run_bounded(Command::new("nft").arg("-f").arg(&file), PATIENCE));
-    if let Err(reason) = loaded {
-        panic!("{rules}: {reason}");
-    }
+    loaded.map(drop).map_err(|reason| format!("{reason}: {rules}"))
 }

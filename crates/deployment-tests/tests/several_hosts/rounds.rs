@@ -1,6 +1,5 @@
 //! One fault: traffic before, during and after it, what was seen of it, and whether everything is as it was promised.
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,20 +11,16 @@ use crate::delay::Delay;
 use crate::faults;
 use crate::hosts::{Host, MEMBERS};
 use crate::leader_watch::LeaderWatch;
-use crate::rows::{Outcome, Request, Rows, Tenant};
+use crate::rows::{Outcome, Rows, Tenant};
 use crate::site::Site;
+use crate::table::{Service, gap, seconds};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Every fault lasts for at least so long.
 const SHORTEST: Duration = Duration::from_secs(6);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Packets that a delay has to have met, or it proves nothing.
-const HELD_PACKETS: u64 = 500;
-
-/// The table's head.
-pub(crate) const HEAD: &str = "\
-| fault | s | direct: requests, failed, longest gap | forwarded: requests, failed, longest gap | without a leader \
-| next change after its begin / after healing | lost rows / changes |\n|---|---|---|---|---|---|---|";
+/// Packets that a fault of the network has to have met, or it proves nothing.
+const FEWEST_PACKETS: u64 = 20;
 
 /// Runs one case and prints its line of the table. The error is that line, when it tells of something that must not be.
 pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant; 2]) -> Result<(), String> {
@@ -52,8 +47,11 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
     }
     let imposed = Instant::now();
     hold(case.hold, site, &rows, &changes, imposed, leader);
-    if let Some(delay) = &delay {
-        until("the delay to be felt", PATIENCE, || delay.held() >= HELD_PACKETS);
+    let packets = delay
+        .as_ref()
+        .map_or_else(|| faults::packets(&site.hosts), Delay::packets);
+    if !matches!(case.fault, Fault::MembersGone) {
+        assert!(packets >= FEWEST_PACKETS, "{}: {packets} packets were hit", case.name);
     }
 
     let healed = Instant::now();
@@ -71,11 +69,11 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
     site.wait_until_tables_agree();
 
     let span = (began, healed);
-    let (direct, forwarded) = rows
+    let (direct, forwarded): (Vec<_>, Vec<_>) = rows
         .requests()
         .into_iter()
         .partition(|request| !Rows::forwarded(request.client));
-    let (direct, forwarded) = (Service::of(direct, span), Service::of(forwarded, span));
+    let (direct, forwarded) = (Service::of(&direct, span), Service::of(&forwarded, span));
     let led = gap(&watch.moments(), span);
     let next = |since| {
         let all = changes.all();
@@ -85,7 +83,7 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
         next.map_or_else(|| "-".to_owned(), |change| seconds(change.ended - since))
     };
     let line = format!(
-        "| {} | {} | {} | {} | {} | {} / {} | {wrong} / {lost} |",
+        "| {} | {} | {packets} | {} | {} | {} | {} / {} | {wrong} / {lost} |",
         case.name,
         seconds(healed - began),
         direct.told(),
@@ -114,7 +112,9 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
 /// Waits until what the fault is to show was seen, and for the shortest time.
 fn hold(what: Hold, site: &mut Site, rows: &Rows, changes: &Changes, imposed: Instant, leader: Host) {
     match what {
-        Hold::ChangesGoOn => {
+        Hold::ChangesGoOn => changes.wait_for(imposed, 5),
+        Hold::AnotherLeads => {
+            until("another member to lead", PATIENCE, || site.leader() != leader);
             changes.wait_for(imposed, 5);
         }
         Hold::FollowerReturns => {
@@ -152,62 +152,4 @@ fn hold(what: Hold, site: &mut Site, rows: &Rows, changes: &Changes, imposed: In
             "no majority, and a change was acknowledged"
         );
     }
-}
-
-/// What clients saw of a fault.
-struct Service {
-    requests: usize,
-    /// By reason.
-    failures: BTreeMap<String, usize>,
-    longest_gap: Duration,
-}
-
-impl Service {
-    fn of(requests: Vec<Request>, span: (Instant, Instant)) -> Self {
-        let during = requests
-            .iter()
-            .filter(|request| request.ended >= span.0 && request.began < span.1);
-        let mut failures = BTreeMap::new();
-        for request in during.clone() {
-            if let Outcome::Refused(reason) | Outcome::Unknown(reason) = &request.outcome {
-                *failures.entry(reason.clone()).or_default() += 1;
-            }
-        }
-        let gaps = (0..4).map(|client| {
-            let of = requests.iter().filter(|request| request.client == client);
-            let acknowledged = of.filter(|request| request.outcome == Outcome::Acknowledged);
-            gap(&acknowledged.map(|request| request.ended).collect::<Vec<_>>(), span)
-        });
-        Self {
-            requests: during.count(),
-            failures,
-            longest_gap: gaps.max().unwrap_or_default(),
-        }
-    }
-
-    fn told(&self) -> String {
-        let failed: usize = self.failures.values().sum();
-        let reasons: Vec<String> = self
-            .failures
-            .iter()
-            .map(|(reason, count)| format!("{count} × {reason}"))
-            .collect();
-        let reasons = if reasons.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", reasons.join(", "))
-        };
-        format!("{}, {failed}{reasons}, {}", self.requests, seconds(self.longest_gap))
-    }
-}
-
-/// The longest time between two of these moments that has a part in the span.
-fn gap(moments: &[Instant], (began, healed): (Instant, Instant)) -> Duration {
-    let pairs = moments.windows(2).map(|pair| (pair[0], pair[1]));
-    let touching = pairs.filter(|(from, to)| *to > began && *from < healed);
-    touching.map(|(from, to)| to - from).max().unwrap_or_default()
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }

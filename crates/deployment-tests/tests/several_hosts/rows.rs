@@ -1,6 +1,6 @@
 //! Tenants' clients, who write numbered rows through both nodes all the time and remember what they were told of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -170,7 +170,7 @@ impl Rows {
             client.join().expect("no client fails");
         }
         let requests = self.requests();
-        let mut wrong = Vec::new();
+        let mut wrong = BTreeSet::new();
         for tenant in &self.tenants {
             for through in 1..=2 {
                 let mut found = read(tenant, through, self.round);
@@ -186,13 +186,14 @@ impl Rows {
                         Outcome::Unknown(_) => there.is_none_or(|there| there == written),
                     };
                     if !right {
-                        wrong.push(format!("through node {through}: {request:?}"));
+                        eprintln!("through node {through}: {request:?}");
+                        wrong.insert((request.client, request.number));
                     }
                 }
-                wrong.extend(found.into_iter().map(|row| format!("nobody wrote {row:?}")));
+                found.iter().for_each(|row| eprintln!("nobody wrote {row:?}"));
+                wrong.extend(found.into_keys());
             }
         }
-        wrong.iter().for_each(|row| eprintln!("{row}"));
         wrong.len()
     }
 }

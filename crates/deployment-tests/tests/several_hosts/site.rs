@@ -1,7 +1,6 @@
 //! The real programs on their hosts, with certificates, and operators who call them from the client's host.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use process_tests::{Daemon, certificate_flags, command, create_certificates, get, value_of};
@@ -57,7 +56,7 @@ pub(crate) struct Site {
     /// Somebody with `tenantctl`.
     pub(crate) operator: Operator,
     /// The network.
-    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) hosts: Hosts,
     _folder: TempDir,
 }
 
@@ -87,7 +86,7 @@ impl Site {
             operator: Operator {
                 files: certificate_flags(&certificates.join("operator")),
             },
-            hosts: Arc::new(hosts),
+            hosts,
             _folder: folder,
         };
         for index in 0..site.members.len() {
