@@ -121,7 +121,8 @@ fn verdict(fate: Fate) -> String {
     match fate {
         Fate::Lost => "counter drop".to_owned(),
         Fate::LostInPart(percent) => format!("numgen random mod 100 < {percent} counter drop"),
-        Fate::Reset => "meta l4proto tcp counter reject with tcp reset".to_owned(),
+        // Without the exception the resets themselves would not arrive.
+        Fate::Reset => "tcp flags & rst == 0 counter reject with tcp reset".to_owned(),
     }
 }
 

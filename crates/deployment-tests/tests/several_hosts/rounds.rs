@@ -68,6 +68,10 @@ pub(crate) fn run(number: usize, case: &Case, site: &mut Site, tenants: &[Tenant
     site.wait_until_members_agree();
     site.wait_until_tables_agree();
 
+    until("a leader to be seen", PATIENCE, || {
+        watch.moments().last().is_some_and(|last| *last > healed)
+    });
+
     let span = (began, healed);
     let (direct, forwarded): (Vec<_>, Vec<_>) = rows
         .requests()
