@@ -34,6 +34,8 @@ pub enum KeptError {
 pub struct KeptConnection {
     address: SocketAddr,
     host: String,
+    /// Whole header lines that every request carries besides.
+    headers: String,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -44,7 +46,17 @@ impl KeptConnection {
         Self {
             address,
             host: host.to_owned(),
+            headers: String::new(),
             connection: None,
+        }
+    }
+
+    /// The same, with a token of the tenant in every request.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self {
+            headers: format!("authorization: Bearer {token}\r\n"),
+            ..self
         }
     }
 
@@ -58,8 +70,9 @@ impl KeptConnection {
             None => self.connect().map_err(KeptError::NotConnected)?,
         };
         let request = format!(
-            "POST /v3/pipeline HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /v3/pipeline HTTP/1.1\r\nhost: {}\r\n{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.host,
+            self.headers,
             body.len()
         );
         let sent = connection.get_mut().write_all(request.as_bytes());
