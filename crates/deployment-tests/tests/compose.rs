@@ -224,7 +224,7 @@ fn killed_daemons_come_back(project: &Project<'_>, token: &str) {
 
 /// By the file that the profile `observability` gives its Prometheus, whose names this machine does not know.
 fn a_prometheus_scrapes_all_five(project: &Project<'_>, test: &str) {
-    let file = deploy().join("prometheus/compose.yml");
+    let file = deploy().join("prometheus/container-targets.yml");
     let mut configuration =
         std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     for service in DAEMONS {
