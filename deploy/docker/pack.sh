@@ -10,12 +10,17 @@ set -eu
 [ $# -eq 1 ] || [ $# -eq 2 ] || { echo "usage: pack.sh PROGRAMS [TAG]" >&2; exit 2; }
 programs=$1
 here=$(dirname "$0")
+for program in control-plane tenant-node tenantctl; do
+  [ -x "$programs/$program" ] || { echo "pack.sh: $programs/$program is not there" >&2; exit 1; }
+done
 version=$("$programs/control-plane" --version | cut -d ' ' -f 2)
 tag=${2:-$version}
 revision=$(git -C "$here" rev-parse HEAD 2>/dev/null || echo unknown)
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 sh "$here/root.sh" "$programs" "$folder/roots"
 { printf 'FROM scratch AS roots\nCOPY . /\n'; sed -n '/^# Images$/,$p' "$here/Dockerfile"; } >"$folder/Dockerfile"
 

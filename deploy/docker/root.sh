@@ -7,6 +7,8 @@
 #   owned/                       folders that belong to the user of the images
 #   control-plane, tenant-node   the daemons
 set -eu
+# The images' user is another one than the caller, and has to read what is made here.
+umask 022
 
 [ $# -eq 2 ] || { echo "usage: root.sh PROGRAMS OUT" >&2; exit 2; }
 programs=$1
@@ -20,12 +22,25 @@ done
 strip --strip-debug -o "$out/base/usr/local/bin/tenantctl" "$programs/tenantctl"
 chmod 755 "$out/control-plane" "$out/tenant-node" "$out/base/usr/local/bin/tenantctl"
 
+# ldd fails on a program without shared libraries, which needs none.
+linked=$(ldd "$programs/control-plane" "$programs/tenant-node" "$programs/tenantctl") || true
+if missing=$(printf '%s\n' "$linked" | grep 'not found'); then
+  printf 'root.sh: libraries are missing on this machine:\n%s\n' "$missing" >&2
+  exit 1
+fi
 # Each library where the loader named it, the loader among them.
-ldd "$programs/control-plane" "$programs/tenant-node" "$programs/tenantctl" | grep -o '/[^ :]*\.so[^ ]*' | sort -u |
-  while read -r library; do
-    mkdir -p "$out/base$(dirname "$library")"
-    cp -L "$library" "$out/base$library"
+libraries=$(printf '%s\n' "$linked" | grep -o '/[^ :]*\.so[^ ]*' | sort -u) || true
+# A C library before 2.34 loads these when it looks up a name, which ldd does not know.
+for library in $libraries; do
+  case $library in */libc.so.6) ;; *) continue ;; esac
+  for name in libnss_files.so.2 libnss_dns.so.2 libresolv.so.2; do
+    [ ! -e "${library%/*}/$name" ] || libraries="$libraries ${library%/*}/$name"
   done
+done
+for library in $libraries; do
+  mkdir -p "$out/base${library%/*}"
+  cp -L "$library" "$out/base$library"
+done
 
 echo 'tenantry:x:65532:65532:Tenantry:/var/lib/tenantry:/nonexistent' >"$out/base/etc/passwd"
 echo 'tenantry:x:65532:' >"$out/base/etc/group"

@@ -8,8 +8,8 @@ use mutual_tls::GrpcIncoming;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::{Latch, Readiness};
-use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
+use service_runtime::systemd;
 use tenantry_proto::FILE_DESCRIPTOR_SET;
 use tenantry_proto::v1::admin_service_server::AdminServiceServer;
 use tenantry_proto::v1::cluster_service_server::ClusterServiceServer;
@@ -80,7 +80,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let following = Arc::clone(credentials).follow_files(metrics::certificate_expires, tasks.token());
         tasks.spawn("certificates", following);
     }
-    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
+    tokio::spawn(systemd::tell(readiness.clone(), shutdown.clone()));
 
     let render = move || metrics_handle.render();
     let ops_stop = CancellationToken::new();

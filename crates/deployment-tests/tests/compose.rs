@@ -1,5 +1,5 @@
 //! The compose deployment on a real Docker Engine that begins empty: packed images, SQL through a published port, daemons that are
-//! killed, a stop and a start, a real Prometheus, and nothing left behind.
+//! killed, a stop and a start, a real Prometheus, a record that is restored, and nothing left behind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,10 +19,13 @@ mod engine;
 mod project;
 #[path = "compose/prometheus.rs"]
 mod prometheus;
+#[path = "compose/restore.rs"]
+mod restore;
 
 use engine::Engine;
 use project::{DAEMONS, Project, sql, wait_for_value};
 use prometheus::Prometheus;
+use restore::the_record_is_restored_as_told;
 
 const TAG: &str = "under-test";
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -54,6 +57,7 @@ fn compose_serves_sql_from_an_empty_engine_and_survives_its_daemons() {
     }
 
     a_prometheus_scrapes_all_five(&project, TEST);
+    the_record_is_restored_as_told(&engine, &project, &token);
 
     project.told(&["down", "--volumes"]);
     assert_eq!(engine.told(&["ps", "--all", "--quiet"]), "");
@@ -224,7 +228,7 @@ fn killed_daemons_come_back(project: &Project<'_>, token: &str) {
 
 /// By the file that the profile `observability` gives its Prometheus, whose names this machine does not know.
 fn a_prometheus_scrapes_all_five(project: &Project<'_>, test: &str) {
-    let file = deploy().join("prometheus/compose.yml");
+    let file = deploy().join("prometheus/container-targets.yml");
     let mut configuration =
         std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     for service in DAEMONS {

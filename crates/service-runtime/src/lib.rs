@@ -16,6 +16,6 @@ pub mod option_pages;
 pub mod options;
 pub mod readiness;
 pub mod security;
-pub mod service_manager;
 pub mod shutdown;
+pub mod systemd;
 pub mod telemetry;

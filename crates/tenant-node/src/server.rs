@@ -10,8 +10,8 @@ use mutual_tls::Security;
 use service_runtime::data_dir::DataDir;
 use service_runtime::ops;
 use service_runtime::readiness::Readiness;
-use service_runtime::service_manager;
 use service_runtime::shutdown::TaskGroup;
+use service_runtime::systemd;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let readiness = Readiness::new();
     let routing_known = readiness.latch("routing table");
     let accepting = readiness.latch("accepting requests");
-    tokio::spawn(service_manager::tell(readiness.clone(), shutdown.clone()));
+    tokio::spawn(systemd::tell(readiness.clone(), shutdown.clone()));
 
     let routing_file = RoutingFile::in_data_dir(data_dir.path());
     let table = known_routes(&routing_file).await;

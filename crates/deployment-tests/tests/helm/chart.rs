@@ -45,11 +45,10 @@ pub(crate) fn cases() -> Vec<String> {
 /// The options that give a case's values to Helm.
 pub(crate) fn values_of(case: &str) -> Vec<String> {
     let mut options = Vec::new();
-    if case == "ha" {
-        options.extend([
-            "--values".to_owned(),
-            folder().join("values-ha.yaml").display().to_string(),
-        ]);
+    // Those that users are told of are not in `ci`, which is not packaged.
+    let told = folder().join(format!("values-{case}.yaml"));
+    if told.exists() {
+        options.extend(["--values".to_owned(), told.display().to_string()]);
     }
     let file = folder().join(format!("ci/{case}-values.yaml"));
     options.extend(["--values".to_owned(), file.display().to_string()]);

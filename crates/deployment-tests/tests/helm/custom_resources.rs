@@ -26,6 +26,9 @@ fn monitors_find_the_ops_ports_and_keep_the_names_of_jobs() {
             assert!(matches!(port, Some(7411 | 8411)), "{}: {port:?}", named(monitor));
             assert_eq!(endpoint["relabelings"][0]["targetLabel"], "job");
             jobs.push(text(&endpoint["relabelings"][0]["replacement"]));
+            // A pod is the same instance when it comes back at another address.
+            let by_name = json!({"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"});
+            assert_eq!(endpoint["relabelings"][1], by_name, "{}", named(monitor));
         }
         jobs.sort_unstable();
         // As in deploy/prometheus/prometheus.yml.

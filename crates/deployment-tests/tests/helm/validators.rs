@@ -29,6 +29,16 @@ fn helm_lint_has_nothing_to_say() {
         let folder = tempfile::tempdir().unwrap();
         let destination = folder.path().display().to_string();
         helm.run(&["package", &chart, "--destination", &destination]).unwrap();
+        let packaged = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let listed = run_bounded(Command::new("tar").arg("-tzf").arg(packaged), PATIENCE).unwrap();
+        for values in ["values.yaml", "values-ha.yaml", "values-minimal.yaml"] {
+            let path = format!("tenantry/{values}");
+            assert!(
+                listed.lines().any(|line| line == path),
+                "{values} is not packaged: {listed}"
+            );
+        }
+        assert!(!listed.contains("tenantry/ci/"), "{listed}");
     }
 }
 

@@ -25,7 +25,7 @@ fn promtool_accepts_configurations_and_rules_and_their_tests_pass() {
     config
         .args(["check", "config"])
         .arg(folder.join("prometheus.yml"))
-        .arg(folder.join("compose.yml"));
+        .arg(folder.join("container-targets.yml"));
     let told = run_bounded(&mut config, PATIENCE).unwrap();
     let count = files("rules").len();
     assert_eq!(
@@ -75,7 +75,7 @@ fn both_configurations_have_the_jobs_that_rules_select_by_and_each_its_own_targe
         ["control-plane-1:7411", "control-plane-2:7411", "control-plane-3:7411"],
         ["tenant-node-1:8411", "tenant-node-2:8411"],
     );
-    assert_eq!(targets("compose.yml"), compose);
+    assert_eq!(targets("container-targets.yml"), compose);
 }
 
 #[test]
