@@ -204,7 +204,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "bench-baselines",
         purpose: "baselines measure nothing and speak to no control plane",
-        may_use: MayUse::Only(&["tenant-node", "tenantry-layers", "tenantry-types"]),
+        may_use: MayUse::Only(&["tenant-node", "tenantry-layers", "tenantry-types", "mutual-tls"]),
         must_not_use: &["raft", "sled", "tonic", "prost"],
     },
     Layer {
