@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nfq::{Queue, Verdict};
+use nfq::{Message, Queue, Verdict};
 use process_tests::run_bounded;
 
 use crate::hosts::{ALL, Hosts};
@@ -45,13 +45,18 @@ impl Delay {
                 iptables("-A")?;
                 let (opened, is_open) = std::sync::mpsc::channel();
                 let thread = thread::spawn(move || {
-                    let queue = open();
-                    let told = queue.as_ref().map(|_| ()).map_err(ToString::to_string);
-                    let _ = opened.send(told);
-                    if let Ok(queue) = queue {
-                        hold_back(queue, time, &over, &held);
+                    match open() {
+                        Ok(mut queue) => {
+                            let _ = opened.send(Ok(()));
+                            hold_back(&mut queue, time, &over, &held);
+                            // By name: programs that were started meanwhile have inherited the socket, and keep it open.
+                            let _ = queue.unbind(QUEUE);
+                        }
+                        Err(error) => {
+                            let _ = iptables("-D");
+                            let _ = opened.send(Err(error.to_string()));
+                        }
                     }
-                    let _ = iptables("-D");
                 });
                 is_open.recv().map_err(|error| error.to_string())??;
                 Ok::<_, String>(thread)
@@ -87,7 +92,7 @@ fn open() -> io::Result<Queue> {
     Ok(queue)
 }
 
-fn hold_back(mut queue: Queue, time: Duration, over: &AtomicBool, held: &AtomicU64) {
+fn hold_back(queue: &mut Queue, time: Duration, over: &AtomicBool, held: &AtomicU64) {
     let mut waiting = VecDeque::new();
     while !over.load(Ordering::Acquire) {
         while let Ok(packet) = queue.recv() {
@@ -95,17 +100,24 @@ fn hold_back(mut queue: Queue, time: Duration, over: &AtomicBool, held: &AtomicU
             held.fetch_add(1, Ordering::Relaxed);
         }
         while waiting.front().is_some_and(|(due, _)| *due <= Instant::now()) {
-            if let Some((_, mut packet)) = waiting.pop_front() {
-                packet.set_verdict(Verdict::Accept);
-                let _ = queue.verdict(packet);
+            if let Some((_, packet)) = waiting.pop_front() {
+                let_pass(queue, packet);
             }
         }
         thread::sleep(STEP);
     }
-    for (_, mut packet) in waiting {
-        packet.set_verdict(Verdict::Accept);
-        let _ = queue.verdict(packet);
+    // No further ones, and nothing lost of those that wait.
+    let removed = iptables("-D");
+    waiting.into_iter().for_each(|(_, packet)| let_pass(queue, packet));
+    while let Ok(packet) = queue.recv() {
+        let_pass(queue, packet);
     }
+    removed.expect("a rule that was made can be removed");
+}
+
+fn let_pass(queue: &mut Queue, mut packet: Message) {
+    packet.set_verdict(Verdict::Accept);
+    let _ = queue.verdict(packet);
 }
 
 fn iptables(what: &str) -> Result<String, String> {
