@@ -35,6 +35,10 @@ const FORWARDED_BY: HeaderName = HeaderName::from_static("tenantry-forwarded-by"
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// A connection that takes longer than this to a member next door will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// A connection on which nothing was heard for this long is asked for a sign of life, which may take as long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long a member that no longer leads may still take to answer a call that it was handed.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// Who answers a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +212,15 @@ impl Shared {
             .headers_mut()
             .insert(FORWARDED_BY, HeaderValue::from(self.this_member.get()));
         let ready = channel.ready().await.map_err(|error| unreachable(error.to_string()))?;
-        ready.call(request).await.map_err(|error| {
+        let answered = tokio::select! {
+            answered = ready.call(request) => answered,
+            // Packets to it may vanish: nothing else would tell for as long as the caller has patience.
+            () = self.replaced(leader) => {
+                let reason = "another member leads now".to_owned();
+                return Err(Unforwarded::Lost { reason });
+            }
+        };
+        answered.map_err(|error| {
             tracing::debug!(%leader, %error, "a forwarded call failed");
             let reason = root_cause(&error);
             match never_connected(&error) {
@@ -216,6 +228,17 @@ impl Shared {
                 false => Unforwarded::Lost { reason },
             }
         })
+    }
+
+    /// Completes when another member has been leading for [`ANSWER_GRACE`]: a leader that hands over in order answers meanwhile.
+    async fn replaced(&self, leader: MemberId) {
+        let mut status = self.status.clone();
+        let another = status.wait_for(|status| status.leader.is_some_and(|other| other != leader));
+        if another.await.is_err() {
+            // The log has ended, and the process ends with it.
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(ANSWER_GRACE).await;
     }
 
     fn address(&self, member: MemberId) -> Option<String> {
@@ -230,6 +253,9 @@ impl Shared {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+        let endpoint = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
         let channel = self.security.channel(&endpoint, Role::ControlPlane, CONNECT_TIMEOUT);
         channels.insert(member, (address.to_owned(), channel.clone()));
         Some(channel)

@@ -129,6 +129,17 @@ async fn dead() -> String {
 }
 
 #[tokio::test]
+async fn a_call_to_a_leader_that_says_nothing_ends_when_another_leads() {
+    // Takes connections in the kernel's queue.
+    let (_silent, address) = listen().await;
+    let follower = Follower::new(Some(2), &[(2, &address)]);
+    let calling = follower.call(BOUND, None);
+    let asking = async { tokio::join!(calling, async { follower.follows(3) }).0 };
+    let answer = tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap();
+    assert_eq!(reason(&answer), "OUTCOME_UNKNOWN", "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_call_is_handed_over_once_with_what_is_left_of_its_time() {
     let (listener, address) = listen().await;
     let leader = Leader::default();
