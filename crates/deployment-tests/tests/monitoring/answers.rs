@@ -109,7 +109,8 @@ fn prometheus_evaluates_every_rule_and_answers_every_panel_with_series() {
             Err(empty.join("\n"))
         }
     });
-    // The tenant whose day is used up is on its way to an alert; nothing wakes anybody.
+    // The tenant whose day is used up is on its way to an alert; nothing wakes anybody. Who else fills this machine's disk meanwhile is
+    // not the cluster's doing.
     value_of("a pending alert", PATIENCE, || {
         match prometheus
             .count("ALERTS{alertname=\"TenantryTenantDayNearlyUsed\", alertstate=\"pending\", tenant=\"spent\"}")?
@@ -118,5 +119,8 @@ fn prometheus_evaluates_every_rule_and_answers_every_panel_with_series() {
             count => Err(count.to_string()),
         }
     });
-    assert_eq!(prometheus.count("ALERTS{severity=\"critical\"}"), Ok(0));
+    assert_eq!(
+        prometheus.count("ALERTS{severity=\"critical\", alertname!=\"TenantryDiskFullSoon\"}"),
+        Ok(0)
+    );
 }

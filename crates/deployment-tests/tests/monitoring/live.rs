@@ -15,7 +15,7 @@ use crate::{dashboards, rules};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Counters that appear with their first count, of what a test does not bring about, and why not. Their descriptions have to be in
+/// Series that appear with their first count or value, of what a test does not bring about, and why not. Their descriptions have to be in
 /// the source.
 pub(crate) const RARE: [(&str, &str); 14] = [
     (
@@ -286,9 +286,14 @@ fn what_a_test_does_not_bring_about_is_described_in_the_source_and_in_the_page()
             .filter(|before| before.len() < sources.len());
         let constant = constant.map(|before| before.rsplit(' ').next().unwrap());
         let described = |word: &str| {
-            ["describe_counter!(", "describe_counter!( "]
-                .iter()
-                .any(|call| sources.contains(&format!("{call}{word},")))
+            [
+                "describe_counter!(",
+                "describe_counter!( ",
+                "describe_gauge!(",
+                "describe_gauge!( ",
+            ]
+            .iter()
+            .any(|call| sources.contains(&format!("{call}{word},")))
         };
         assert!(
             described(&literal) || constant.is_some_and(described),
