@@ -11,24 +11,23 @@
 use std::time::Duration;
 
 use deployment_tests::deploy;
-use process_tests::{command, program, run_bounded, skip, value_of};
+use process_tests::{Prometheus, command, program, run_bounded, skip, value_of};
 
 #[path = "compose/engine.rs"]
 mod engine;
 #[path = "compose/project.rs"]
 mod project;
-#[path = "compose/prometheus.rs"]
-mod prometheus;
 #[path = "compose/restore.rs"]
 mod restore;
 
 use engine::Engine;
 use project::{DAEMONS, Project, sql, wait_for_value};
-use prometheus::Prometheus;
 use restore::the_record_is_restored_as_told;
 
 const TAG: &str = "under-test";
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Until Prometheus has seen something.
+const SCRAPED: Duration = Duration::from_secs(60);
 
 #[test]
 fn compose_serves_sql_from_an_empty_engine_and_survives_its_daemons() {
@@ -252,8 +251,10 @@ fn a_prometheus_scrapes_all_five(project: &Project<'_>, test: &str) {
     let Some(prometheus) = Prometheus::start(folder.path(), &configuration) else {
         return skip(test, "the part with Prometheus: it is not installed");
     };
-    prometheus.wait_for("count(up == 1)", |count| count == 5.0);
-    prometheus.wait_for("sum(tenantry_control_raft_is_leader)", |leaders| leaders == 1.0);
+    prometheus.wait_for("count(up == 1)", SCRAPED, |count| count == 5.0);
+    prometheus.wait_for("sum(tenantry_control_raft_is_leader)", SCRAPED, |leaders| {
+        leaders == 1.0
+    });
     let token = project.told(&[
         "run",
         "--rm",
@@ -268,6 +269,7 @@ fn a_prometheus_scrapes_all_five(project: &Project<'_>, test: &str) {
     wait_for_value(project.nodes()[0], &token, "select count(*) from note", "3");
     prometheus.wait_for(
         "sum(tenantry_tenant_requests_total{tenant=\"acme\",class=\"2xx\"})",
+        SCRAPED,
         |requests| requests >= 1.0,
     );
 }

@@ -6,76 +6,24 @@
     reason = "tests: what fails here fails the test"
 )]
 
-use std::fmt::Write as _;
-use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use process_tests::{Cluster, free_ports, get, post, skip, value_of};
+use process_tests::{Cluster, Prometheus, post, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests of the tenant in any 24 hours.
 const LIMIT: u64 = 60;
 
-/// A Prometheus of the test's own; ends with the value.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Prometheus {
-    /// `None` where there is no such program.
-    fn start(folder: &Path, targets: &[SocketAddr]) -> Option<Self> {
-        let address = free_ports(1)[0];
-        let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
-        let config = format!(
-            "global: {{scrape_interval: 500ms}}\nscrape_configs:\n- job_name: tenantry\n  static_configs:\n  - targets: [{}]\n",
-            targets.join(", ")
-        );
-        fs::write(folder.join("prometheus.yml"), config).unwrap();
-        let log = File::create(folder.join("prometheus.log")).unwrap();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .ok()?;
-        Some(Self { child, address })
-    }
-
-    /// The value of an expression that selects one series.
-    fn ask(&self, expression: &str) -> Result<f64, String> {
-        let mut query = String::new();
-        for byte in expression.bytes() {
-            write!(query, "%{byte:02x}").unwrap();
-        }
-        let answer = get(self.address, "localhost", &format!("/api/v1/query?query={query}"));
-        let answer = answer.map_err(|error| error.to_string())?.json();
-        let value = &answer["data"]["result"][0]["value"][1];
-        let text = value.as_str().ok_or_else(|| format!("{expression}: {answer}"))?;
-        text.parse().map_err(|_| format!("{expression}: {text}"))
-    }
-
-    /// Waits until an expression has this value.
-    fn wait_for(&self, expression: &str, expected: f64) {
-        value_of(&format!("{expression} to be {expected}"), PATIENCE, || {
-            let found = self.ask(expression)?;
-            let close = (found - expected).abs() < 1e-9;
-            if close { Ok(()) } else { Err(found.to_string()) }
-        });
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Scrapes `targets` twice a second. `None` where there is no such program.
+fn scraping(folder: &Path, targets: &[SocketAddr]) -> Option<Prometheus> {
+    let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
+    let config = format!(
+        "global: {{scrape_interval: 500ms}}\nscrape_configs:\n- job_name: tenantry\n  static_configs:\n  - targets: [{}]\n",
+        targets.join(", ")
+    );
+    Prometheus::start(folder, &config)
 }
 
 /// One request, as a log on the client's side has it.
@@ -109,13 +57,16 @@ fn what_prometheus_says_of_a_tenant_is_what_the_log_of_its_requests_says() {
         .map(|daemon| daemon.ops)
         .collect();
     let folder = tempfile::tempdir().unwrap();
-    let Some(prometheus) = Prometheus::start(folder.path(), &ops) else {
+    let Some(prometheus) = scraping(folder.path(), &ops) else {
         return skip(
             "what_prometheus_says_of_a_tenant_is_what_the_log_of_its_requests_says",
             "prometheus is not installed",
         );
     };
 
+    let wait_for = |expression: &str, expected: f64| {
+        prometheus.wait_for(expression, PATIENCE, |found| (found - expected).abs() < 1e-9);
+    };
     let select = process_tests::pipeline(&[process_tests::execute("select 1")]);
     let nodes = [cluster.data(owner), cluster.data(1 - owner)];
     let mut log = Vec::new();
@@ -133,38 +84,38 @@ fn what_prometheus_says_of_a_tenant_is_what_the_log_of_its_requests_says() {
     assert_eq!((count(404, 404), count(400, 400)), (7.0, 4.0));
 
     let requests = |class: &str| format!("tenantry_tenant_requests_total{{tenant=\"acme\",class=\"{class}\"}}");
-    prometheus.wait_for(&requests("4xx"), 11.0);
+    wait_for(&requests("4xx"), 11.0);
     // Whoever waited for the tenant to be served read its figures until it was, which is counted and not charged.
-    let before = prometheus.ask(&requests("2xx")).unwrap() - count(200, 200);
+    let before = prometheus.value(&requests("2xx")).unwrap() - count(200, 200);
     assert!((1.0..20.0).contains(&before), "{before}");
-    prometheus.wait_for(&requests("429"), count(429, 429));
-    prometheus.wait_for(&requests("5xx"), 0.0);
+    wait_for(&requests("429"), count(429, 429));
+    wait_for(&requests("5xx"), 0.0);
     let of = |name: &str| format!("tenantry_tenant_{name}{{tenant=\"acme\"}}");
     let all = 70.0 + before;
-    prometheus.wait_for(&of("client_error_ratio"), 11.0 / all);
-    prometheus.wait_for(&of("throttled_ratio"), count(429, 429) / all);
-    prometheus.wait_for(&of("error_ratio"), 0.0);
-    prometheus.wait_for(&of("requests_last_day"), LIMIT as f64);
-    prometheus.wait_for(&of("quota_requests_per_day"), LIMIT as f64);
-    prometheus.wait_for(&of("response_time_seconds_count"), LIMIT as f64 + before);
+    wait_for(&of("client_error_ratio"), 11.0 / all);
+    wait_for(&of("throttled_ratio"), count(429, 429) / all);
+    wait_for(&of("error_ratio"), 0.0);
+    wait_for(&of("requests_last_day"), LIMIT as f64);
+    wait_for(&of("quota_requests_per_day"), LIMIT as f64);
+    wait_for(&of("response_time_seconds_count"), LIMIT as f64 + before);
 
     // What a client measures holds all that the node measures.
     let admitted = log.iter().filter(|line| line.status != 429);
     let longest = admitted.clone().map(|line| line.took).max().unwrap().as_secs_f64();
-    let average = prometheus.ask(&of("average_response_time_seconds")).unwrap();
+    let average = prometheus.value(&of("average_response_time_seconds")).unwrap();
     assert!(average > 0.0 && average <= longest, "{average} of at most {longest}");
     let (first, last) = (log[0].minute, log[log.len() - 1].minute);
     let busiest = (first..=last)
         .map(|minute| log.iter().filter(|line| line.minute == minute).count())
         .max()
         .unwrap() as f64;
-    let peak = prometheus.ask(&of("peak_requests_per_minute")).unwrap();
+    let peak = prometheus.value(&of("peak_requests_per_minute")).unwrap();
     // A request that began at the turn of a minute may have arrived in the next one.
     let unsure = before + 2.0;
     assert!((peak - busiest).abs() <= unsure, "{peak}, and the log has {busiest}");
 
     // By what an operator would ask: both kinds of process answer.
-    prometheus.wait_for("count(up == 1)", ops.len() as f64);
-    prometheus.wait_for("sum(tenantry_control_raft_is_leader)", 1.0);
-    prometheus.wait_for("topk(1, sum by (tenant) (tenantry_tenant_requests_total))", all);
+    wait_for("count(up == 1)", ops.len() as f64);
+    wait_for("sum(tenantry_control_raft_is_leader)", 1.0);
+    wait_for("topk(1, sum by (tenant) (tenantry_tenant_requests_total))", all);
 }

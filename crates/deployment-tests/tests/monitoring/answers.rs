@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use process_tests::Prometheus;
 use process_tests::{skip, value_of};
 use serde_json::Value;
 
 use crate::live::{RARE, expressions, variables};
-use crate::prometheus::{Prometheus, Waits};
+use crate::prometheus::{self, Waits};
 use crate::promql::reads;
 use crate::traffic::BusyCluster;
 use crate::{dashboards, rules};
@@ -47,7 +48,7 @@ fn unknown_labels(prometheus: &Prometheus, absent: &BTreeSet<String>) -> Result<
 fn prometheus_evaluates_every_rule_and_answers_every_panel_with_series() {
     let busy = BusyCluster::start();
     let folder = tempfile::tempdir().unwrap();
-    let Some(prometheus) = Prometheus::start(folder.path(), &busy.cluster, Waits::Whole) else {
+    let Some(prometheus) = prometheus::start(folder.path(), &busy.cluster, Waits::Whole) else {
         return skip(
             "prometheus_evaluates_every_rule_and_answers_every_panel_with_series",
             "prometheus is not installed",

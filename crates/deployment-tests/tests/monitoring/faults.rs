@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use process_tests::Prometheus;
 use process_tests::{skip, value_of};
 
-use crate::prometheus::{Prometheus, Waits};
+use crate::prometheus::{self, Waits};
 use crate::traffic::BusyCluster;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -25,7 +26,7 @@ fn wait_for(prometheus: &Prometheus, alert: &str, labels: &str, count: usize) {
 fn a_dead_node_and_a_dead_majority_wake_somebody_until_they_are_back() {
     let mut busy = BusyCluster::start();
     let folder = tempfile::tempdir().unwrap();
-    let Some(prometheus) = Prometheus::start(folder.path(), &busy.cluster, Waits::Short) else {
+    let Some(prometheus) = prometheus::start(folder.path(), &busy.cluster, Waits::Short) else {
         return skip(
             "a_dead_node_and_a_dead_majority_wake_somebody_until_they_are_back",
             "prometheus is not installed",
