@@ -125,6 +125,12 @@ pub(super) const LAYERS: &[Layer] = &[
         must_not_use: &["raft", "sled", "rusqlite", "tonic", "prost"],
     },
     Layer {
+        name: "node-log",
+        purpose: "the log sees files and bytes: no SQL, no requests, no async",
+        may_use: MayUse::Only(&["tenantry-types"]),
+        must_not_use: &["raft", "sled", "rusqlite", "tokio", "tonic", "prost"],
+    },
+    Layer {
         name: "control-plane",
         purpose: "the control plane opens no tenant's database",
         may_use: MayUse::Only(&[
@@ -152,6 +158,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tenantry-layers",
             "tenantry-proto",
             "tenantry-types",
+            "node-log",
             "service-runtime",
             "mutual-tls",
         ]),

@@ -1,0 +1,202 @@
+//! What is done with a log that a former life left: read all of it, write back what WAL files lack, begin anew behind it.
+//!
+//! One segment is in memory at a time. Nothing is skipped silently.
+
+use std::path::PathBuf;
+
+use crate::config::WalPath;
+use crate::error::OpenError;
+use crate::folder::{Folder, Listing};
+use crate::handle::io_error;
+use crate::lsn::Lsn;
+use crate::redo::Redo;
+use crate::scan::{self, Standing};
+use crate::segment::{self, SegmentHeader};
+use crate::start::{self, Start};
+
+/// What was found when the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// Records in the log.
+    pub records: u64,
+    /// Those of them whose WAL file is gone or has begun anew: their frames are in the database.
+    pub obsolete_records: u64,
+    /// Tenants with records in the log.
+    pub tenants: u64,
+    /// Frames that a WAL file lacked.
+    pub frames_written_back: u64,
+    /// Bytes written into WAL files for them.
+    pub bytes_written_back: u64,
+    /// WAL files that were proved and synced.
+    pub wals_synced: u64,
+    /// Segments that were read.
+    pub segments: u64,
+    /// Whether the log ended in a write that a crash tore. Nothing of it was acknowledged.
+    pub torn: bool,
+}
+
+/// A log that can go on.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) report: Recovery,
+    pub(crate) next_segment: u64,
+    pub(crate) next_lsn: Lsn,
+}
+
+/// Reads the folder. When this returns, no segment in it is needed.
+pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, OpenError> {
+    let listing = folder.list().map_err(io_error("list", folder.path()))?;
+    let from = beginning(folder, &listing)?;
+    let mut redo = Redo::new(folder, wal_path);
+    let mut expected = Expected {
+        lsn: Some(from.lsn),
+        segment: from.segment,
+    };
+    let mut next_lsn = from.lsn;
+    let numbers = needed(folder, &listing, from)?;
+    let mut bytes = Vec::new();
+    for &number in &numbers {
+        let standing = if Some(&number) == numbers.last() {
+            Standing::Last
+        } else {
+            Standing::Earlier
+        };
+        let header = read_segment(folder, number, &mut bytes)?;
+        expected.check(folder, header)?;
+        let scanned = scan::scan(&bytes, header, standing)
+            .map_err(|damage| damaged(folder, folder.segment_path(number), damage.offset, damage.what))?;
+        redo.segment(&bytes, &scanned.commits)?;
+        redo.report.segments += 1;
+        redo.report.torn = scanned.torn;
+        next_lsn = scanned.next;
+        expected = Expected {
+            lsn: Some(next_lsn),
+            segment: number + 1,
+        };
+    }
+    let report = redo.finish()?;
+    let highest = listing.segments.last().max(listing.freed.last()).copied().unwrap_or(0);
+    let next_segment = from.segment.max(highest.saturating_add(1));
+    let start = Start {
+        segment: next_segment,
+        lsn: next_lsn,
+    };
+    start::write(folder, start).map_err(io_error("write", &start::path(folder)))?;
+    Ok(Recovered {
+        report,
+        next_segment,
+        next_lsn,
+    })
+}
+
+fn beginning(folder: &Folder, listing: &Listing) -> Result<Start, OpenError> {
+    let path = start::path(folder);
+    match start::read(folder).map_err(io_error("read", &path))? {
+        Some(Ok(start)) => Ok(start),
+        Some(Err(what)) => Err(damaged(folder, path, 0, what.to_owned())),
+        None if listing.segments.is_empty() && listing.freed.is_empty() => Ok(Start {
+            segment: 1,
+            lsn: Lsn::new(1),
+        }),
+        None => Err(damaged(
+            folder,
+            path,
+            0,
+            "it is missing, though there are segments".to_owned(),
+        )),
+    }
+}
+
+/// The numbers of the segments to be read. All from the oldest that was needed when the newest was begun must be there, but those
+/// that were freed since.
+fn needed(folder: &Folder, listing: &Listing, from: Start) -> Result<Vec<u64>, OpenError> {
+    let Some(&last) = listing.segments.last().filter(|&&last| last >= from.segment) else {
+        return match listing.freed.last() {
+            Some(&freed) if freed >= from.segment => Err(damaged(
+                folder,
+                folder.segment_path(freed + 1),
+                0,
+                "it is missing: a segment is freed only when there is a later one".to_owned(),
+            )),
+            _ => Ok(Vec::new()),
+        };
+    };
+    let newest = read_header(folder, last)?;
+    let first = (from.segment.max(newest.oldest)..=last)
+        .find(|number| listing.freed.binary_search(number).is_err())
+        .unwrap_or(last);
+    match (first..=last).find(|number| listing.segments.binary_search(number).is_err()) {
+        Some(missing) => Err(damaged(
+            folder,
+            folder.segment_path(missing),
+            0,
+            "it is missing".to_owned(),
+        )),
+        None => Ok((first..=last).collect()),
+    }
+}
+
+/// What the next segment must say. Of the first one that is left only its number is known, unless it is where the log begins.
+#[derive(Debug)]
+struct Expected {
+    lsn: Option<Lsn>,
+    segment: u64,
+}
+
+impl Expected {
+    fn check(&self, folder: &Folder, header: SegmentHeader) -> Result<(), OpenError> {
+        match self.lsn {
+            Some(lsn) if header.number == self.segment && header.first != lsn => Err(damaged(
+                folder,
+                folder.segment_path(header.number),
+                0,
+                format!("it begins with record {}, and {lsn} was expected", header.first),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read_header(folder: &Folder, number: u64) -> Result<SegmentHeader, OpenError> {
+    let path = folder.segment_path(number);
+    let mut bytes = [0; segment::LENGTH];
+    let file = folder.disk().open(&path).map_err(io_error("open", &path))?;
+    let length = match file {
+        Some(file) => file.read_at(&mut bytes, 0).map_err(io_error("read", &path))?,
+        None => 0,
+    };
+    header(folder, number, &bytes[..length])
+}
+
+fn read_segment(folder: &Folder, number: u64, bytes: &mut Vec<u8>) -> Result<SegmentHeader, OpenError> {
+    let path = folder.segment_path(number);
+    let file = folder
+        .disk()
+        .open(&path)
+        .and_then(|file| file.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
+        .map_err(io_error("open", &path))?;
+    let length = file.length().map_err(io_error("read", &path))?;
+    bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+    let read = file.read_at(bytes, 0).map_err(io_error("read", &path))?;
+    bytes.truncate(read);
+    header(folder, number, bytes)
+}
+
+fn header(folder: &Folder, number: u64, bytes: &[u8]) -> Result<SegmentHeader, OpenError> {
+    let path = folder.segment_path(number);
+    let header = SegmentHeader::read(bytes).map_err(|what| damaged(folder, path.clone(), 0, what))?;
+    if header.number != number {
+        let what = format!("its header says that it is segment {}", header.number);
+        return Err(damaged(folder, path, 0, what));
+    }
+    Ok(header)
+}
+
+fn damaged(folder: &Folder, file: PathBuf, offset: u64, what: String) -> OpenError {
+    OpenError::Damaged {
+        folder: folder.path().to_owned(),
+        file,
+        offset,
+        what,
+    }
+}
