@@ -178,7 +178,7 @@ impl Folder {
 }
 
 impl Spare {
-    fn freed(number: u64) -> Self {
+    pub(crate) fn freed(number: u64) -> Self {
         Self {
             name: format!("{SPARE}{number:020}"),
         }

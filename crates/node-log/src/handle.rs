@@ -23,7 +23,7 @@ use crate::{keeper, writer};
 
 /// The log of a node. Dropping it stops it.
 pub struct NodeLog {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     thread_ids: Vec<ThreadId>,
     /// Held as long as this lives: nobody else uses the folder.

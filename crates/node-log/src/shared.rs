@@ -50,7 +50,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Set while the log thread waits, so that nobody else pays for waking it.
     writer_sleeps: bool,
-    blocked_appenders: usize,
+    pub(crate) blocked_appenders: usize,
     blocked_waiters: usize,
     /// The last attempt to make a segment found no room; an append from then on may ask for another.
     pub(crate) make_again_at: Option<Instant>,
