@@ -54,8 +54,13 @@ pub(super) fn simulated(disk: &ForgetfulDisk) -> (NodeLog, Receiver<String>) {
 /// A log on real files, whose tenants' WAL files are `UID/db.sqlite-wal` below `tenants`.
 pub(super) fn open_real(folder: &Path, tenants: &Path) -> Result<(NodeLog, Recovery), OpenError> {
     let tenants = tenants.to_owned();
+    // Wide enough that the keeper never syncs a WAL file.
+    let config = NodeLogConfig {
+        most_bytes: 64 * SEGMENT,
+        ..config(folder)
+    };
     NodeLog::open(
-        config(folder),
+        config,
         Arc::new(move |uid| wal_path(&tenants, uid)),
         Box::new(|reason| panic!("the log failed: {reason}")),
     )
