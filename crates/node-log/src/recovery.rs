@@ -48,11 +48,7 @@ pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, 
     let listing = folder.list().map_err(io_error("list", folder.path()))?;
     let from = beginning(folder, &listing)?;
     let mut redo = Redo::new(folder, wal_path);
-    let mut expected = Expected {
-        lsn: Some(from.lsn),
-        segment: from.segment,
-    };
-    let mut next_lsn = from.lsn;
+    let mut next = from;
     let numbers = needed(folder, &listing, from)?;
     let mut bytes = Vec::new();
     for &number in &numbers {
@@ -62,16 +58,15 @@ pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, 
             Standing::Earlier
         };
         let header = read_segment(folder, number, &mut bytes)?;
-        expected.check(folder, header)?;
+        check_beginning(folder, next, header)?;
         let scanned = scan::scan(&bytes, header, standing)
             .map_err(|damage| damaged(folder, folder.segment_path(number), damage.offset, damage.what))?;
         redo.segment(&bytes, &scanned.commits)?;
         redo.report.segments += 1;
         redo.report.torn = scanned.torn;
-        next_lsn = scanned.next;
-        expected = Expected {
-            lsn: Some(next_lsn),
+        next = Start {
             segment: number + 1,
+            lsn: scanned.next,
         };
     }
     let report = redo.finish()?;
@@ -79,13 +74,13 @@ pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, 
     let next_segment = from.segment.max(highest.saturating_add(1));
     let start = Start {
         segment: next_segment,
-        lsn: next_lsn,
+        lsn: next.lsn,
     };
     start::write(folder, start).map_err(io_error("write", &start::path(folder)))?;
     Ok(Recovered {
         report,
         next_segment,
-        next_lsn,
+        next_lsn: next.lsn,
     })
 }
 
@@ -136,25 +131,17 @@ fn needed(folder: &Folder, listing: &Listing, from: Start) -> Result<Vec<u64>, O
     }
 }
 
-/// What the next segment must say. Of the first one that is left only its number is known, unless it is where the log begins.
-#[derive(Debug)]
-struct Expected {
-    lsn: Option<Lsn>,
-    segment: u64,
-}
-
-impl Expected {
-    fn check(&self, folder: &Folder, header: SegmentHeader) -> Result<(), OpenError> {
-        match self.lsn {
-            Some(lsn) if header.number == self.segment && header.first != lsn => Err(damaged(
-                folder,
-                folder.segment_path(header.number),
-                0,
-                format!("it begins with record {}, and {lsn} was expected", header.first),
-            )),
-            _ => Ok(()),
-        }
+/// Of the first segment that is left only its number is known, unless it is where the log begins. Any other goes on where the one
+/// before ended.
+fn check_beginning(folder: &Folder, expected: Start, header: SegmentHeader) -> Result<(), OpenError> {
+    if header.number != expected.segment || header.first == expected.lsn {
+        return Ok(());
     }
+    let what = format!(
+        "it begins with record {}, and {} was expected",
+        header.first, expected.lsn
+    );
+    Err(damaged(folder, folder.segment_path(header.number), 0, what))
 }
 
 fn read_header(folder: &Folder, number: u64) -> Result<SegmentHeader, OpenError> {

@@ -26,12 +26,12 @@ pub(crate) struct Redo<'a> {
     pub(crate) report: Recovery,
 }
 
-/// A WAL file with a valid header.
+/// A WAL file that has a header.
 struct Wal {
     tenant: TenantUid,
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    chain: Chain,
+    header: [u8; wal::HEADER],
 }
 
 /// What is to be said of a WAL file.
@@ -57,57 +57,39 @@ impl<'a> Redo<'a> {
         for (tenant, commits) in by_tenant {
             self.seen.insert(tenant);
             self.report.records += commits.len() as u64;
-            let salts = self.salts(tenant)?;
-            let mut wal = None;
+            let found = self.open(tenant)?;
             for commit in commits {
-                if salts != Some(commit.salts) {
-                    self.report.obsolete_records += 1;
-                    continue;
+                match &found {
+                    Some(wal) if wal::salts(&wal.header) == commit.salts => {
+                        self.write_back(wal, commit, &bytes[commit.frames.clone()])?;
+                    }
+                    _ => self.report.obsolete_records += 1,
                 }
-                let wal = match &mut wal {
-                    Some(wal) => wal,
-                    none => none.insert(self.open(tenant, commit.offset)?),
-                };
-                self.write_back(wal, commit, &bytes[commit.frames.clone()])?;
             }
         }
         Ok(())
     }
 
-    /// The salts in the header of the tenant's WAL file; `None` if there is no such file, or nothing in it.
-    fn salts(&self, tenant: TenantUid) -> Result<Option<[u8; 8]>, OpenError> {
+    /// The tenant's WAL file; `None` if there is none, or nothing in it.
+    fn open(&self, tenant: TenantUid) -> Result<Option<Wal>, OpenError> {
         let path = (self.wal_path)(tenant);
         let Some(file) = self.folder.disk().open(&path).map_err(io_error("open", &path))? else {
             return Ok(None);
         };
         let mut header = [0; wal::HEADER];
         let length = file.read_at(&mut header, 0).map_err(io_error("read", &path))?;
-        Ok((length == wal::HEADER).then(|| wal::salts(&header)))
-    }
-
-    fn open(&self, tenant: TenantUid, end: u64) -> Result<Wal, OpenError> {
-        let path = (self.wal_path)(tenant);
-        let file = self
-            .folder
-            .disk()
-            .open(&path)
-            .and_then(|file| file.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
-            .map_err(io_error("open", &path))?;
-        let mut header = [0; wal::HEADER];
-        file.read_at(&mut header, 0).map_err(io_error("read", &path))?;
-        let chain = Chain::begin(&header).map_err(|what| self.broken(tenant, path.clone(), end, (0, what)))?;
-        Ok(Wal {
+        Ok((length == wal::HEADER).then_some(Wal {
             tenant,
             path,
             file,
-            chain,
-        })
+            header,
+        }))
     }
 
-    fn broken(&self, tenant: TenantUid, file: PathBuf, end: u64, (offset, what): Broken) -> OpenError {
+    fn broken(&self, wal: &Wal, end: u64, (offset, what): Broken) -> OpenError {
         OpenError::BrokenWal {
-            tenant,
-            file,
+            tenant: wal.tenant,
+            file: wal.path.clone(),
             offset,
             end,
             what,
@@ -116,19 +98,21 @@ impl<'a> Redo<'a> {
     }
 
     fn write_back(&mut self, wal: &Wal, commit: &Commit, frames: &[u8]) -> Result<(), OpenError> {
-        let frame = wal.chain.frame();
+        let end = commit.offset.saturating_add(frames.len() as u64);
+        let frame = Chain::begin(&wal.header)
+            .map_err(|what| self.broken(wal, end, (0, what)))?
+            .frame();
         let whole = commit
             .offset
             .checked_sub(wal::HEADER as u64)
             .is_some_and(|behind| behind.is_multiple_of(frame as u64))
             && frames.len().is_multiple_of(frame);
-        let end = commit.offset.saturating_add(frames.len() as u64);
         if !whole {
             let broken = (
                 commit.offset,
                 "the commit in the log does not consist of frames of this file",
             );
-            return Err(self.broken(wal.tenant, wal.path.clone(), end, broken));
+            return Err(self.broken(wal, end, broken));
         }
         let mut present = vec![0; frames.len()];
         let length = wal
@@ -157,19 +141,24 @@ impl<'a> Redo<'a> {
     /// frames may be in memory only.
     pub(crate) fn finish(mut self) -> Result<Recovery, OpenError> {
         for (&tenant, &end) in &self.ends {
-            let mut wal = self.open(tenant, end)?;
-            prove(&mut wal, end)?.map_err(|broken| self.broken(tenant, wal.path.clone(), end, broken))?;
+            // It was there a moment ago, and nobody else has the folder.
+            let Some(wal) = self.open(tenant)? else { continue };
+            prove(&wal, end)?.map_err(|broken| self.broken(&wal, end, broken))?;
             wal.file.sync().map_err(io_error("sync", &wal.path))?;
+            self.report.wals_synced += 1;
         }
-        self.report.wals_synced = self.ends.len() as u64;
         self.report.tenants = self.seen.len() as u64;
         Ok(self.report)
     }
 }
 
 /// Follows the chain of checksums from the beginning to `end`.
-fn prove(wal: &mut Wal, end: u64) -> Result<Result<(), Broken>, OpenError> {
-    let frame = wal.chain.frame();
+fn prove(wal: &Wal, end: u64) -> Result<Result<(), Broken>, OpenError> {
+    let mut chain = match Chain::begin(&wal.header) {
+        Ok(chain) => chain,
+        Err(what) => return Ok(Err((0, what))),
+    };
+    let frame = chain.frame();
     let mut offset = wal::HEADER as u64;
     let mut buffer = vec![0; frame * (READ_BYTES / frame).max(1)];
     while offset < end {
@@ -184,7 +173,7 @@ fn prove(wal: &mut Wal, end: u64) -> Result<Result<(), Broken>, OpenError> {
             if offset >= end {
                 break;
             }
-            if let Err(what) = wal.chain.add_frame(bytes) {
+            if let Err(what) = chain.add_frame(bytes) {
                 return Ok(Err((offset, what)));
             }
             offset += frame as u64;

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::support::LONG;
 use crate::disk::{Disk, DiskFile};
 
 const SECTOR: usize = 512;
@@ -119,8 +120,10 @@ impl ForgetfulDisk {
     /// Waits until a sync waits.
     pub(super) fn wait_for_held(&self) {
         let mut state = self.inner.state.lock();
+        let mut waited = false;
         while state.waiting == 0 {
-            self.inner.gate.wait(&mut state);
+            assert!(!waited, "no sync came");
+            waited = self.inner.gate.wait_for(&mut state, LONG).timed_out();
         }
     }
 

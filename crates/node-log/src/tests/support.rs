@@ -12,7 +12,7 @@ use super::simulated_wal;
 use crate::{CommitRecord, NodeLog, NodeLogConfig, OpenError, Recovery};
 
 /// Longer than anything takes that will happen at all.
-pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 pub(super) const SEGMENT: u64 = 64 << 10;
 
