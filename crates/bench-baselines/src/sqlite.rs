@@ -5,7 +5,9 @@
 //! a line each.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
     /// Databases over all threads.
     #[arg(long, default_value_t = 1)]
     databases: usize,
-    /// Rows in one commit of the grouped load.
+    /// Rows in one commit of the grouped load; commits to one sync of the synced-together load, over all threads.
     #[arg(long, default_value_t = 1)]
     batch: usize,
     /// Statements that make and fill a database.
@@ -60,6 +62,9 @@ enum Load {
     Insert,
     /// One row; `batch` of them share a transaction.
     GroupedInsert,
+    /// One row in a transaction of its own, which is not synced; `batch` of them share a write and a sync of one file, as long as what they
+    /// have added to their logs.
+    SyncedTogether,
     /// Four SELECTs, then an INSERT.
     Mixed,
     /// A database file is opened, asked for one row and closed; each file below the folder once.
@@ -109,9 +114,19 @@ fn on_threads(arguments: &Arguments) -> Result<Done> {
         let connections = owned
             .into_iter()
             .map(|database| connect(&database_file(&arguments.folder, database)));
+        let connections = connections.map(|connection| {
+            let connection = connection?;
+            if arguments.load == Load::SyncedTogether {
+                connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+            }
+            anyhow::Ok(connection)
+        });
         Worker {
             arguments,
             connections: connections.collect::<Result<_>>()?,
+            log: (arguments.load == Load::SyncedTogether)
+                .then(|| SharedLog::make(&arguments.folder.join(format!("{thread}.log"))))
+                .transpose()?,
             random: u64::try_from(thread)? + 1,
         }
         .run(begin, end)
@@ -140,7 +155,39 @@ fn on_threads(arguments: &Arguments) -> Result<Done> {
 struct Worker<'a> {
     arguments: &'a Arguments,
     connections: Vec<Connection>,
+    log: Option<SharedLog>,
     random: u64,
+}
+
+/// Stands for a log that all databases of a thread share: written over from its beginning, so that a sync need not make a file longer.
+struct SharedLog {
+    file: File,
+    offset: u64,
+}
+
+impl SharedLog {
+    const BYTES: u64 = 16 << 20;
+    /// A row's commit is two pages with their headers in the log of its database.
+    const COMMIT_BYTES: usize = 2 * (4096 + 24);
+
+    fn make(path: &Path) -> Result<Self> {
+        let file = File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
+        file.write_all_at(&vec![0; usize::try_from(Self::BYTES)?], 0)?;
+        file.sync_all()?;
+        Ok(Self { file, offset: 0 })
+    }
+
+    fn commit(&mut self, commits: usize) -> Result<()> {
+        let bytes = vec![0x5a; commits * Self::COMMIT_BYTES];
+        let length = u64::try_from(bytes.len())?;
+        if self.offset + length > Self::BYTES {
+            self.offset = 0;
+        }
+        self.file.write_all_at(&bytes, self.offset)?;
+        self.file.sync_data()?;
+        self.offset += length;
+        Ok(())
+    }
 }
 
 impl Worker<'_> {
@@ -173,7 +220,17 @@ impl Worker<'_> {
             .wrapping_add(1_442_695_040_888_963_407);
         let random = self.random >> 33;
         let arguments = self.arguments;
-        let index = usize::try_from(random)? % self.connections.len();
+        let databases = self.connections.len();
+        let index = usize::try_from(random)? % databases;
+        if let Some(log) = &mut self.log {
+            let commits = arguments.batch.div_ceil(arguments.threads);
+            for more in 0..commits {
+                let connection = self.connections.get((index + more) % databases);
+                insert(connection.context("a thread has databases")?, arguments)?;
+            }
+            log.commit(commits)?;
+            return Ok(u64::try_from(commits)?);
+        }
         let connection = self.connections.get_mut(index).context("a thread has databases")?;
         match arguments.load {
             Load::Select => select(connection, arguments, random),
@@ -188,7 +245,7 @@ impl Worker<'_> {
                 transaction.commit()?;
                 Ok(u64::try_from(arguments.batch)?)
             }
-            Load::Open => bail!("files are opened one after the other"),
+            Load::Open | Load::SyncedTogether => bail!("a load of its own kind"),
         }
     }
 }

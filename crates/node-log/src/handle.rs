@@ -26,8 +26,8 @@ pub struct NodeLog {
     pub(crate) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     thread_ids: Vec<ThreadId>,
-    /// Held as long as this lives: nobody else uses the folder.
-    _lock: Box<dyn Any + Send + Sync>,
+    /// Held until this is stopped: nobody else uses the folder.
+    lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
 impl NodeLog {
@@ -94,7 +94,7 @@ impl NodeLog {
             shared: Arc::clone(&shared),
             threads: Mutex::default(),
             thread_ids: Vec::new(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         for (name, run) in [
             ("node-log", writer::run as fn(&Arc<Shared>)),
@@ -177,6 +177,9 @@ impl NodeLog {
                 tracing::error!("a thread of the node's log panicked");
             }
         }
+        drop(threads);
+        let lock = self.lock.lock().take();
+        drop(lock);
     }
 }
 

@@ -79,6 +79,10 @@ pub struct Options {
     /// a container for all else: half of it is a good choice [default: 4GiB].
     #[arg(long, env = "TENANTRY_SQLITE_MEMORY")]
     pub sqlite_memory: Option<String>,
+    /// Most disk for the log that makes the commits of all tenants durable together. Where it has no room, each tenant's commits are
+    /// synced by themselves [default: 256MiB].
+    #[arg(long, env = "TENANTRY_NODE_LOG_SIZE")]
+    pub node_log_size: Option<String>,
     /// How often tenants' figures are sampled, hotspots among them, in milliseconds [default: 10000].
     #[arg(long, env = "TENANTRY_SAMPLE_INTERVAL_MS")]
     pub sample_interval_ms: Option<u64>,
@@ -153,6 +157,8 @@ pub struct Config {
     pub queries_per_tenant: usize,
     /// Memory that SQLite may take in the whole process.
     pub sqlite_memory: ByteSize,
+    /// Most disk for the log of all tenants.
+    pub node_log_size: ByteSize,
     /// How often tenants' figures are sampled.
     pub sample_interval: Duration,
     /// The node's processor time, in thousandths of one core.
@@ -248,7 +254,8 @@ impl Options {
             running_queries: positive("running-queries", self.running_queries)?,
             long_running_queries: positive("long-running-queries", self.long_running_queries)?,
             queries_per_tenant: positive("queries-per-tenant", self.queries_per_tenant)?,
-            sqlite_memory: sqlite_memory(self.sqlite_memory)?,
+            sqlite_memory: at_least("sqlite-memory", self.sqlite_memory, LEAST_SQLITE_MEMORY)?,
+            node_log_size: at_least("node-log-size", self.node_log_size, LEAST_NODE_LOG_SIZE)?,
             sample_interval: millis("sample-interval-ms", self.sample_interval_ms)?,
             node_millicores: positive("node-millicores", self.node_millicores)?,
             outbox_events: positive("outbox-events", self.outbox_events)?,
@@ -270,14 +277,17 @@ impl Options {
 /// With less than this not even an empty database can be worked with by a few clients.
 const LEAST_SQLITE_MEMORY: ByteSize = ByteSize(16 << 20);
 
-fn sqlite_memory(given: Option<String>) -> Result<ByteSize, InvalidOption> {
-    let invalid = |reason: String| InvalidOption::new("sqlite-memory", reason);
-    let memory: ByteSize = required("sqlite-memory", given)?
+/// With less than this hardly a commit finds room before the ones before it are in their tenants' files.
+const LEAST_NODE_LOG_SIZE: ByteSize = ByteSize(16 << 20);
+
+fn at_least(option: &'static str, given: Option<String>, least: ByteSize) -> Result<ByteSize, InvalidOption> {
+    let invalid = |reason: String| InvalidOption::new(option, reason);
+    let size: ByteSize = required(option, given)?
         .parse()
         .map_err(|error: InvalidByteSize| invalid(error.to_string()))?;
-    match memory < LEAST_SQLITE_MEMORY {
-        true => Err(invalid(format!("must be at least {LEAST_SQLITE_MEMORY}"))),
-        false => Ok(memory),
+    match size < least {
+        true => Err(invalid(format!("must be at least {least}"))),
+        false => Ok(size),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod latest_usage;
 pub mod layers;
 pub mod metrics;
+mod node_log_figures;
 pub mod placement;
 mod process_figures;
 pub mod sampler;

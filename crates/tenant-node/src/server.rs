@@ -31,9 +31,9 @@ use crate::latest_usage::LatestUsage;
 use crate::layers::Ingress;
 use crate::metrics::{Exposition, SampledTenants};
 use crate::placement::{self, RoutingFile, SharedRoutingTable};
-use crate::process_figures;
 use crate::sampler::{RoundOptions, Rounds, Sampler};
 use crate::usage::UsageReader;
+use crate::{node_log_figures, process_figures};
 use tenantry_layers::QuotaEvent;
 use tenantry_layers::clock::{Clock, SystemClock};
 use tenantry_layers::meter::MeterRegistry;
@@ -124,6 +124,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         long_running_jobs: config.long_running_queries,
         jobs_per_tenant: config.queries_per_tenant,
         sqlite_heap_bytes: config.sqlite_memory.0,
+        log_bytes: config.node_log_size.0,
         ..DatabasesConfig::new(data_dir.path())
     })?;
     let hrana = HranaConfig {
@@ -214,6 +215,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     loops.spawn(
         "disk figures",
         process_figures::follow_disk(config.data_dir.clone(), loops.token()),
+    );
+    loops.spawn(
+        "node log figures",
+        node_log_figures::follow(databases.clone(), loops.token()),
     );
     if let Some(credentials) = config.security.credentials() {
         let following = Arc::clone(credentials).follow_files(process_figures::certificate_expires, loops.token());
@@ -352,6 +357,7 @@ fn install_recorder() -> PrometheusHandle {
         tracing::debug!("this process has a metrics recorder already");
     }
     process_figures::describe();
+    node_log_figures::describe();
     metrics::describe_gauge!(
         "tenantry_node_routing_revision",
         "Revision of the routing table in force."

@@ -25,6 +25,9 @@ pub(super) enum Load {
     Insert { databases: usize },
     /// INSERTs into one database; each commit holds as many rows as there are clients.
     GroupedInsert,
+    /// INSERTs, a commit each, over so many databases, none of them synced by itself: as many as there are clients share one write and sync of
+    /// another file. A thread a core.
+    SyncedTogether { databases: usize },
     /// Four SELECTs to an INSERT over so many databases; one thread a database, at most one a client.
     Mixed { databases: usize },
 }
@@ -53,6 +56,7 @@ impl InProcess {
             Load::Select => ("select", shape.clients.min(cores), 1, 1),
             Load::Insert { databases } => ("insert", shape.clients.min(databases), databases, 1),
             Load::GroupedInsert => ("grouped-insert", 1, 1, shape.clients),
+            Load::SyncedTogether { databases } => ("synced-together", cores, databases, shape.clients),
             Load::Mixed { databases } => ("mixed", shape.clients.min(databases), databases, 1),
         };
         let folder = new_folder(&self.folder)?;

@@ -46,6 +46,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
             };
             contestants.push(Contestant::new("SQLite, a commit each", in_process(each)));
             if work == Work::Insert {
+                let together = in_process(Load::SyncedTogether { databases: TENANTS });
+                contestants.push(Contestant::new("SQLite, 64 commits to one sync", together));
                 let grouped = in_process(Load::GroupedInsert);
                 contestants.push(Contestant::new("SQLite, one database, 64 rows a commit", grouped));
             }

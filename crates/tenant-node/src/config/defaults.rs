@@ -81,6 +81,7 @@ impl Options {
             long_running_queries: self.long_running_queries.or(Some(machine.cores)),
             queries_per_tenant: self.queries_per_tenant.or(Some(running_queries.div_ceil(2))),
             sqlite_memory: self.sqlite_memory.or_else(|| Some("4GiB".to_owned())),
+            node_log_size: self.node_log_size.or_else(|| Some("256MiB".to_owned())),
             sample_interval_ms: self.sample_interval_ms.or(Some(10_000)),
             node_millicores: self.node_millicores.or(Some(machine.cores as u64 * 1_000)),
             outbox_events: self.outbox_events.or(Some(10_000)),

@@ -64,8 +64,21 @@ pub struct DatabasesConfig {
     pub spare_connections_close: Duration,
     /// Most memory that SQLite may take in the whole process, in bytes; beyond it statements fail, the process lives.
     pub sqlite_heap_bytes: u64,
+    /// Most bytes of the log that all tenants share, a multiple of 64 KiB.
+    pub log_bytes: u64,
+    /// What is done when the disk has failed to sync that log: nothing is acknowledged any more, so the process should end.
+    pub on_log_failure: fn(String),
     /// Where the time comes from.
     pub clock: Clock,
+}
+
+/// A failed sync tells nothing about what is on the disk, and cannot be repeated: the next start finds out.
+fn abort(reason: String) {
+    tracing::error!(
+        reason,
+        "the node's log failed; the process ends, so that nothing is acknowledged that may be lost"
+    );
+    std::process::abort();
 }
 
 impl DatabasesConfig {
@@ -85,6 +98,8 @@ impl DatabasesConfig {
             patience: Duration::from_secs(10),
             spare_connections_close: Duration::from_secs(5),
             sqlite_heap_bytes: 4 << 30,
+            log_bytes: 16 << 20,
+            on_log_failure: abort,
             clock: Clock::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! One SQLite connection of a tenant: opened with our settings, fenced against hostile SQL, returned to its first state.
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use super::access_policy::{Phase, Verdict, analyzes, decide};
 use super::descriptors::ConnectionSlot;
 use super::figures::{DatabaseCounters, FileSizes};
 use super::functions::{self, ShouldStop};
+use super::raw_sqlite::wal_vfs::{self, TELLS_CHECKPOINTS, WalKeeper};
 use super::schedule::{give_way, time_away};
 use super::session::Cancellation;
 use super::storage_limit::PAGE_BYTES;
@@ -25,9 +27,9 @@ const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
 /// SQLite's file layer for databases that one process alone opens: connections find each other's locks in memory, where the ordinary one
 /// makes two system calls for each transaction and keeps a file more open. Another process finds the database locked.
 #[cfg(unix)]
-const VFS: &str = "unix-excl";
+const FILE_LAYER: &CStr = c"unix-excl";
 #[cfg(not(unix))]
-const VFS: &str = "win32";
+const FILE_LAYER: &CStr = c"win32";
 
 /// Compiled statements kept per connection.
 const STATEMENT_CACHE: usize = 64;
@@ -39,7 +41,7 @@ const CACHE_KIB: u32 = 2_048;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A write-ahead log that was long once is cut back to this size when it begins anew.
-const KEPT_WAL_BYTES: u64 = 16 << 20;
+pub(super) const KEPT_WAL_BYTES: u64 = 16 << 20;
 
 const LOST_LIKE: &str = "out of memory: PRAGMA case_sensitive_like could not be carried out to its end";
 
@@ -153,8 +155,18 @@ pub(super) struct TenantConnection {
 impl TenantConnection {
     /// Opens the database file, making it where it does not exist.
     ///
-    /// `wal_pages` is told how long the write-ahead log is after each commit.
+    /// `wal_pages` is told how long the write-ahead log is after each commit; `keeper` makes commits durable.
     pub(super) fn open(
+        path: &Path,
+        counters: Arc<DatabaseCounters>,
+        wal_pages: Arc<AtomicU32>,
+        keeper: Arc<dyn WalKeeper>,
+        slot: ConnectionSlot,
+    ) -> rusqlite::Result<Self> {
+        wal_vfs::opening(keeper, || Self::open_kept(path, counters, wal_pages, slot))
+    }
+
+    fn open_kept(
         path: &Path,
         counters: Arc<DatabaseCounters>,
         wal_pages: Arc<AtomicU32>,
@@ -162,7 +174,8 @@ impl TenantConnection {
     ) -> rusqlite::Result<Self> {
         // Without SQLITE_OPEN_URI a file name is never read as options.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = Connection::open_with_flags_and_vfs(path, flags, VFS)?;
+        let layer = wal_vfs::name(FILE_LAYER).ok_or_else(|| missing_layer(FILE_LAYER))?;
+        let mut sqlite = Connection::open_with_flags_and_vfs(path, flags, layer)?;
         sqlite.busy_timeout(BUSY_TIMEOUT)?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         // Both count for a new file only; on any other, auto_vacuum would wait for the writer.
@@ -172,7 +185,7 @@ impl TenantConnection {
             ))?;
         }
         sqlite.execute_batch(&format!(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; \
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {TELLS_CHECKPOINTS}; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; \
              PRAGMA foreign_keys=ON; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON; \
              PRAGMA journal_size_limit={KEPT_WAL_BYTES}"
         ))?;
@@ -330,6 +343,11 @@ impl TenantConnection {
             wal_bytes: std::fs::metadata(wal).map_or(0, |file| file.len()),
         })
     }
+}
+
+fn missing_layer(layer: &CStr) -> rusqlite::Error {
+    let message = format!("SQLite has no file layer {}", layer.to_string_lossy());
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR), Some(message))
 }
 
 impl Drop for TenantConnection {

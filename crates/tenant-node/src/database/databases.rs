@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use node_log::{NodeLog, NodeLogConfig, NodeLogFigures};
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::Notify;
@@ -19,6 +20,9 @@ use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
 /// The oldest SQLite without known ways to corrupt a write-ahead log, as `sqlite3_libversion_number` counts.
 const REQUIRED_SQLITE: i32 = 3_051_003;
 const REQUIRED_SQLITE_TEXT: &str = "3.51.3";
+
+/// Files of the node's log.
+const LOG_SEGMENTS: u64 = 16;
 
 /// After so long a job makes room for one that is due before it.
 const SLICE: Duration = Duration::from_micros(250);
@@ -42,6 +46,7 @@ pub(super) struct Shared {
     /// Tenants that may be open at once.
     most_open: usize,
     stock: Arc<Stock>,
+    log: Arc<NodeLog>,
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
     counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
@@ -101,6 +106,7 @@ impl Databases {
             slice: SLICE,
             long_after: LONG_AFTER,
         })?;
+        let log = open_log(&config)?;
         let division = divide(config.descriptors, config.max_open);
         if division.open_tenants < config.max_open {
             tracing::warn!(
@@ -116,6 +122,7 @@ impl Databases {
                 threads,
                 most_open: division.open_tenants,
                 stock: Stock::new(division.further_connections),
+                log: Arc::new(log),
                 open: Mutex::default(),
                 counters: Mutex::default(),
                 released: Notify::new(),
@@ -167,6 +174,12 @@ impl Databases {
     pub fn cpu_micros(&self, uid: TenantUid) -> u64 {
         let counters = self.shared.counters.lock();
         counters.get(&uid).map_or(0, |counters| counters.cpu_micros())
+    }
+
+    /// What the node's log has done so far.
+    #[must_use]
+    pub fn log_figures(&self) -> NodeLogFigures {
+        self.shared.log.figures()
     }
 
     /// The tenants whose databases are open.
@@ -236,11 +249,32 @@ impl Databases {
             let tenants = std::mem::take(&mut shared.open.lock().tenants);
             drop(tenants);
             shared.threads.stop();
+            shared.log.stop();
         });
         if stopped.await.is_err() {
             tracing::error!("closing the databases panicked");
         }
     }
+}
+
+/// Opens the log that all tenants share, after it has completed their own logs with what a loss of power took from these.
+fn open_log(config: &DatabasesConfig) -> Result<NodeLog, StartError> {
+    let data_dir = config.data_dir.clone();
+    let settings = NodeLogConfig {
+        segment_bytes: config.log_bytes / LOG_SEGMENTS,
+        most_bytes: config.log_bytes,
+        ..NodeLogConfig::new(config.data_dir.join("log"))
+    };
+    let wal_path = move |tenant| wal_path(&database_path(&data_dir, tenant));
+    let on_failure = config.on_log_failure;
+    let (log, recovery) = NodeLog::open(settings, Arc::new(wal_path), Box::new(on_failure)).map_err(StartError::Log)?;
+    if recovery.records > 0 {
+        tracing::info!(
+            ?recovery,
+            "the node's log was read: its last process was not asked to stop"
+        );
+    }
+    Ok(log)
 }
 
 fn check_sqlite(number: i32, text: &'static str) -> Result<(), StartError> {
@@ -280,6 +314,7 @@ impl Shared {
                     Arc::clone(self.counters.lock().entry(uid).or_default()),
                     self.config.jobs_per_tenant,
                     Arc::clone(&self.stock),
+                    Some(Arc::clone(&self.log)),
                     self.config.clock.now(),
                 ));
                 open.tenants.insert(uid, Arc::clone(&tenant));

@@ -24,6 +24,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The node's log cannot be read or made.
+    #[error("cannot use the node's log")]
+    Log(#[source] node_log::OpenError),
     /// A thread could not be started.
     #[error("cannot start a database thread")]
     Thread(#[source] std::io::Error),
@@ -55,6 +58,9 @@ pub enum DatabaseError {
     /// The tenant's folder cannot be made.
     #[error("the tenant's folder cannot be made: {0}")]
     Folder(#[source] std::io::Error),
+    /// What an earlier process left in the write-ahead log cannot be made durable.
+    #[error("the write-ahead log cannot be synced: {0}")]
+    Log(#[source] std::io::Error),
     /// The code that ran the statements panicked; the connection was thrown away.
     #[error("the request failed inside the node")]
     Crashed,

@@ -52,6 +52,15 @@ pub(super) struct FileSizes {
     pub(super) free_bytes: u64,
 }
 
+/// Sizes that the frames of a commit tell, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommittedSizes {
+    pub(super) database_bytes: u64,
+    pub(super) wal_bytes: u64,
+    /// `None` when the commit did not change them.
+    pub(super) free_bytes: Option<u64>,
+}
+
 impl DatabaseCounters {
     pub(super) fn add_statement(&self, rows_read: u64, rows_written: u64) {
         self.statements.fetch_add(1, Relaxed);
@@ -72,6 +81,20 @@ impl DatabaseCounters {
         self.database_bytes.store(sizes.database_bytes, Relaxed);
         self.wal_bytes.store(sizes.wal_bytes, Relaxed);
         self.free_bytes.store(sizes.free_bytes, Relaxed);
+    }
+
+    /// The sizes after a commit.
+    pub(super) fn committed(&self, sizes: CommittedSizes) {
+        self.database_bytes.store(sizes.database_bytes, Relaxed);
+        self.wal_bytes.store(sizes.wal_bytes, Relaxed);
+        if let Some(free_bytes) = sizes.free_bytes {
+            self.free_bytes.store(free_bytes, Relaxed);
+        }
+    }
+
+    /// Bytes of the write-ahead log's file, as known last.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal_bytes.load(Relaxed)
     }
 
     /// The account of SQLite's memory.

@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::access_policy::Phase;
 use super::connection::TenantConnection;
+use super::durability::Settlement;
 use super::figures::cpu_time_since_last_call;
-use super::schedule::about_to_block;
 use super::tenant::TenantDatabase;
 use super::{
     Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, is_single_write,
@@ -116,7 +116,7 @@ impl Session {
         self.last_insert_rowid
     }
 
-    /// Runs `work` on a database thread.
+    /// Runs `work` on a database thread. Returns when everything is durable that it wrote or could have seen.
     ///
     /// # Errors
     /// When the database cannot be reached, or the node is too busy to begin in time. The session is gone then, and what it had open
@@ -134,7 +134,15 @@ impl Session {
             let output = self.work(limits, turn, &cancellation, work);
             output.map(|output| (self, output))
         };
-        shared.threads.run(account, work).await?
+        let (session, output) = shared.threads.run(account, work).await??;
+        session.lease.tenant().durability.settled().await;
+        Ok((session, output))
+    }
+
+    /// For answers that are sent while they are made: each piece has to wait until what it shows is durable.
+    #[must_use]
+    pub fn settlement(&self) -> Settlement {
+        Settlement::of(Arc::clone(&self.lease.tenant().durability))
     }
 
     /// Runs `work` inside the transaction of a group, which is open on that connection. Blocks.
@@ -355,9 +363,6 @@ impl ActiveSession<'_> {
             Admission::Refused(error) => Attempt::Finished(Err(error)),
             Admission::NeedsWriter => Attempt::NeedsWriter,
             Admission::Admitted => {
-                if self.write_permit.is_some() {
-                    about_to_block();
-                }
                 let database_bytes = self.tenant.counters.figures().database_bytes;
                 self.connection.enter(Phase::Running {
                     vacuum_fits: database_bytes <= self.limits.quota.memory_bytes,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use node_log::NodeLog;
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::connection::TenantConnection;
 use super::descriptors::{ConnectionSlot, Stock};
+use super::durability::TenantDurability;
 use super::figures::DatabaseCounters;
 use super::memory::Entered;
 use super::schedule::Account;
@@ -50,6 +52,7 @@ pub(super) struct TenantDatabase {
     /// Writes that wait for the next group.
     pub(super) writes: WriteQueue,
     pub(super) counters: Arc<DatabaseCounters>,
+    pub(super) durability: Arc<TenantDurability>,
     /// Leases held. Goes up only under the registry's lock.
     pub(super) leases: AtomicUsize,
     pub(super) last_used: Mutex<Instant>,
@@ -62,6 +65,7 @@ impl TenantDatabase {
         counters: Arc<DatabaseCounters>,
         idle_limit: usize,
         stock: Arc<Stock>,
+        log: Option<Arc<NodeLog>>,
         now: Instant,
     ) -> Self {
         Self {
@@ -79,6 +83,7 @@ impl TenantDatabase {
             ready: OnceCell::new(),
             writer: Arc::new(Semaphore::new(1)),
             writes: WriteQueue::default(),
+            durability: Arc::new(TenantDurability::new(account.tenant, log, Arc::clone(&counters))),
             counters,
             leases: AtomicUsize::new(0),
             last_used: Mutex::new(now),
@@ -116,8 +121,9 @@ impl TenantDatabase {
     pub(super) fn load(&self) -> Result<(), DatabaseError> {
         let _memory = self.account_memory();
         if let Some(folder) = self.database.parent() {
-            std::fs::create_dir_all(folder).map_err(DatabaseError::Folder)?;
+            make_durable_folder(folder).map_err(DatabaseError::Folder)?;
         }
+        sync_if_there(&self.wal).map_err(DatabaseError::Log)?;
         let connection = self.connect()?;
         self.measure_sizes(&connection);
         self.give_back(connection);
@@ -225,13 +231,19 @@ impl TenantDatabase {
         if self.checkpoint_due() == checkpoint::Due::InTurn {
             self.checkpoint(connection);
         }
-        self.measure_sizes(connection);
+        if self.durability.takes_unmeasured() {
+            self.measure_sizes(connection);
+        }
     }
 
     /// Copies the log back as far as it goes. Blocks.
     pub(super) fn checkpoint(&self, connection: &TenantConnection) {
+        let last_record = self.durability.last_record();
         let next = match checkpoint::run(connection.sqlite()) {
-            Ok(0) => 0,
+            Ok(0) => {
+                self.durability.copied_back(last_record);
+                0
+            }
             Ok(_) => self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES),
             Err(error) => {
                 tracing::warn!(tenant = %self.uid, %error, "a write-ahead log could not be copied back");
@@ -254,9 +266,33 @@ impl TenantDatabase {
             &self.database,
             Arc::clone(&self.counters),
             Arc::clone(&self.wal_pages),
+            Arc::<TenantDurability>::clone(&self.durability),
             slot,
         )
         .map_err(DatabaseError::opening)
+    }
+}
+
+/// Makes the folder, and makes sure that it is found after a loss of power.
+fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match folder.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// A log that is there before its tenant is opened was left by a process that was killed. What it holds is about to be shown.
+fn sync_if_there(wal: &Path) -> std::io::Result<()> {
+    match std::fs::File::open(wal) {
+        Ok(file) if file.metadata()?.len() > 0 => file.sync_data(),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::TenantConnection;
 use super::figures::cpu_time_since_last_call;
-use super::schedule::about_to_block;
 use super::tenant::TenantDatabase;
 use super::{
     ActiveSession, Cancellation, DatabaseError, Session, StatementError, StatementLimits, TenantLease, WriteTurn,
@@ -232,8 +231,12 @@ impl Member {
             work: self.work,
             outcome,
         };
-        // Whoever has left needs no answer.
-        drop(self.answer.send(answered));
+        let durability = Arc::clone(&answered.session.lease().tenant().durability);
+        let answer = self.answer;
+        durability.when_settled(move || {
+            // Whoever has left needs no answer.
+            drop(answer.send(answered));
+        });
     }
 }
 
@@ -302,7 +305,6 @@ fn run_together(
             return Err(Failed::Undone);
         }
     }
-    about_to_block();
     connection.run_internal("COMMIT")?;
     Ok(())
 }

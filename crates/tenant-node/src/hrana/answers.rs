@@ -114,7 +114,12 @@ impl HranaService {
         mut run: PipelineRun<E>,
     ) -> Response<Body> {
         let cancellation = CancelOnDrop::default();
-        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        let (sender, end, reader) = chunks(
+            self.patience,
+            Arc::clone(&self.queued),
+            cancellation.0.clone(),
+            session.settlement(),
+        );
         run.send_to(sender);
         tokio::spawn(async move {
             let driven = drive(session, run, caller.limits, &cancellation.0).await;
@@ -156,7 +161,12 @@ impl HranaService {
         };
         E::cursor_head(&mut head, Some(&next_baton));
         let cancellation = CancelOnDrop::default();
-        let (sender, end, reader) = chunks(self.patience, Arc::clone(&self.queued), cancellation.0.clone());
+        let (sender, end, reader) = chunks(
+            self.patience,
+            Arc::clone(&self.queued),
+            cancellation.0.clone(),
+            session.settlement(),
+        );
         let run = CursorRun::<E>::new(cursor.steps, sqls, head, sender, caller.limits.quota.result_bytes);
         let mut running = Box::pin(async move { drive(session, run, caller.limits, &cancellation.0).await });
         // A small answer is complete before its first piece is full, and needs no way of its own.
@@ -232,6 +242,7 @@ async fn begun(caller: Caller, session: Session) -> Result<Session, Problem> {
 fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {
     match broken {
         Broken::ReaderLeft => tracing::debug!(%tenant, "a client left before the end of its answer"),
+        Broken::NotDurable => tracing::error!(%tenant, "an answer was broken off, since the disk failed"),
         Broken::Stalled => {
             metrics::counter!("tenantry_node_answers_stalled_total").increment(1);
             tracing::info!(%tenant, "a client did not read its answer; its stream was ended");

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use parking_lot::{Condvar, Mutex};
 
-use crate::database::{Cancellation, while_waiting};
+use crate::database::{Cancellation, Settlement, while_waiting};
 use crate::http::body::BoxError;
 
 /// A piece is sent when it has this many bytes.
@@ -38,6 +38,8 @@ pub(super) enum Broken {
     ReaderLeft,
     #[error("the client did not read its answer")]
     Stalled,
+    #[error("what the answer shows may be lost: the node's disk failed")]
+    NotDurable,
 }
 
 /// An answer ended before it was complete.
@@ -49,6 +51,7 @@ struct BrokenOff(String);
 pub(super) struct ChunkSender {
     shared: Arc<Shared>,
     patience: Patience,
+    settlement: Settlement,
     waited: Duration,
 }
 
@@ -89,11 +92,13 @@ enum End {
     BrokenOff(String),
 }
 
-/// A new way. What waits in it is added to `queued`; `cancellation` is what the reader's leaving cancels.
+/// A new way. What waits in it is added to `queued`; `cancellation` is what the reader's leaving cancels; no piece is sent before
+/// `settlement`.
 pub(super) fn chunks(
     patience: Patience,
     queued: Arc<AtomicUsize>,
     cancellation: Cancellation,
+    settlement: Settlement,
 ) -> (ChunkSender, ChunkEnd, ChunkReader) {
     let shared = Arc::new(Shared {
         state: Mutex::default(),
@@ -103,6 +108,7 @@ pub(super) fn chunks(
     let sender = ChunkSender {
         shared: Arc::clone(&shared),
         patience,
+        settlement,
         waited: Duration::ZERO,
     };
     let end = ChunkEnd {
@@ -114,6 +120,7 @@ pub(super) fn chunks(
 impl ChunkSender {
     /// Sends a piece. Blocks while the client has too much to take already.
     pub(super) fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        self.settlement.wait().map_err(|_never| Broken::NotDurable)?;
         {
             let mut state = self.shared.state.lock();
             if state.reader_left {
@@ -295,7 +302,7 @@ mod tests {
     };
 
     fn way(patience: Patience) -> (ChunkSender, ChunkEnd, ChunkReader) {
-        chunks(patience, Arc::default(), Cancellation::default())
+        chunks(patience, Arc::default(), Cancellation::default(), Settlement::default())
     }
 
     fn piece(bytes: usize) -> Bytes {
@@ -305,7 +312,12 @@ mod tests {
     #[tokio::test]
     async fn however_much_is_sent_little_is_queued() {
         let queued = Arc::<AtomicUsize>::default();
-        let (mut sender, end, mut reader) = chunks(PATIENT, Arc::clone(&queued), Cancellation::default());
+        let (mut sender, end, mut reader) = chunks(
+            PATIENT,
+            Arc::clone(&queued),
+            Cancellation::default(),
+            Settlement::default(),
+        );
         let sending = std::thread::spawn(move || {
             for _ in 0..500 {
                 sender.send(piece(CHUNK_BYTES)).unwrap();
@@ -371,7 +383,12 @@ mod tests {
     fn a_client_that_leaves_ends_the_wait_and_cancels_the_statement() {
         let cancellation = Cancellation::default();
         let queued = Arc::<AtomicUsize>::default();
-        let (mut sender, _end, reader) = chunks(PATIENT, Arc::clone(&queued), cancellation.clone());
+        let (mut sender, _end, reader) = chunks(
+            PATIENT,
+            Arc::clone(&queued),
+            cancellation.clone(),
+            Settlement::default(),
+        );
         let sending = std::thread::spawn(move || {
             (0..=QUEUED_BYTES / CHUNK_BYTES).find_map(|_| sender.send(piece(CHUNK_BYTES)).err())
         });

@@ -142,7 +142,11 @@ pub(super) fn log_database_error(tenant: TenantUid, error: &DatabaseError) {
         DatabaseError::Overloaded { .. } | DatabaseError::Stopping => {
             tracing::debug!(%tenant, %error, "a request was refused");
         }
-        DatabaseError::Damaged(_) | DatabaseError::Open(_) | DatabaseError::Folder(_) | DatabaseError::Crashed => {
+        DatabaseError::Damaged(_)
+        | DatabaseError::Open(_)
+        | DatabaseError::Folder(_)
+        | DatabaseError::Log(_)
+        | DatabaseError::Crashed => {
             tracing::error!(%tenant, %error, "a tenant's database cannot be served");
         }
     }

@@ -141,7 +141,7 @@ pub(super) fn of_database(error: &DatabaseError) -> Problem {
         }
         DatabaseError::Stopping => stopping(),
         DatabaseError::Damaged(_) => damaged(),
-        DatabaseError::Open(_) | DatabaseError::Folder(_) => disk(),
+        DatabaseError::Open(_) | DatabaseError::Folder(_) | DatabaseError::Log(_) => disk(),
         DatabaseError::Crashed => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
     }
 }

@@ -410,6 +410,7 @@ async fn a_running_sampler_tells_a_condition_once_and_keeps_it() {
     );
     assert!(text.contains("tenantry_node_sampled_tenants 2"), "{text}");
     process.outbox.close();
+    process.reader.databases.close_all().await;
     // Both, since both use less than their tier is for, and may fall.
     let mut rounds = machine.start().rounds;
     assert_eq!(rounds.to_follow(9).len(), 2);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::*;
 use crate::database::connection::TenantConnection;
 use crate::database::descriptors::{ConnectionSlot, Stock};
+use crate::database::durability::TenantDurability;
 use crate::database::memory::{MemoryAccount, give, take};
 use crate::database::raw_sqlite::count_memory;
 use crate::database::{Cancellation, statement};
+use tenantry_types::TenantUid;
 
 #[test]
 fn all_of_them_stop_inside_of_one_call() {
@@ -124,7 +126,8 @@ fn a_connection_that_lost_its_like_for_lack_of_memory_runs_nothing_until_it_has_
     let _entered = account.enter();
     let slot = ConnectionSlot::take(&Arc::default(), &Stock::new(1)).unwrap();
     let path = folder.path().join("db.sqlite");
-    let connection = TenantConnection::open(&path, Arc::default(), Arc::default(), slot).unwrap();
+    let keeper = TenantDurability::new(TenantUid::from_u128(1), None, Arc::default());
+    let connection = TenantConnection::open(&path, Arc::default(), Arc::default(), Arc::new(keeper), slot).unwrap();
     let begin = || connection.begin_statement(Duration::from_millis(100), &Cancellation::default());
     begin();
     statement::compile(&connection, "pragma case_sensitive_like = on")

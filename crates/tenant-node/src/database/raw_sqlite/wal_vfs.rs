@@ -1,0 +1,477 @@
+//! A file layer for SQLite that asks a [`WalKeeper`] where SQLite wants a commit synced in its write-ahead log; everything else goes
+//! through to the layer below it unchanged.
+//!
+//! SQLite writes the frames of a commit to the log, syncs it, and only then lets other connections see the commit. So at that sync the
+//! keeper knows all frames, and nobody else knows any. Syncs of anything but a commit (the header of a log that begins anew, a checkpoint)
+//! are carried out; [`TELLS_CHECKPOINTS`] makes SQLite tell them apart. What is unexpected in any way is carried out as well. Nothing here
+//! knows tenants, or where frames are kept.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::ffi;
+
+use super::super::wal_format::{FRAME_HEADER_BYTES, HEADER_BYTES, WalHeader};
+
+/// Makes commits durable in another way than by a sync of the log's own file.
+pub(in crate::database) trait WalKeeper: Send + Sync {
+    /// A transaction is written whole, and nobody sees it yet.
+    fn committing(&self, commit: &Commit<'_>) -> Kept;
+
+    /// What the keeper did not keep was synced, up to this offset.
+    fn synced(&self, header: &WalHeader, end: u64);
+}
+
+/// What becomes of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::database) enum Kept {
+    /// The keeper sees to it; no sync is needed.
+    ByKeeper,
+    /// The log has to be synced.
+    NotKept,
+    /// The commit must fail.
+    Failed,
+}
+
+/// A transaction at the end of a write-ahead log.
+pub(in crate::database) struct Commit<'a> {
+    pub(in crate::database) header: WalHeader,
+    /// The first byte that was written since the last commit of this connection.
+    pub(in crate::database) first_written: u64,
+    /// Where the log ends now.
+    pub(in crate::database) end: u64,
+    read: &'a dyn Fn(u64, &mut [u8]) -> bool,
+}
+
+impl Commit<'_> {
+    /// Reads from the log's file. Whether the buffer is full.
+    pub(in crate::database) fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        (self.read)(offset, buffer)
+    }
+}
+
+/// The name to open connections with; `None` where the layer below is missing. What is opened through it behaves as `below` unless
+/// [`opening`] names a keeper.
+pub(in crate::database) fn name(below: &CStr) -> Option<&'static str> {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    REGISTERED.get_or_init(|| register(below)).then_some(NAME_TEXT)
+}
+
+/// Lets SQLite ask for a fuller sync of a checkpoint and of a header than of a commit. Where there is only one kind of sync, as on Linux, that
+/// changes nothing below.
+pub(in crate::database) const TELLS_CHECKPOINTS: &str = "PRAGMA checkpoint_fullfsync=ON";
+
+const NAME: &CStr = c"tenantry";
+const NAME_TEXT: &str = "tenantry";
+
+/// Runs `open`, which opens a connection; its log is kept by `keeper`.
+pub(in crate::database) fn opening<T>(keeper: Arc<dyn WalKeeper>, open: impl FnOnce() -> T) -> T {
+    /// Forgets the keeper, also when `open` panicked.
+    struct Forget;
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            KEEPER.with(|current| *current.borrow_mut() = None);
+        }
+    }
+    KEEPER.with(|current| *current.borrow_mut() = Some(keeper));
+    let _forget = Forget;
+    open()
+}
+
+/// The bits of a sync's flags that say how much of a sync it is.
+const SYNC_KIND: c_int = 0x0f;
+
+thread_local! {
+    /// Of the connection that this thread is opening.
+    static KEEPER: RefCell<Option<Arc<dyn WalKeeper>>> = const { RefCell::new(None) };
+}
+
+/// The layer below.
+struct Below(*mut ffi::sqlite3_vfs);
+
+// SAFETY: SQLite's file layers are registered for the process and shared by all threads.
+unsafe impl Send for Below {}
+// SAFETY: as above; it is only read.
+unsafe impl Sync for Below {}
+
+static BELOW: OnceLock<Below> = OnceLock::new();
+
+/// An open log. SQLite allocates it with as many bytes as the layer asks for; the file of the layer below begins right behind it.
+#[repr(C)]
+struct WalFile {
+    base: ffi::sqlite3_file,
+    state: *mut WalState,
+}
+
+/// What was written since the last sync, and who keeps it.
+struct WalState {
+    keeper: Arc<dyn WalKeeper>,
+    first_written: Option<u64>,
+    /// Where the frame lies that ends a transaction.
+    last_frame: Option<u64>,
+}
+
+impl WalState {
+    fn wrote(&mut self, offset: u64, bytes: &[u8]) {
+        if offset < HEADER_BYTES {
+            // The log begins anew.
+            (self.first_written, self.last_frame) = (None, None);
+            return;
+        }
+        self.first_written = Some(self.first_written.map_or(offset, |first| first.min(offset)));
+        if bytes.len() as u64 == FRAME_HEADER_BYTES {
+            // A page count is what marks the end of a transaction.
+            let pages = bytes.get(4..8);
+            if pages.is_some_and(|pages| pages != [0; 4]) {
+                self.last_frame = Some(offset);
+            }
+        }
+    }
+}
+
+fn register(below: &CStr) -> bool {
+    // SAFETY: `below` ends with a zero byte; SQLite gives a layer that lives for ever, or null.
+    let found = unsafe { ffi::sqlite3_vfs_find(below.as_ptr()) };
+    if found.is_null() {
+        return false;
+    }
+    // SAFETY: it is not null, and nothing changes a registered layer.
+    let mut ours = unsafe { *found };
+    let Ok(own_bytes) = c_int::try_from(size_of::<WalFile>()) else {
+        return false;
+    };
+    ours.szOsFile += own_bytes;
+    ours.pNext = std::ptr::null_mut();
+    ours.zName = NAME.as_ptr();
+    ours.xOpen = Some(open);
+    let _ = BELOW.set(Below(found));
+    // It must live for as long as the process.
+    let ours = Box::leak(Box::new(ours));
+    // SAFETY: all of its functions but `open` are those of the layer below, which do not look at the layer that they are called by.
+    unsafe { ffi::sqlite3_vfs_register(ours, 0) == ffi::SQLITE_OK }
+}
+
+unsafe extern "C" fn open(
+    _layer: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let Some(below) = BELOW.get() else {
+        return ffi::SQLITE_CANTOPEN;
+    };
+    // SAFETY: it was found among the registered ones.
+    let Some(open_below) = (unsafe { (*below.0).xOpen }) else {
+        return ffi::SQLITE_CANTOPEN;
+    };
+    let keeper = (flags & ffi::SQLITE_OPEN_WAL != 0)
+        .then(|| KEEPER.with(|current| current.borrow().clone()))
+        .flatten();
+    let Some(keeper) = keeper else {
+        // SAFETY: SQLite's own arguments; the memory has room for a file of the layer below.
+        return unsafe { open_below(below.0, name, file, flags, out_flags) };
+    };
+    let wal = file.cast::<WalFile>();
+    // SAFETY: the memory has room for both; a file that is not opened must say so by having no methods.
+    let opened = unsafe {
+        (*wal).base.pMethods = std::ptr::null();
+        open_below(below.0, name, inner(file), flags, out_flags)
+    };
+    if opened == ffi::SQLITE_OK {
+        let state = WalState {
+            keeper,
+            first_written: None,
+            last_frame: None,
+        };
+        // SAFETY: as above. `close` takes the state back.
+        unsafe {
+            (*wal).state = Box::into_raw(Box::new(state));
+            (*wal).base.pMethods = &raw const METHODS;
+        }
+    }
+    opened
+}
+
+/// The file of the layer below.
+///
+/// # Safety
+/// `file` must be the beginning of what SQLite allocated for this layer.
+unsafe fn inner(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
+    // SAFETY: the allocation goes on behind the `WalFile`, as `register` has asked for.
+    unsafe { file.cast::<WalFile>().add(1).cast() }
+}
+
+/// Calls a method of the layer below.
+macro_rules! below {
+    ($file:ident, $method:ident $(, $argument:expr)*) => {{
+        // SAFETY: SQLite calls methods of open files only, and gives each the arguments that it asks for.
+        unsafe {
+            let inner = inner($file);
+            match (*(*inner).pMethods).$method {
+                Some(method) => method(inner $(, $argument)*),
+                None => ffi::SQLITE_IOERR,
+            }
+        }
+    }};
+}
+
+/// Of version 1, since nothing else is asked of a write-ahead log.
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 1,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
+    let closed = below!(file, xClose);
+    // SAFETY: `open` made it; SQLite closes a file once.
+    unsafe { drop(Box::from_raw((*file.cast::<WalFile>()).state)) };
+    closed
+}
+
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, bytes: c_int, offset: i64) -> c_int {
+    below!(file, xRead, buffer, bytes, offset)
+}
+
+unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, content: *const c_void, bytes: c_int, offset: i64) -> c_int {
+    let written = below!(file, xWrite, content, bytes, offset);
+    if written == ffi::SQLITE_OK
+        && let (Ok(offset), Ok(bytes)) = (u64::try_from(offset), usize::try_from(bytes))
+    {
+        // SAFETY: a file is used by one thread at a moment, that of its connection; SQLite gave as many bytes as it said.
+        unsafe {
+            let content = std::slice::from_raw_parts(content.cast::<u8>(), bytes);
+            (*(*file.cast::<WalFile>()).state).wrote(offset, content);
+        }
+    }
+    written
+}
+
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: a file is used by one thread at a moment, that of its connection.
+    let state = unsafe { &mut *(*file.cast::<WalFile>()).state };
+    let (last_frame, first_written) = (state.last_frame.take(), state.first_written.take());
+    let is_commit = flags & SYNC_KIND == ffi::SQLITE_SYNC_NORMAL;
+    let (true, Some(last_frame), Some(first_written)) = (is_commit, last_frame, first_written) else {
+        return below!(file, xSync, flags);
+    };
+    let read = |offset: u64, buffer: &mut [u8]| {
+        let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), c_int::try_from(buffer.len())) else {
+            return false;
+        };
+        below!(file, xRead, buffer.as_mut_ptr().cast(), bytes, offset) == ffi::SQLITE_OK
+    };
+    let mut header = [0; HEADER_BYTES as usize];
+    let header = read(0, &mut header).then(|| WalHeader::read(&header)).flatten();
+    let Some(header) = header else {
+        return below!(file, xSync, flags);
+    };
+    let end = last_frame + header.frame_bytes();
+    let commit = Commit {
+        header,
+        first_written,
+        end,
+        read: &read,
+    };
+    match state.keeper.committing(&commit) {
+        Kept::ByKeeper => ffi::SQLITE_OK,
+        Kept::Failed => ffi::SQLITE_IOERR_FSYNC,
+        Kept::NotKept => {
+            let synced = below!(file, xSync, flags);
+            if synced == ffi::SQLITE_OK {
+                state.keeper.synced(&header, end);
+            }
+            synced
+        }
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_int {
+    below!(file, xTruncate, bytes)
+}
+
+unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, bytes: *mut i64) -> c_int {
+    below!(file, xFileSize, bytes)
+}
+
+unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    below!(file, xLock, level)
+}
+
+unsafe extern "C" fn unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    below!(file, xUnlock, level)
+}
+
+unsafe extern "C" fn check_reserved_lock(file: *mut ffi::sqlite3_file, reserved: *mut c_int) -> c_int {
+    below!(file, xCheckReservedLock, reserved)
+}
+
+unsafe extern "C" fn file_control(file: *mut ffi::sqlite3_file, operation: c_int, argument: *mut c_void) -> c_int {
+    below!(file, xFileControl, operation, argument)
+}
+
+unsafe extern "C" fn sector_size(file: *mut ffi::sqlite3_file) -> c_int {
+    below!(file, xSectorSize)
+}
+
+unsafe extern "C" fn device_characteristics(file: *mut ffi::sqlite3_file) -> c_int {
+    below!(file, xDeviceCharacteristics)
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// Notes what it is asked, and answers the same each time.
+    struct Noting {
+        answer: Kept,
+        commits: Mutex<Vec<(u64, Vec<u8>)>>,
+        synced: Mutex<Vec<u64>>,
+    }
+
+    impl WalKeeper for Noting {
+        fn committing(&self, commit: &Commit<'_>) -> Kept {
+            let mut frames = vec![0; usize::try_from(commit.end - commit.first_written).unwrap()];
+            assert!(commit.read(commit.first_written, &mut frames));
+            self.commits.lock().push((commit.first_written, frames));
+            self.answer
+        }
+
+        fn synced(&self, _header: &WalHeader, end: u64) {
+            self.synced.lock().push(end);
+        }
+    }
+
+    fn kept(folder: &tempfile::TempDir, answer: Kept) -> (Connection, Arc<Noting>) {
+        let keeper = Arc::new(Noting {
+            answer,
+            commits: Mutex::default(),
+            synced: Mutex::default(),
+        });
+        let dynamic: Arc<dyn WalKeeper> = Arc::<Noting>::clone(&keeper);
+        let connection = opening(dynamic, || {
+            let layer = name(c"unix-excl").unwrap();
+            let path = folder.path().join("db");
+            let connection = Connection::open_with_flags_and_vfs(path, rusqlite::OpenFlags::default(), layer).unwrap();
+            let settings = format!(
+                "pragma journal_mode = wal; pragma synchronous = full; {TELLS_CHECKPOINTS}; pragma wal_autocheckpoint = 0"
+            );
+            connection.execute_batch(&settings).unwrap();
+            // The log is opened by the first read.
+            connection
+                .query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+                .unwrap();
+            connection
+        });
+        (connection, keeper)
+    }
+
+    #[test]
+    fn the_keeper_is_asked_for_each_commit_and_for_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, keeper) = kept(&folder, Kept::ByKeeper);
+        connection.execute_batch("create table t (x)").unwrap();
+        for number in 0..5 {
+            connection.execute("insert into t values (?)", [number]).unwrap();
+            connection
+                .execute_batch("select * from t; begin; select * from t; commit")
+                .unwrap();
+        }
+        connection
+            .execute_batch("begin; insert into t values (9); rollback")
+            .unwrap();
+        assert_eq!(keeper.commits.lock().len(), 6);
+        let file = std::fs::read(folder.path().join("db-wal")).unwrap();
+        let mut end = HEADER_BYTES;
+        for (first, frames) in keeper.commits.lock().drain(..) {
+            assert_eq!(first, end);
+            let begin = usize::try_from(first).unwrap();
+            assert_eq!(frames, file[begin..begin + frames.len()]);
+            end += frames.len() as u64;
+        }
+        // The checkpoint is synced by itself, and so is the header of the log that begins anew.
+        connection.execute_batch("pragma wal_checkpoint(passive)").unwrap();
+        assert_eq!(keeper.commits.lock().len(), 0);
+        connection.execute_batch("insert into t values (6)").unwrap();
+        assert_eq!(
+            keeper
+                .commits
+                .lock()
+                .iter()
+                .map(|(first, _)| *first)
+                .collect::<Vec<_>>(),
+            [HEADER_BYTES]
+        );
+        assert!(keeper.synced.lock().is_empty());
+    }
+
+    #[test]
+    fn a_transaction_that_wrote_a_page_into_the_log_twice_is_kept_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, keeper) = kept(&folder, Kept::ByKeeper);
+        connection
+            .execute_batch("pragma cache_size = 10; create table t (x primary key, y)")
+            .unwrap();
+        let many = "begin; insert into t select value % 97 * 1000 + value, randomblob(2000) from \
+                    (with recursive n(value) as (select 1 union all select value + 1 from n limit 400) select value from n); \
+                    update t set y = randomblob(1500); commit";
+        connection.execute_batch(many).unwrap();
+        let (first, frames) = keeper.commits.lock().pop().unwrap();
+        let file = std::fs::read(folder.path().join("db-wal")).unwrap();
+        let begin = usize::try_from(first).unwrap();
+        assert!(frames.len() > 200_000, "{}", frames.len());
+        assert_eq!(frames, file[begin..begin + frames.len()]);
+    }
+
+    #[test]
+    fn what_the_keeper_does_not_keep_is_synced_and_what_it_fails_is_not_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, keeper) = kept(&folder, Kept::NotKept);
+        connection
+            .execute_batch("create table t (x); insert into t values (1)")
+            .unwrap();
+        assert_eq!(keeper.synced.lock().len(), 2);
+        drop(connection);
+        let (connection, _keeper) = kept(&folder, Kept::Failed);
+        let error = connection.execute_batch("insert into t values (2)").unwrap_err();
+        assert_eq!(error.sqlite_error().unwrap().extended_code, ffi::SQLITE_IOERR_FSYNC);
+        let count: i64 = connection
+            .query_row("select count(*) from t", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn connections_without_a_keeper_are_those_of_the_layer_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let layer = name(c"unix-excl").unwrap();
+        let connection =
+            Connection::open_with_flags_and_vfs(folder.path().join("db"), rusqlite::OpenFlags::default(), layer)
+                .unwrap();
+        connection
+            .execute_batch("pragma journal_mode = wal; create table t (x); insert into t values (1)")
+            .unwrap();
+        assert!(folder.path().join("db-wal").exists());
+    }
+}

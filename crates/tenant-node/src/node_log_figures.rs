@@ -1,0 +1,64 @@
+//! What the log of all tenants tells about itself, as Prometheus reads it.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::Databases;
+
+/// How often the log is asked.
+const INTERVAL: Duration = Duration::from_secs(5);
+const RECORDS: &str = "tenantry_node_log_records_total";
+const WRITTEN: &str = "tenantry_node_log_written_bytes_total";
+const SYNCS: &str = "tenantry_node_log_syncs_total";
+const SYNC_TIME: &str = "tenantry_node_log_sync_milliseconds_total";
+const REFUSED: &str = "tenantry_node_log_refused_total";
+const WALS_SYNCED: &str = "tenantry_node_log_tenants_synced_total";
+const QUEUED: &str = "tenantry_node_log_queued_bytes";
+const UNAVAILABLE: &str = "tenantry_node_log_unavailable";
+
+pub(crate) fn describe() {
+    describe_counter!(RECORDS, Unit::Count, "Commits that the node's log has made durable.");
+    describe_counter!(WRITTEN, Unit::Bytes, "Bytes written to the node's log.");
+    describe_counter!(
+        SYNCS,
+        Unit::Count,
+        "Writes to the node's log, each with one sync of the disk."
+    );
+    describe_counter!(SYNC_TIME, Unit::Milliseconds, "Time that these took.");
+    describe_counter!(
+        REFUSED,
+        Unit::Count,
+        "Commits that the node's log had no room for; each was synced in its tenant's own log."
+    );
+    describe_counter!(
+        WALS_SYNCED,
+        Unit::Count,
+        "Tenants' own logs that were synced so that room in the node's log could be used again."
+    );
+    describe_gauge!(QUEUED, Unit::Bytes, "Bytes that wait to be written to the node's log.");
+    describe_gauge!(
+        UNAVAILABLE,
+        Unit::Count,
+        "1 while the node's log takes no commits, for want of room; 0 otherwise."
+    );
+}
+
+/// Shows the figures until `stop`.
+pub(crate) async fn follow(databases: Databases, stop: CancellationToken) {
+    loop {
+        let figures = databases.log_figures();
+        counter!(RECORDS).absolute(figures.records);
+        counter!(WRITTEN).absolute(figures.bytes);
+        counter!(SYNCS).absolute(figures.syncs);
+        counter!(SYNC_TIME).absolute((figures.sync_seconds * 1_000.0) as u64);
+        counter!(REFUSED).absolute(figures.refused);
+        counter!(WALS_SYNCED).absolute(figures.wals_synced);
+        gauge!(QUEUED).set(figures.queued_bytes as f64);
+        gauge!(UNAVAILABLE).set(f64::from(u8::from(figures.unavailable)));
+        if stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
+            return;
+        }
+    }
+}
