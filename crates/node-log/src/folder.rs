@@ -46,7 +46,7 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 pub(crate) enum Made {
     Spare(Spare),
-    /// The disk is too full.
+    /// The disk is too full, or refuses for another reason.
     NoRoom(String),
 }
 
@@ -93,20 +93,19 @@ impl Folder {
     /// metadata to commit.
     ///
     /// # Errors
-    /// Whatever is not the lack of room.
+    /// When the folder cannot be changed.
     pub(crate) fn make(&self, number: u64) -> io::Result<Made> {
         let free = self.disk.free_bytes(&self.path)?;
         if free < self.segment_bytes.saturating_add(self.keep_free) {
             return Ok(Made::NoRoom(format!("{free} bytes of disk are free")));
         }
         let making = self.path.join(MAKING);
-        match self.fill(&making) {
-            Ok(()) => {}
-            Err(error) if is_lack_of_room(&error) => {
-                self.disk.remove(&making)?;
-                return Ok(Made::NoRoom(error.to_string()));
+        // Nothing rests on this file yet, so nothing is lost with it, whatever the reason is.
+        if let Err(error) = self.fill(&making) {
+            if let Err(error) = self.disk.remove(&making) {
+                tracing::debug!(%error, "cannot remove a file of the node's log that could not be filled");
             }
-            Err(error) => return Err(error),
+            return Ok(Made::NoRoom(error.to_string()));
         }
         let spare = Spare {
             name: format!("{FRESH}{number:020}"),
@@ -183,11 +182,4 @@ impl Spare {
             name: format!("{SPARE}{number:020}"),
         }
     }
-}
-
-fn is_lack_of_room(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }

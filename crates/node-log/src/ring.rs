@@ -11,9 +11,6 @@ use crate::folder::Spare;
 use crate::lsn::Lsn;
 use crate::segment::SegmentHeader;
 
-/// Spares that are kept ready, so that nobody who commits waits for a file to be filled.
-const AHEAD: usize = 2;
-
 /// The segments.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -111,7 +108,7 @@ impl Ring {
     /// The number for a file to be made, if one more is wanted and allowed.
     pub(crate) fn wanted_file(&mut self) -> Option<u64> {
         let files = self.live.len() + self.freed.len() + self.spares.len();
-        if self.spares.len() >= AHEAD || files >= self.most {
+        if self.spares.len() >= self.enough() || files >= self.most {
             return None;
         }
         self.next_fresh += 1;
@@ -120,8 +117,12 @@ impl Ring {
 
     /// Whether fewer than a quarter of the segments are free, at least two where there are more than two.
     pub(crate) fn is_short(&self) -> bool {
-        let enough = (self.most / 4).max(2).min(self.most - 1);
-        self.most.saturating_sub(self.live.len()) < enough
+        self.most.saturating_sub(self.live.len()) < self.enough()
+    }
+
+    /// How many segments are kept free, and so many files are made ahead: nobody who commits waits for one to be filled.
+    fn enough(&self) -> usize {
+        (self.most / 4).max(2).min(self.most - 1)
     }
 
     /// Whether no further segment could be begun at once.

@@ -111,7 +111,7 @@ fn whatever_was_acknowledged_before_a_power_loss_is_there_afterwards() {
     let mut written_back = 0;
     let mut torn = 0;
     let mut freed = 0;
-    for seed in 0..150 {
+    for seed in 0..60 {
         let mut random = StdRng::seed_from_u64(seed);
         let mut disk = ForgetfulDisk::default();
         let mut tenants = BTreeMap::new();
@@ -153,7 +153,7 @@ fn whatever_was_acknowledged_before_a_power_loss_is_there_afterwards() {
     }
     // Otherwise it would show nothing.
     assert!(
-        written_back > 1000 && torn > 20 && freed > 200,
+        written_back > 400 && torn > 10 && freed > 80,
         "{written_back} {torn} {freed}"
     );
 }

@@ -39,6 +39,8 @@ struct State {
     waiting: usize,
     /// Syncs of files whose name contains this fail.
     failing: Option<&'static str>,
+    /// Files whose name contains this cannot be opened or made.
+    closed: Option<&'static str>,
 }
 
 #[derive(Default, Clone)]
@@ -137,6 +139,11 @@ impl ForgetfulDisk {
         self.inner.state.lock().failing = Some(part);
     }
 
+    /// From now on files whose name contains this cannot be opened or made; with `None` all can.
+    pub(super) fn refuse_to_open(&self, part: Option<&'static str>) {
+        self.inner.state.lock().closed = part;
+    }
+
     /// What a file would hold if the power failed and nothing was kept that was not synced.
     pub(super) fn durable(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.inner.state.lock();
@@ -210,6 +217,13 @@ impl State {
         named.map(|(path, _)| file_name(path)).unwrap_or_default()
     }
 
+    fn check_open(&self, path: &Path) -> io::Result<()> {
+        match self.closed {
+            Some(part) if file_name(path).contains(part) => Err(io::Error::other("too many open files")),
+            _ => Ok(()),
+        }
+    }
+
     fn used(&self) -> usize {
         self.names.values().map(|&file| self.files[file].now.len()).sum()
     }
@@ -231,12 +245,16 @@ impl Disk for ForgetfulDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
-        let file = self.inner.state.lock().names.get(path).copied();
+        let state = self.inner.state.lock();
+        state.check_open(path)?;
+        let file = state.names.get(path).copied();
+        drop(state);
         Ok(file.map(|file| self.handle(file)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.inner.state.lock();
+        state.check_open(path)?;
         state.files.push(Content::default());
         let file = state.files.len() - 1;
         state.change(NameChange::Set(path.to_owned(), file));

@@ -145,6 +145,24 @@ fn a_wal_that_cannot_be_synced_for_room_is_a_failure() {
 }
 
 #[test]
+fn files_that_cannot_be_opened_for_a_while_are_no_failure() {
+    for part in ["wal-", "making"] {
+        let disk = ForgetfulDisk::default();
+        let (log, failures) = simulated(&disk);
+        simulated_wal::write(&disk, tenant(1), 0, &[0; 32]);
+        disk.refuse_to_open(Some(part));
+        until("there is no room", || {
+            log.append(record(tenant(1), 20_000)) == Err(AppendError::NoRoom) && log.figures().free_segments == 0
+        });
+        disk.refuse_to_open(None);
+        let lsn = append(&log, &record(tenant(1), 20_000));
+        log.wait(lsn).unwrap();
+        log.stop();
+        assert_eq!(failures.try_iter().count(), 0, "{part}");
+    }
+}
+
+#[test]
 fn without_room_for_a_segment_records_are_refused_until_there_is_some() {
     let disk = ForgetfulDisk::default();
     // Room for one segment and the small files.
