@@ -93,7 +93,11 @@ fn make(shared: &Shared, number: u64) -> Result<(), String> {
             tracing::warn!(reason, "there is no room for a further segment of the node's log");
             shared.state.lock().make_again_at = Some(Instant::now() + RETRY);
         }
-        Err(error) => return Err(format!("cannot make a segment of the node's log: {error}")),
+        // Nothing depends on a file that is not there yet.
+        Err(error) => {
+            tracing::warn!(%error, "a further segment of the node's log cannot be made");
+            shared.state.lock().make_again_at = Some(Instant::now() + RETRY);
+        }
     }
     Ok(())
 }

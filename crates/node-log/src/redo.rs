@@ -132,8 +132,8 @@ impl<'a> Redo<'a> {
             self.report.frames_written_back += missing as u64;
             self.report.bytes_written_back += frames.len() as u64;
         }
-        let known = self.ends.entry(wal.tenant).or_default();
-        *known = end.max(*known);
+        // A commit that begins before the end of the last one takes the place of what SQLite gave up after it was logged.
+        self.ends.insert(wal.tenant, end);
         Ok(())
     }
 

@@ -286,6 +286,34 @@ fn a_wal_that_lacks_what_the_log_never_had_is_refused_with_tenant_and_place() {
 }
 
 #[test]
+fn a_commit_that_sqlite_gave_up_after_it_was_logged_gives_way_to_the_next() {
+    let node = Node::new();
+    let (log, _) = node.open().unwrap();
+    let uid = tenant(1);
+    let mut given_up = Database::open(node.folder.path(), uid);
+    given_up.insert(100);
+    given_up.log(&log);
+    let (end, before) = (given_up.logged, node.copy());
+    given_up.insert(15_000);
+    given_up.log(&log);
+    // The same file without that commit goes on in the same place, with a shorter one.
+    let mut next = Database::open(before.folder.path(), uid);
+    assert_eq!(next.logged, end);
+    next.insert(200);
+    next.log(&log);
+    assert!(next.logged < given_up.logged);
+    log.stop();
+    let crashed = node.copy();
+    let (_log, _) = crashed.open().unwrap();
+    assert_eq!(crashed.rows(uid), 2);
+    let connection = Connection::open(crashed.wal(uid).with_file_name("db.sqlite")).unwrap();
+    let length: i64 = connection
+        .query_row("SELECT length(content) FROM t WHERE id = 2", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(length, 200);
+}
+
+#[test]
 fn a_database_goes_on_over_many_lives() {
     let mut node = Node::new();
     let uid = tenant(1);

@@ -41,6 +41,21 @@ struct Position {
     end: u64,
 }
 
+/// What is to be logged of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    Nothing,
+    /// All of it, from there on.
+    Whole {
+        begin: u64,
+    },
+    /// As much as takes the place of what was logged before; the tenant's own log is synced for the rest.
+    Replacement {
+        begin: u64,
+        end: u64,
+    },
+}
+
 impl TenantDurability {
     pub(super) fn new(tenant: TenantUid, log: Option<Arc<NodeLog>>, counters: Arc<DatabaseCounters>) -> Self {
         Self {
@@ -114,28 +129,68 @@ impl TenantDurability {
         (record > log.durable()).then_some((log, record))
     }
 
-    /// The commit as a record, if it can be one.
-    fn record(&self, commit: &Commit<'_>) -> Option<CommitRecord> {
+    /// What is to be logged of a commit.
+    fn plan(&self, commit: &Commit<'_>) -> Plan {
         let known = (*self.position.lock()).filter(|position| position.salts == commit.header.salts);
-        let begin = match known {
-            // What a transaction that failed has left behind is written over.
-            Some(position) => position.end.min(commit.first_written),
-            // The log has begun anew with this commit.
+        let durable_end = match known {
+            Some(position) => position.end,
+            // The tenant's log has begun anew with this commit.
             None if commit.first_written == HEADER_BYTES => HEADER_BYTES,
-            None => return None,
+            None => return Plan::Nothing,
         };
-        let follows = known.is_none_or(|position| commit.first_written <= position.end);
-        let bytes = commit.end.checked_sub(begin)?;
-        if !follows || bytes > LARGEST_RECORD_BYTES {
-            return None;
+        if commit.first_written > durable_end {
+            return Plan::Nothing;
         }
-        let mut frames = vec![0; usize::try_from(bytes).ok()?];
+        let begin = commit.first_written;
+        let is_small = commit.end.saturating_sub(begin) <= LARGEST_RECORD_BYTES;
+        match (is_small, begin < durable_end) {
+            (true, _) => Plan::Whole { begin },
+            (false, false) => Plan::Nothing,
+            // SQLite gave a commit up after it was logged. At a loss of power its record would be written over this one.
+            (false, true) => Plan::Replacement {
+                begin,
+                end: durable_end.min(commit.end),
+            },
+        }
+    }
+
+    fn record(&self, commit: &Commit<'_>, begin: u64, end: u64) -> Option<CommitRecord> {
+        let mut frames = vec![0; usize::try_from(end.checked_sub(begin)?).ok()?];
         commit.read(begin, &mut frames).then_some(CommitRecord {
             tenant: self.tenant,
             salts: commit.header.salts,
             offset: begin,
             frames,
         })
+    }
+
+    fn append(&self, record: CommitRecord) -> Result<(), AppendError> {
+        let log = self.log.as_ref().ok_or(AppendError::NoRoom)?;
+        let lsn = log.append(record)?;
+        self.last_record.store(lsn.get(), SeqCst);
+        Ok(())
+    }
+
+    fn log_whole(&self, commit: &Commit<'_>, begin: u64) -> Result<(), AppendError> {
+        let record = self.record(commit, begin, commit.end).ok_or(AppendError::NoRoom)?;
+        self.note_sizes(commit, &record.frames);
+        self.append(record)?;
+        self.note_position(&commit.header, commit.end);
+        Ok(())
+    }
+
+    fn note_position(&self, header: &WalHeader, end: u64) {
+        *self.position.lock() = Some(Position {
+            salts: header.salts,
+            end,
+        });
+    }
+
+    /// Lets the tenant's own log be synced.
+    fn leave(&self) -> Kept {
+        self.unmeasured.store(true, SeqCst);
+        about_to_block();
+        Kept::NotKept
     }
 
     fn note_sizes(&self, commit: &Commit<'_>, frames: &[u8]) {
@@ -177,34 +232,28 @@ impl Settlement {
 
 impl WalKeeper for TenantDurability {
     fn committing(&self, commit: &Commit<'_>) -> Kept {
-        let appended = self.log.as_ref().and_then(|log| {
-            let record = self.record(commit)?;
-            self.note_sizes(commit, &record.frames);
-            Some(log.append(record))
-        });
-        match appended {
-            Some(Ok(lsn)) => {
-                *self.position.lock() = Some(Position {
-                    salts: commit.header.salts,
-                    end: commit.end,
-                });
-                self.last_record.store(lsn.get(), SeqCst);
-                Kept::ByKeeper
-            }
-            Some(Err(AppendError::Failed)) => Kept::Failed,
-            Some(Err(AppendError::NoRoom | AppendError::Stopped)) | None => {
-                self.unmeasured.store(true, SeqCst);
-                about_to_block();
-                Kept::NotKept
+        let replaces = |begin| {
+            let position = *self.position.lock();
+            position.is_some_and(|position| position.salts == commit.header.salts && begin < position.end)
+        };
+        match self.plan(commit) {
+            Plan::Nothing => self.leave(),
+            Plan::Whole { begin } => match self.log_whole(commit, begin) {
+                Ok(()) => Kept::ByKeeper,
+                Err(AppendError::NoRoom | AppendError::Stopped) if !replaces(begin) => self.leave(),
+                Err(_) => Kept::Failed,
+            },
+            Plan::Replacement { begin, end } => {
+                let record = self.record(commit, begin, end).ok_or(AppendError::NoRoom);
+                match record.and_then(|record| self.append(record)) {
+                    Ok(()) => self.leave(),
+                    Err(_) => Kept::Failed,
+                }
             }
         }
     }
 
     fn synced(&self, header: &WalHeader, end: u64) {
-        *self.position.lock() = Some(Position {
-            salts: header.salts,
-            end,
-        });
-        self.copied_back(self.last_record());
+        self.note_position(header, end);
     }
 }

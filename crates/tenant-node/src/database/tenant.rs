@@ -123,8 +123,12 @@ impl TenantDatabase {
         if let Some(folder) = self.database.parent() {
             make_durable_folder(folder).map_err(DatabaseError::Folder)?;
         }
-        sync_if_there(&self.wal).map_err(DatabaseError::Log)?;
+        let left_behind = sync_if_there(&self.wal).map_err(DatabaseError::Log)?;
         let connection = self.connect()?;
+        if left_behind {
+            // Then the log begins anew, and its first commit can go into the node's log.
+            self.checkpoint(&connection);
+        }
         self.measure_sizes(&connection);
         self.give_back(connection);
         Ok(())
@@ -286,12 +290,13 @@ fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A log that is there before its tenant is opened was left by a process that was killed. What it holds is about to be shown.
-fn sync_if_there(wal: &Path) -> std::io::Result<()> {
+/// A log that is there before its tenant is opened was left by a process that was killed. What it holds is about to be shown, so it is
+/// synced. Whether there is one.
+fn sync_if_there(wal: &Path) -> std::io::Result<bool> {
     match std::fs::File::open(wal) {
-        Ok(file) if file.metadata()?.len() > 0 => file.sync_data(),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(file) if file.metadata()?.len() > 0 => file.sync_data().map(|()| true),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
