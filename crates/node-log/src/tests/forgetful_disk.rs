@@ -129,6 +129,10 @@ impl ForgetfulDisk {
         }
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        self.inner.state.lock().waiting > 0
+    }
+
     pub(super) fn release(&self) {
         self.inner.state.lock().held = None;
         self.inner.gate.notify_all();
@@ -321,6 +325,8 @@ impl DiskFile for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.inner.state.lock();
+        // What is written while it waits is not part of it.
+        let count = state.files[self.file].pending.len();
         while state.held.is_some_and(|part| state.name_of(self.file).contains(part)) {
             state.waiting += 1;
             self.disk.inner.gate.notify_all();
@@ -334,7 +340,8 @@ impl DiskFile for OpenFile {
             return Err(io::Error::other("the disk is broken"));
         }
         let content = &mut state.files[self.file];
-        for (offset, written) in std::mem::take(&mut content.pending) {
+        let synced = count.min(content.pending.len());
+        for (offset, written) in content.pending.drain(..synced) {
             put(&mut content.durable, offset, &written);
         }
         Ok(())
