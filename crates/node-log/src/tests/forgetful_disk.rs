@@ -56,6 +56,15 @@ enum NameChange {
     Remove(PathBuf),
 }
 
+/// Releases the syncs when it is dropped. Declared behind the log, it is dropped first.
+pub(super) struct Held(ForgetfulDisk);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 struct OpenFile {
     disk: ForgetfulDisk,
     file: usize,
@@ -115,8 +124,11 @@ impl ForgetfulDisk {
     }
 
     /// From now on syncs of files whose name contains this wait until [`Self::release`].
-    pub(super) fn hold(&self, part: &'static str) {
+    /// Also when what this returns is dropped: a test that fails must not wait for them for ever.
+    #[must_use]
+    pub(super) fn hold(&self, part: &'static str) -> Held {
         self.inner.state.lock().held = Some(part);
+        Held(self.clone())
     }
 
     /// Waits until a sync waits.
