@@ -175,6 +175,24 @@ fn a_failed_sync_is_told_once_and_nobody_is_answered_any_more() {
 }
 
 #[test]
+fn a_batch_that_is_written_after_a_failure_elsewhere_answers_nobody() {
+    let disk = ForgetfulDisk::default();
+    let (log, failures) = simulated(&disk);
+    let _held = disk.hold("segment-");
+    let lsn = log.append(record(tenant(1), 10)).unwrap();
+    let (told, answers) = channel();
+    log.when_durable(lsn, Box::new(move || told.send(()).unwrap()));
+    disk.wait_for_held();
+    // As the keeper does when it cannot sync a WAL file.
+    log.shared.fail("a WAL file cannot be synced".to_owned());
+    disk.release();
+    log.stop();
+    assert_eq!(log.durable(), Lsn::NOTHING);
+    assert!(answers.try_recv().is_err());
+    assert_eq!(failures.try_iter().count(), 1);
+}
+
+#[test]
 fn who_waits_for_room_in_the_queue_is_told_of_the_failure() {
     let disk = ForgetfulDisk::default();
     let limited = NodeLogConfig {
