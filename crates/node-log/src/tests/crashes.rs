@@ -9,7 +9,7 @@ use tenantry_types::TenantUid;
 
 use super::forgetful_disk::ForgetfulDisk;
 use super::simulated_wal::{self, SimulatedWal};
-use super::support::{config, open_simulated, tenant};
+use super::support::{SEGMENT, config, open_simulated, record, tenant, until};
 use crate::{AppendError, Lsn, NodeLog};
 
 const TENANTS: u128 = 4;
@@ -104,6 +104,74 @@ fn live(
         one.acknowledge(durable);
     }
     crashed
+}
+
+#[test]
+fn the_power_may_fail_at_each_step_of_beginning_a_segment() {
+    for step in ["fresh-", "spare-", "segment-00000000000000000003"] {
+        let disk = ForgetfulDisk::default();
+        // Room for two files: what is freed is begun anew at once.
+        disk.set_capacity(usize::try_from(2 * SEGMENT).unwrap() + 10_000);
+        let (log, _, _) = open_simulated(&disk, config("/log")).unwrap();
+        let _held = disk.hold(step);
+        until("a sync waits", || {
+            if let Ok(lsn) = log.append(record(tenant(1), 20_000)) {
+                log.covered(tenant(1), lsn);
+            }
+            disk.is_held()
+        });
+        let acknowledged = log.durable();
+        for seed in 0..60 {
+            let crashed = disk.after_power_loss(&mut StdRng::seed_from_u64(seed));
+            let (log, _, _) =
+                open_simulated(&crashed, config("/log")).unwrap_or_else(|error| panic!("{step}, seed {seed}: {error}"));
+            assert!(log.durable() >= acknowledged, "{step}, seed {seed}");
+        }
+        disk.release();
+    }
+}
+
+#[test]
+fn what_is_appended_while_the_keeper_syncs_is_not_covered_by_that() {
+    let mut random = StdRng::seed_from_u64(3);
+    let disk = ForgetfulDisk::default();
+    let (log, _, _) = open_simulated(&disk, config("/log")).unwrap();
+    let mut wal = SimulatedWal::new(tenant(1), &mut random);
+    simulated_wal::write(&disk, wal.tenant, 0, &wal.bytes);
+    simulated_wal::sync(&disk, wal.tenant);
+    let commit = |wal: &mut SimulatedWal, random: &mut StdRng| {
+        let commit = wal.commit(1, random);
+        simulated_wal::write(&disk, wal.tenant, commit.offset, &commit.frames);
+        until("there is room", || log.append(commit.clone()).is_ok());
+    };
+    // Somebody else, whose records need nothing, turns the ring.
+    let turn = || {
+        if let Ok(lsn) = log.append(record(tenant(2), 20_000)) {
+            log.wait(lsn).unwrap();
+            log.covered(tenant(2), lsn);
+        }
+    };
+    commit(&mut wal, &mut random);
+    let _held = disk.hold("wal-");
+    until("the keeper syncs", || {
+        turn();
+        log.figures().live_segments >= 3
+    });
+    disk.wait_for_held();
+    commit(&mut wal, &mut random);
+    disk.release();
+    let freed = log.figures().segments_freed;
+    until("the ring turns", || {
+        turn();
+        log.figures().segments_freed > freed + 8
+    });
+    log.stop();
+    let path = simulated_wal::path(wal.tenant);
+    for seed in 0..8 {
+        let crashed = disk.after_power_loss(&mut StdRng::seed_from_u64(seed));
+        open_simulated(&crashed, config("/log")).unwrap();
+        assert!(crashed.durable(&path).as_ref() == Some(&wal.bytes), "seed {seed}");
+    }
 }
 
 #[test]

@@ -56,6 +56,15 @@ enum NameChange {
     Remove(PathBuf),
 }
 
+/// Releases the syncs when it is dropped. Declared behind the log, it is dropped first.
+pub(super) struct Held(ForgetfulDisk);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 struct OpenFile {
     disk: ForgetfulDisk,
     file: usize,
@@ -115,8 +124,11 @@ impl ForgetfulDisk {
     }
 
     /// From now on syncs of files whose name contains this wait until [`Self::release`].
-    pub(super) fn hold(&self, part: &'static str) {
+    /// Also when what this returns is dropped: a test that fails must not wait for them for ever.
+    #[must_use]
+    pub(super) fn hold(&self, part: &'static str) -> Held {
         self.inner.state.lock().held = Some(part);
+        Held(self.clone())
     }
 
     /// Waits until a sync waits.
@@ -127,6 +139,10 @@ impl ForgetfulDisk {
             assert!(!waited, "no sync came");
             waited = self.inner.gate.wait_for(&mut state, LONG).timed_out();
         }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.inner.state.lock().waiting > 0
     }
 
     pub(super) fn release(&self) {
@@ -321,6 +337,8 @@ impl DiskFile for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.inner.state.lock();
+        // What is written while it waits is not part of it.
+        let count = state.files[self.file].pending.len();
         while state.held.is_some_and(|part| state.name_of(self.file).contains(part)) {
             state.waiting += 1;
             self.disk.inner.gate.notify_all();
@@ -334,7 +352,8 @@ impl DiskFile for OpenFile {
             return Err(io::Error::other("the disk is broken"));
         }
         let content = &mut state.files[self.file];
-        for (offset, written) in std::mem::take(&mut content.pending) {
+        let synced = count.min(content.pending.len());
+        for (offset, written) in content.pending.drain(..synced) {
             put(&mut content.durable, offset, &written);
         }
         Ok(())

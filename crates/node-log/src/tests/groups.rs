@@ -12,7 +12,7 @@ use crate::{AppendError, Lsn, NeverDurable, NodeLogConfig, OpenError};
 fn what_queues_during_a_sync_shares_the_next_one() {
     let disk = ForgetfulDisk::default();
     let (log, _) = simulated(&disk);
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     log.append(record(tenant(1), 10)).unwrap();
     disk.wait_for_held();
     thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn callbacks_run_in_the_order_of_their_records_and_only_when_these_are_durable()
     log.when_durable(Lsn::NOTHING, Box::new(tell(0)));
     assert_eq!(order.try_recv().unwrap().0, 0, "nothing is durable at once");
 
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     for _ in 0..20 {
         log.append(record(tenant(1), 10)).unwrap();
     }
@@ -75,7 +75,7 @@ fn a_full_queue_blocks_those_who_append_and_never_holds_more() {
         ..config("/log")
     };
     let (log, _, _) = open_simulated(&disk, limited).unwrap();
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     thread::scope(|scope| {
         for number in 0..3 {
             let log = &log;
@@ -97,7 +97,7 @@ fn a_full_queue_blocks_those_who_append_and_never_holds_more() {
 fn stopping_writes_what_is_queued_and_takes_nothing_more() {
     let disk = ForgetfulDisk::default();
     let (log, _) = simulated(&disk);
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     let (told, order) = channel();
     for lsn in 1..=10 {
         log.append(record(tenant(1), 10)).unwrap();
@@ -125,7 +125,7 @@ fn stopping_writes_what_is_queued_and_takes_nothing_more() {
 fn a_callback_may_drop_the_last_handle() {
     let disk = ForgetfulDisk::default();
     let (log, _) = simulated(&disk);
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     let log = Arc::new(log);
     let lsn = log.append(record(tenant(1), 10)).unwrap();
     let (told, dropped) = channel();
@@ -149,7 +149,7 @@ fn a_failed_sync_is_told_once_and_nobody_is_answered_any_more() {
     let durable = log.append(record(tenant(1), 10)).unwrap();
     log.wait(durable).unwrap();
 
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     disk.fail_syncs_of("segment-");
     let (told, answers) = channel();
     let lost = log.append(record(tenant(1), 10)).unwrap();
@@ -175,6 +175,24 @@ fn a_failed_sync_is_told_once_and_nobody_is_answered_any_more() {
 }
 
 #[test]
+fn a_batch_that_is_written_after_a_failure_elsewhere_answers_nobody() {
+    let disk = ForgetfulDisk::default();
+    let (log, failures) = simulated(&disk);
+    let _held = disk.hold("segment-");
+    let lsn = log.append(record(tenant(1), 10)).unwrap();
+    let (told, answers) = channel();
+    log.when_durable(lsn, Box::new(move || told.send(()).unwrap()));
+    disk.wait_for_held();
+    // As the keeper does when it cannot sync a WAL file.
+    log.shared.fail("a WAL file cannot be synced".to_owned());
+    disk.release();
+    log.stop();
+    assert_eq!(log.durable(), Lsn::NOTHING);
+    assert!(answers.try_recv().is_err());
+    assert_eq!(failures.try_iter().count(), 1);
+}
+
+#[test]
 fn who_waits_for_room_in_the_queue_is_told_of_the_failure() {
     let disk = ForgetfulDisk::default();
     let limited = NodeLogConfig {
@@ -182,7 +200,7 @@ fn who_waits_for_room_in_the_queue_is_told_of_the_failure() {
         ..config("/log")
     };
     let (log, _, _failures) = open_simulated(&disk, limited).unwrap();
-    disk.hold("segment-");
+    let _held = disk.hold("segment-");
     disk.fail_syncs_of("segment-");
     log.append(record(tenant(1), 10)).unwrap();
     thread::scope(|scope| {
