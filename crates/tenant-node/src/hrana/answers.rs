@@ -46,7 +46,7 @@ impl HranaService {
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
         let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
         if stop == Stop::Large {
-            return Ok(self.send_pipeline(caller, slot, session, run));
+            return Ok(self.send_pipeline(caller, slot, session, *run));
         }
         let mut finished = run.finish();
         if let Some(failure) = finished.refusal {

@@ -39,7 +39,7 @@ pub(super) trait Run: Send + 'static {
 
 /// A run inside a group, and after it.
 struct Grouped<R> {
-    run: R,
+    run: Box<R>,
     /// How far it has come alone, after the commit.
     progress: Option<Progress>,
 }
@@ -73,10 +73,12 @@ impl Drop for CancelOnDrop {
 /// When the database or a thread cannot be had. Session and run are gone then.
 pub(super) async fn drive<R: Run>(
     mut session: Session,
-    mut run: R,
+    run: R,
     limits: StatementLimits,
     cancellation: &Cancellation,
-) -> Result<(Session, R, Stop), DatabaseError> {
+) -> Result<(Session, Box<R>, Stop), DatabaseError> {
+    // It changes hands some ten times on its way to a thread and back.
+    let mut run = Box::new(run);
     let mut turn = WriteTurn::Ask;
     // A group that was undone is not tried again: whoever undid it may do so again.
     let mut alone = false;

@@ -5,35 +5,26 @@
 //! many results wait for their tasks; requests then wait in the queue, where tenants take turns.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// How many results are on their way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Deliveries {
     under_way: AtomicUsize,
-    most: usize,
-    /// Whether a thread has begun nothing although something waited.
-    held_back: AtomicBool,
+    /// Where a thread has begun nothing although something waited: with so many under way it may again. Zero: nobody is held back.
+    held_until: AtomicUsize,
 }
 
 impl Deliveries {
-    /// At most about `most` at a moment.
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            under_way: AtomicUsize::new(0),
-            most: most.max(1),
-            held_back: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether another job may begin. Where it may not, [`Self::arrived`] says when to ask again.
-    pub(super) fn may_begin(&self) -> bool {
-        if self.under_way.load(SeqCst) < self.most {
+    /// Whether another job may begin, if at most about `most` may be under way at a moment. Where it may not, [`Self::arrived`] says when
+    /// to ask again.
+    pub(super) fn may_begin(&self, most: usize) -> bool {
+        if self.under_way.load(SeqCst) < most.max(1) {
             return true;
         }
-        self.held_back.store(true, SeqCst);
+        self.held_until.store(most / 2 + 1, SeqCst);
         // Those that arrived between the two looks saw no reason to tell.
-        self.under_way.load(SeqCst) <= self.most / 2
+        self.under_way.load(SeqCst) <= most / 2
     }
 
     fn left(&self) {
@@ -43,7 +34,7 @@ impl Deliveries {
     /// Whether jobs that were held back may begin. Half of the results have arrived by then, so that a thread is woken for many.
     fn arrived(&self) -> bool {
         let before = self.under_way.fetch_sub(1, SeqCst);
-        before <= self.most / 2 + 1 && self.held_back.swap(false, SeqCst)
+        before <= self.held_until.load(SeqCst) && self.held_until.swap(0, SeqCst) != 0
     }
 }
 
@@ -85,24 +76,34 @@ mod tests {
 
     #[test]
     fn jobs_are_held_back_while_many_results_are_under_way_and_told_once_when_half_have_arrived() {
-        let deliveries = Arc::new(Deliveries::new(4));
+        let deliveries = Arc::new(Deliveries::default());
         let told = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&told);
         let resume: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             counter.fetch_add(1, SeqCst);
         });
         let mut under_way: Vec<_> = (0..3).map(|job| Delivery::new(job, &deliveries, &resume)).collect();
-        assert!(deliveries.may_begin());
+        assert!(deliveries.may_begin(4));
         drop(under_way.pop());
         assert_eq!(told.load(SeqCst), 0, "nobody was held back");
         under_way.extend((0..2).map(|job| Delivery::new(job, &deliveries, &resume)));
-        assert!(!deliveries.may_begin());
+        assert!(!deliveries.may_begin(4));
         drop(under_way.pop());
         assert_eq!(told.load(SeqCst), 0, "three of four are under way");
         assert_eq!(under_way.pop().and_then(Delivery::take), Some(0));
         assert_eq!(told.load(SeqCst), 1);
-        assert!(deliveries.may_begin());
+        assert!(deliveries.may_begin(4));
         drop(under_way);
         assert_eq!(told.load(SeqCst), 1);
+    }
+
+    #[test]
+    fn those_who_may_have_more_under_way_go_on_where_others_are_held_back() {
+        let deliveries = Arc::new(Deliveries::default());
+        let resume: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
+        let under_way: Vec<_> = (0..4).map(|job| Delivery::new(job, &deliveries, &resume)).collect();
+        assert!(!deliveries.may_begin(4) && deliveries.may_begin(5));
+        drop(under_way);
+        assert!(deliveries.may_begin(1));
     }
 }

@@ -5,6 +5,7 @@
 //! for those that do not. SQLite blocks, so none of this runs on an async worker. Nothing here knows SQLite.
 
 mod delivery;
+mod job;
 mod priority;
 mod queue;
 mod running;

@@ -134,6 +134,11 @@ impl<J> Queue<J> {
         self.running - self.blocking >= self.limits.eager_places
     }
 
+    /// Whether all jobs since the idle ones were forgotten last are one tenant's.
+    pub(super) fn has_one_tenant(&self) -> bool {
+        self.tenants.len() <= 1
+    }
+
     /// A running job is about to wait for a disk.
     pub(super) const fn begin_blocking(&mut self) {
         self.blocking += 1;

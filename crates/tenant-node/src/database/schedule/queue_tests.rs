@@ -56,6 +56,21 @@ fn equal_tenants_get_equal_time_however_long_their_jobs_are() {
 }
 
 #[test]
+fn a_tenant_is_alone_until_another_one_comes_and_again_when_that_one_is_forgotten() {
+    let (mut queue, now) = (Queue::new(LIMITS), Instant::now());
+    let (one, other) = (account(1, 1), account(2, 1));
+    queue.push(one, 1, now).unwrap();
+    assert!(queue.has_one_tenant());
+    queue.push(other, 2, now).unwrap();
+    while let Some(Next::Begin { account, .. }) = queue.next(true) {
+        queue.end(account, Class::Short);
+        assert!(!queue.has_one_tenant(), "both have had something to run");
+    }
+    queue.forget_idle();
+    assert!(queue.has_one_tenant());
+}
+
+#[test]
 fn time_is_shared_by_weight() {
     let job = Duration::from_micros(100);
     let used = shares(&[(1, job), (2, job), (5, job), (20, job)], Duration::from_secs(1));

@@ -66,17 +66,20 @@ pub(super) struct Ended {
     pub(super) ran: Duration,
     pub(super) class: Class,
     pub(super) blocks: bool,
+    /// When that was.
+    pub(super) at: Instant,
 }
 
 pub(super) fn end() -> Ended {
     let job = CURRENT.with(|current| current.borrow_mut().take());
     let mut ended = Ended {
+        at: Instant::now(),
         ran: Duration::ZERO,
         class: Class::Short,
         blocks: false,
     };
     if let Some(mut job) = job {
-        ended.ran = job.close_slice(Instant::now());
+        ended.ran = job.close_slice(ended.at);
         (ended.class, ended.blocks) = (job.class, job.blocks);
     }
     ended

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::process::Pid;
-use tokio::sync::oneshot;
 
 use super::Account;
 use super::delivery::{Deliveries, Delivery};
+use super::job::{Job, Turn};
 use super::priority::{self, Stretch};
 use super::queue::{Class, Limits, Next, Queue};
 use super::running::{self, Current};
@@ -31,15 +31,13 @@ const WATCH: Duration = Duration::from_millis(1);
 /// After so many looks with nothing to do the watch sleeps until it is called.
 const QUIET_LOOKS: u32 = 50;
 
-/// What a job is told when it is its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Run,
-    /// It has waited too long, and whoever asked for it gets a refusal.
-    TooLate,
-}
-
-type Job = Box<dyn FnOnce(Turn) + Send>;
+/// So many times as many results may be under way while there is no other tenant to be fair to. A thread that can go on is not woken again.
+const ALONE: usize = 8;
+/// So often a thread that came from one job to the next lets others run and looks again before it sleeps: those that run are about to
+/// bring what it would have to be woken for.
+const LOOKS_BEFORE_SLEEP: u32 = 4;
+/// It is relied on for this long. Then it is one that the kernel has no processor for, and another one is woken.
+const LINGERING: Duration = Duration::from_micros(50);
 
 /// Settings of [`DatabaseThreads`].
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +94,8 @@ struct State {
     /// Jobs that have begun since the start.
     begun: u64,
     watch_sleeps: bool,
+    /// The thread that is about to look for a job once more, and since when.
+    lingering: Option<(usize, Instant)>,
     stopping: bool,
 }
 
@@ -155,7 +155,7 @@ impl DatabaseThreads {
         };
         let shared = Arc::new(Shared {
             config,
-            deliveries: Arc::new(Deliveries::new(config.most_undelivered)),
+            deliveries: Arc::default(),
             state: Mutex::new(State {
                 queue: Queue::new(limits),
                 threads: Vec::new(),
@@ -164,6 +164,7 @@ impl DatabaseThreads {
                 alive: 0,
                 begun: 0,
                 watch_sleeps: false,
+                lingering: None,
                 stopping: false,
             }),
             ended: Condvar::new(),
@@ -182,7 +183,10 @@ impl DatabaseThreads {
         let resuming = Arc::downgrade(&shared);
         let resume = Arc::new(move || {
             if let Some(shared) = resuming.upgrade() {
-                shared.hand_out(shared.state.lock());
+                let state = shared.state.lock();
+                if !state.is_looked_at(Instant::now()) {
+                    shared.hand_out(state);
+                }
             }
         });
         Ok(Self {
@@ -202,19 +206,16 @@ impl DatabaseThreads {
         account: Account,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        let (sender, receiver) = oneshot::channel();
         let (deliveries, resume) = (Arc::clone(&self.shared.deliveries), Arc::clone(&self.resume));
-        let job = move |turn| {
+        let (job, outcome) = Job::new(move |turn| {
             let result = match turn {
-                // Nobody waits for it any more.
-                _ if sender.is_closed() => return,
                 Turn::Run => Ok(work()),
                 Turn::TooLate => Err(overloaded("database thread")),
             };
-            drop(sender.send(Delivery::new(result, &deliveries, &resume)));
-        };
-        self.shared.push(account, Box::new(job))?;
-        let delivered = receiver.await.map_err(|_| DatabaseError::Crashed)?;
+            Delivery::new(result, &deliveries, &resume)
+        });
+        self.shared.push(account, job)?;
+        let delivered = outcome.await.ok_or(DatabaseError::Crashed)?;
         delivered.take().unwrap_or(Err(DatabaseError::Crashed))
     }
 
@@ -226,10 +227,9 @@ impl DatabaseThreads {
             drop(state);
             work();
         } else {
-            state
-                .queue
-                .push_unbounded(account, Box::new(move |_| work()), Instant::now());
-            self.shared.attend(state);
+            let now = Instant::now();
+            state.queue.push_unbounded(account, Job::unattended(work), now);
+            self.shared.attend(state, now);
         }
     }
 
@@ -242,7 +242,7 @@ impl DatabaseThreads {
             .map(|since| state.queue.take_waiting_since_before(since));
         drop(state);
         for job in late.into_iter().flatten() {
-            job(Turn::TooLate);
+            job.run(Turn::TooLate);
         }
     }
 
@@ -286,13 +286,13 @@ impl Shared {
             drop(job);
             return Err(overloaded("place in the queue of its database threads"));
         }
-        self.attend(state);
+        self.attend(state, now);
         Ok(())
     }
 
     /// Sees to it that a job that has just been queued is run.
-    fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>) {
-        if !state.queue.is_attended() {
+    fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>, now: Instant) {
+        if !state.queue.is_attended() && !state.is_looked_at(now) {
             return self.hand_out(state);
         }
         if state.watch_sleeps {
@@ -354,7 +354,7 @@ impl Shared {
     /// Gives one free place, if there is one, to whoever is due.
     fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let has_thread = !state.idle.is_empty() || state.alive < self.config.most_threads;
-        let may_begin = has_thread && (state.queue.waiting() == 0 || self.deliveries.may_begin());
+        let may_begin = has_thread && self.may_begin(&state);
         let wake = match state.queue.next(may_begin) {
             None => None,
             Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
@@ -369,7 +369,7 @@ impl Shared {
                             state.queue.end(account, Class::Short);
                             drop(state);
                             if let Some(begun) = begun {
-                                (begun.job)(Turn::TooLate);
+                                begun.job.run(Turn::TooLate);
                             }
                             return;
                         }
@@ -386,6 +386,15 @@ impl Shared {
         if call_watch {
             self.call_watch.notify_one();
         }
+    }
+
+    /// Whether what waits may begin as far as the results before it are concerned.
+    fn may_begin(&self, state: &State) -> bool {
+        let most = match state.queue.has_one_tenant() {
+            true => ALONE * self.config.most_undelivered,
+            false => self.config.most_undelivered,
+        };
+        state.queue.waiting() == 0 || self.deliveries.may_begin(most)
     }
 
     /// Starts a thread, with a job or without. Gives the job back where that fails.
@@ -426,20 +435,21 @@ impl Shared {
         if let Some(thread) = state.threads.get_mut(number) {
             thread.id = Some(rustix::thread::gettid());
         }
-        let mut next = self.wait_for_job(number, state);
-        while let Some(Begun { account, job, since }) = next {
-            let began = Instant::now();
+        let mut in_a_row = 0;
+        let mut next = self.wait_for_job(number, state, Instant::now(), &mut in_a_row);
+        while let Some((Begun { account, job, since }, began)) = next {
             let turn = if began.saturating_duration_since(since) > self.config.patience {
                 Turn::TooLate
             } else {
                 Turn::Run
             };
             running::begin(Current::new(Arc::clone(&self), number, account, began));
-            // The caller learns of it from its closed channel; what the job owned is dropped while unwinding.
-            if std::panic::catch_unwind(AssertUnwindSafe(move || job(turn))).is_err() {
+            // The caller learns of it from the job that has no result; what the job owned is dropped while unwinding.
+            if std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn))).is_err() {
                 tracing::error!("a job on a database thread panicked");
             }
             let ended = running::end();
+            in_a_row += 1;
             let mut state = self.state.lock();
             if ended.blocks {
                 state.queue.end_blocking();
@@ -450,25 +460,32 @@ impl Shared {
             if ended.class == Class::Long || priority == Priority::Lowered {
                 return self.retire(number, state);
             }
-            next = self.wait_for_job(number, state);
+            next = self.wait_for_job(number, state, ended.at, &mut in_a_row);
         }
         let state = self.state.lock();
         self.retire(number, state);
     }
 
-    /// The next job for this thread; `None` when it is to end.
-    fn wait_for_job(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) -> Option<Begun> {
+    /// The next job for this thread, and when it begins; `None` when the thread is to end. `in_a_row` counts the jobs since it slept.
+    fn wait_for_job(
+        self: &Arc<Self>,
+        number: usize,
+        mut state: MutexGuard<'_, State>,
+        mut now: Instant,
+        in_a_row: &mut u32,
+    ) -> Option<(Begun, Instant)> {
+        let mut looks = 0;
         loop {
             if let Some(Assigned::Begin(begun)) = state.take(number) {
-                state.begin_stretch(number);
-                return Some(begun);
+                state.begin_stretch(number, now);
+                return Some((begun, now));
             }
-            let may_begin = state.queue.waiting() == 0 || self.deliveries.may_begin();
+            let may_begin = self.may_begin(&state);
             match state.queue.next(may_begin) {
                 Some(Next::Begin { account, job, since }) => {
                     state.begun += 1;
-                    state.begin_stretch(number);
-                    return Some(Begun { account, job, since });
+                    state.begin_stretch(number, now);
+                    return Some((Begun { account, job, since }, now));
                 }
                 Some(Next::Resume { thread }) => {
                     if let Some(wake) = state.assign(thread, Assigned::Resume) {
@@ -482,6 +499,19 @@ impl Shared {
             if state.stopping || state.idle.len() >= self.config.places {
                 return None;
             }
+            // While something is held back there is nothing to look for: who lets it begin wakes a thread.
+            let others_linger = state.is_looked_at(now);
+            if *in_a_row > 1 && looks < LOOKS_BEFORE_SLEEP && !others_linger && state.queue.waiting() == 0 {
+                looks += 1;
+                state.lingering = Some((number, now));
+                MutexGuard::unlocked(&mut state, std::thread::yield_now);
+                if state.lingering.is_some_and(|(thread, _)| thread == number) {
+                    state.lingering = None;
+                }
+                now = Instant::now();
+                continue;
+            }
+            looks = 0;
             let wake = state.threads.get(number).map(|thread| Arc::clone(&thread.wake))?;
             state.idle.push(number);
             while state
@@ -495,6 +525,9 @@ impl Shared {
                     break;
                 }
             }
+            let since = std::mem::replace(&mut now, Instant::now());
+            // A sleep that short was hardly worth it.
+            *in_a_row = u32::from(now.saturating_duration_since(since) < LINGERING);
         }
     }
 
@@ -529,7 +562,7 @@ impl Shared {
             self.hand_out(state);
             self.wait_for_place(current.thread);
         } else {
-            state.begin_stretch(current.thread);
+            state.begin_stretch(current.thread, Instant::now());
             if state.queue.waiting() > 0 {
                 // This one does not come back at once.
                 self.hand_out(state);
@@ -574,11 +607,17 @@ impl Shared {
         while state.take(number).is_none() {
             wake.wait(&mut state);
         }
-        state.begin_stretch(number);
+        state.begin_stretch(number, Instant::now());
     }
 }
 
 impl State {
+    /// Whether a thread is about to look for what waits without being woken.
+    fn is_looked_at(&self, now: Instant) -> bool {
+        self.lingering
+            .is_some_and(|(_, since)| now.saturating_duration_since(since) < LINGERING)
+    }
+
     fn end_blocking(&mut self, current: &mut Current) {
         if std::mem::take(&mut current.blocks) {
             self.queue.end_blocking();
@@ -586,9 +625,9 @@ impl State {
     }
 
     /// The thread is busy from here on.
-    fn begin_stretch(&mut self, number: usize) {
+    fn begin_stretch(&mut self, number: usize, now: Instant) {
         if let Some(thread) = self.threads.get_mut(number) {
-            thread.stretch = Some(Stretch::begin(Instant::now()));
+            thread.stretch = Some(Stretch::begin(now));
         }
     }
 

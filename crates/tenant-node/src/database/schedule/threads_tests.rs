@@ -1,6 +1,7 @@
 use std::sync::mpsc;
 
 use tenantry_types::TenantUid;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::database::schedule::{about_to_block, give_way, while_waiting};
@@ -198,6 +199,34 @@ async fn what_nobody_waits_for_any_more_does_not_begin() {
     held.finish().await;
     stop(&threads).await;
     assert!(has_begun.recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_jobs_in_quick_succession_all_run_while_results_hold_others_back() {
+    let config = ThreadsConfig {
+        places: 2,
+        eager_places: 2,
+        most_undelivered: 1,
+        waiting: 64,
+        ..CONFIG
+    };
+    for tenants in [1, 2] {
+        let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+        let mut asking = tokio::task::JoinSet::new();
+        for task in 0..8 {
+            let threads = Arc::clone(&threads);
+            asking.spawn(async move {
+                for turn in 0..200 {
+                    assert_eq!(threads.run(account(task % tenants), move || turn).await.unwrap(), turn);
+                }
+            });
+        }
+        while let Some(ended) = asking.join_next().await {
+            ended.unwrap();
+        }
+        stop(&threads).await;
+        assert!(threads.shared.state.lock().lingering.is_none());
+    }
 }
 
 #[tokio::test]

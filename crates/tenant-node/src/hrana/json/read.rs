@@ -3,6 +3,7 @@
 //! The structures are read flat, without serde's tagged enums, because those lose the path of an error.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -95,9 +96,10 @@ struct RawValue<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RawScalar<'a> {
-    Number(f64),
+    // First, since most are: trying the other one before would make an error of each, words and all.
     #[serde(borrow)]
     Text(Cow<'a, str>),
+    Number(f64),
 }
 
 #[derive(Deserialize)]
@@ -131,20 +133,20 @@ pub(super) fn cursor(body: &[u8]) -> Result<Cursor, Malformed> {
     let raw: RawCursor<'_> = whole(body)?;
     Ok(Cursor {
         baton: raw.baton,
-        steps: steps(raw.batch, "batch")?,
+        steps: steps(raw.batch, Place::Member("batch"))?,
     })
 }
 
 /// Reads the body of `/v1/execute`.
 pub(super) fn v1_execute(body: &[u8]) -> Result<StreamRequest, Malformed> {
     let raw: RawExecute<'_> = whole(body)?;
-    Ok(StreamRequest::Execute(statement(raw.stmt, "stmt")?))
+    Ok(StreamRequest::Execute(statement(raw.stmt, Place::Member("stmt"))?))
 }
 
 /// Reads the body of `/v1/batch`.
 pub(super) fn v1_batch(body: &[u8]) -> Result<StreamRequest, Malformed> {
     let raw: RawV1Batch<'_> = whole(body)?;
-    Ok(StreamRequest::Batch(steps(raw.batch, "batch")?))
+    Ok(StreamRequest::Batch(steps(raw.batch, Place::Member("batch"))?))
 }
 
 /// Reads the body of a pipeline.
@@ -154,7 +156,7 @@ pub(super) fn pipeline(body: &[u8]) -> Result<Pipeline, Malformed> {
         .requests
         .into_iter()
         .enumerate()
-        .map(|(index, request)| stream_request(request, &format!("requests[{index}]")))
+        .map(|(index, request)| stream_request(request, Place::Root("requests", index)))
         .collect::<Result<_, _>>()?;
     Ok(Pipeline {
         baton: raw.baton,
@@ -163,6 +165,10 @@ pub(super) fn pipeline(body: &[u8]) -> Result<Pipeline, Malformed> {
 }
 
 fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+    // To know at each moment where it stands costs about as much as reading. Only a wrong body is read like that.
+    if let Ok(raw) = serde_json::from_slice(body) {
+        return Ok(raw);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Malformed {
         field: field_of(error.path()),
@@ -184,94 +190,129 @@ fn field_of(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-fn stream_request(raw: RawRequest<'_>, path: &str) -> Result<StreamRequest, Malformed> {
+/// Where a structure stands in the body. Put into words where something is wrong with it, and only there.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// A member of the body.
+    Member(&'a str),
+    /// An element of a list of the body.
+    Root(&'a str, usize),
+    /// A member of the structure at a place.
+    In(&'a Place<'a>, &'a str),
+    /// An element of a list of the structure at a place.
+    Of(&'a Place<'a>, &'a str, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(name) => f.write_str(name),
+            Self::Root(list, index) => write!(f, "{list}[{index}]"),
+            Self::In(around, name) => write!(f, "{around}.{name}"),
+            Self::Of(around, list, index) => write!(f, "{around}.{list}[{index}]"),
+        }
+    }
+}
+
+impl Place<'_> {
+    fn missing(self, field: &str) -> Malformed {
+        Malformed::missing(&self.to_string(), field)
+    }
+
+    fn around(self, wrong: Malformed) -> Malformed {
+        wrong.within(&self.to_string())
+    }
+}
+
+fn stream_request(raw: RawRequest<'_>, place: Place<'_>) -> Result<StreamRequest, Malformed> {
     let sql_id = raw.sql_id;
     Ok(match &*raw.kind {
         "close" => StreamRequest::Close,
         "get_autocommit" => StreamRequest::GetAutocommit,
         "execute" => {
-            let stmt = raw.stmt.ok_or_else(|| Malformed::missing(path, "stmt"))?;
-            StreamRequest::Execute(statement(stmt, &format!("{path}.stmt"))?)
+            let stmt = raw.stmt.ok_or_else(|| place.missing("stmt"))?;
+            StreamRequest::Execute(statement(stmt, Place::In(&place, "stmt"))?)
         }
         "batch" => {
-            let batch = raw.batch.ok_or_else(|| Malformed::missing(path, "batch"))?;
-            StreamRequest::Batch(steps(batch, &format!("{path}.batch"))?)
+            let batch = raw.batch.ok_or_else(|| place.missing("batch"))?;
+            StreamRequest::Batch(steps(batch, Place::In(&place, "batch"))?)
         }
-        "sequence" => StreamRequest::Sequence(Sql::new(raw.sql, sql_id).map_err(|wrong| wrong.within(path))?),
-        "describe" => StreamRequest::Describe(Sql::new(raw.sql, sql_id).map_err(|wrong| wrong.within(path))?),
+        "sequence" => StreamRequest::Sequence(Sql::new(raw.sql, sql_id).map_err(|wrong| place.around(wrong))?),
+        "describe" => StreamRequest::Describe(Sql::new(raw.sql, sql_id).map_err(|wrong| place.around(wrong))?),
         "store_sql" => StreamRequest::StoreSql {
-            id: sql_id.ok_or_else(|| Malformed::missing(path, "sql_id"))?,
-            sql: raw.sql.ok_or_else(|| Malformed::missing(path, "sql"))?,
+            id: sql_id.ok_or_else(|| place.missing("sql_id"))?,
+            sql: raw.sql.ok_or_else(|| place.missing("sql"))?,
         },
         "close_sql" => StreamRequest::CloseSql {
-            id: sql_id.ok_or_else(|| Malformed::missing(path, "sql_id"))?,
+            id: sql_id.ok_or_else(|| place.missing("sql_id"))?,
         },
         other => {
             return Err(Malformed::new(
-                format!("{path}.type"),
+                format!("{place}.type"),
                 format!("`{}` is not a request", shortened(other)),
             ));
         }
     })
 }
 
-fn steps(batch: RawBatch<'_>, path: &str) -> Result<Vec<Step>, Malformed> {
+fn steps(batch: RawBatch<'_>, place: Place<'_>) -> Result<Vec<Step>, Malformed> {
     batch
         .steps
         .into_iter()
         .enumerate()
         .map(|(index, step)| {
-            let path = format!("{path}.steps[{index}]");
+            let place = Place::Of(&place, "steps", index);
             Ok(Step {
                 condition: step
                     .condition
-                    .map(|raw| condition(raw, index, &format!("{path}.condition")))
+                    .map(|raw| condition(raw, index, Place::In(&place, "condition")))
                     .transpose()?,
-                stmt: statement(step.stmt, &format!("{path}.stmt"))?,
+                stmt: statement(step.stmt, Place::In(&place, "stmt"))?,
             })
         })
         .collect()
 }
 
-fn condition(raw: RawCondition<'_>, own_step: usize, path: &str) -> Result<Condition, Malformed> {
+fn condition(raw: RawCondition<'_>, own_step: usize, place: Place<'_>) -> Result<Condition, Malformed> {
     let earlier = |step: Option<u32>| {
-        let step = step.ok_or_else(|| Malformed::missing(path, "step"))?;
-        Condition::earlier(step, own_step).ok_or_else(|| Malformed::new(format!("{path}.step"), Condition::NOT_EARLIER))
+        let step = step.ok_or_else(|| place.missing("step"))?;
+        Condition::earlier(step, own_step)
+            .ok_or_else(|| Malformed::new(format!("{place}.step"), Condition::NOT_EARLIER))
     };
     let all = |raw: Option<Vec<RawCondition<'_>>>| {
-        raw.ok_or_else(|| Malformed::missing(path, "conds"))?
+        raw.ok_or_else(|| place.missing("conds"))?
             .into_iter()
             .enumerate()
-            .map(|(index, raw)| condition(raw, own_step, &format!("{path}.conds[{index}]")))
+            .map(|(index, raw)| condition(raw, own_step, Place::Of(&place, "conds", index)))
             .collect::<Result<Vec<_>, _>>()
     };
     Ok(match &*raw.kind {
         "ok" => Condition::Ok(earlier(raw.step)?),
         "error" => Condition::Error(earlier(raw.step)?),
         "not" => {
-            let inner = raw.cond.ok_or_else(|| Malformed::missing(path, "cond"))?;
-            Condition::Not(Box::new(condition(*inner, own_step, &format!("{path}.cond"))?))
+            let inner = raw.cond.ok_or_else(|| place.missing("cond"))?;
+            Condition::Not(Box::new(condition(*inner, own_step, Place::In(&place, "cond"))?))
         }
         "and" => Condition::And(all(raw.conds)?),
         "or" => Condition::Or(all(raw.conds)?),
         "is_autocommit" => Condition::IsAutocommit,
         other => {
             return Err(Malformed::new(
-                format!("{path}.type"),
+                format!("{place}.type"),
                 format!("`{}` is not a condition", shortened(other)),
             ));
         }
     })
 }
 
-fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
-    let sql = Sql::new(raw.sql, raw.sql_id).map_err(|wrong| wrong.within(path))?;
+fn statement(raw: RawStmt<'_>, place: Place<'_>) -> Result<Stmt, Malformed> {
+    let sql = Sql::new(raw.sql, raw.sql_id).map_err(|wrong| place.around(wrong))?;
     let positional = raw
         .args
         .unwrap_or_default()
         .into_iter()
         .enumerate()
-        .map(|(index, raw)| value(raw, || format!("{path}.args[{index}]")))
+        .map(|(index, raw)| value(raw, Place::Of(&place, "args", index)))
         .collect::<Result<_, _>>()?;
     let named = raw
         .named_args
@@ -279,17 +320,15 @@ fn statement(raw: RawStmt<'_>, path: &str) -> Result<Stmt, Malformed> {
         .into_iter()
         .enumerate()
         .map(|(index, raw)| {
-            Ok::<_, Malformed>((
-                raw.name,
-                value(raw.value, || format!("{path}.named_args[{index}].value"))?,
-            ))
+            let argument = Place::Of(&place, "named_args", index);
+            Ok::<_, Malformed>((raw.name, value(raw.value, Place::In(&argument, "value"))?))
         })
         .collect::<Result<_, _>>()?;
     Ok(Stmt::new(sql, positional, named, raw.want_rows))
 }
 
-fn value(raw: RawValue<'_>, path: impl Fn() -> String) -> Result<Value, Malformed> {
-    let wrong = |expected: &str| Malformed::new(format!("{}.value", path()), format!("must be {expected}"));
+fn value(raw: RawValue<'_>, place: Place<'_>) -> Result<Value, Malformed> {
+    let wrong = |expected: &str| Malformed::new(format!("{place}.value"), format!("must be {expected}"));
     match (&*raw.kind, raw.value, raw.base64) {
         ("null", _, _) => Ok(Value::Null),
         ("integer", Some(RawScalar::Text(text)), _) => text
@@ -304,10 +343,10 @@ fn value(raw: RawValue<'_>, path: impl Fn() -> String) -> Result<Value, Malforme
         ("blob", _, Some(text)) => BASE64
             .decode(text.as_bytes())
             .map(Value::Blob)
-            .map_err(|error| Malformed::new(format!("{}.base64", path()), format!("is not base64: {error}"))),
-        ("blob", _, None) => Err(Malformed::new(format!("{}.base64", path()), "is missing")),
+            .map_err(|error| Malformed::new(format!("{place}.base64"), format!("is not base64: {error}"))),
+        ("blob", _, None) => Err(Malformed::new(format!("{place}.base64"), "is missing")),
         (other, _, _) => Err(Malformed::new(
-            format!("{}.type", path()),
+            format!("{place}.type"),
             format!("`{}` is not a type of value", shortened(other)),
         )),
     }
