@@ -78,6 +78,8 @@ struct Fence {
     stopped: Mutex<Option<Stopped>>,
     refusal: Mutex<Option<String>>,
     tainted: AtomicBool,
+    /// Milliseconds, as SQLite was told last.
+    busy_timeout: AtomicU64,
     saw_pragma: AtomicBool,
     saw_analysis: AtomicBool,
     /// Whether LIKE may have become SQLite's own again.
@@ -204,6 +206,7 @@ impl TenantConnection {
             stopped: Mutex::new(None),
             refusal: Mutex::new(None),
             tainted: AtomicBool::new(false),
+            busy_timeout: AtomicU64::new(millis(BUSY_TIMEOUT)),
             saw_pragma: AtomicBool::new(false),
             saw_analysis: AtomicBool::new(false),
             saw_like_pragma: AtomicBool::new(false),
@@ -255,7 +258,11 @@ impl TenantConnection {
             .deadline
             .store(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         *self.fence.cancellation.lock() = Some(cancellation.clone());
-        if let Err(error) = self.sqlite.busy_timeout(query_time.min(BUSY_TIMEOUT)) {
+        let busy_timeout = query_time.min(BUSY_TIMEOUT);
+        // It seldom changes, and setting it is a call into SQLite for each statement.
+        if self.fence.busy_timeout.swap(millis(busy_timeout), Relaxed) != millis(busy_timeout)
+            && let Err(error) = self.sqlite.busy_timeout(busy_timeout)
+        {
             tracing::warn!(%error, "the busy timeout of a connection could not be set");
         }
         *self.fence.stopped.lock() = None;
@@ -343,6 +350,10 @@ impl TenantConnection {
             wal_bytes: std::fs::metadata(wal).map_or(0, |file| file.len()),
         })
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn missing_layer(layer: &CStr) -> rusqlite::Error {
