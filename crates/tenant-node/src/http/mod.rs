@@ -6,6 +6,7 @@ mod compression;
 mod draining;
 mod inbound;
 pub mod owned_tasks;
+mod pieces;
 pub mod problem;
 mod refusals;
 pub mod router;
