@@ -11,6 +11,7 @@ pub mod problem;
 mod refusals;
 pub mod router;
 pub mod server;
+mod strangers;
 pub mod tenant_service;
 mod when_asked;
 
