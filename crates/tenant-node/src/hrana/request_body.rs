@@ -53,7 +53,7 @@ pub(super) async fn read(request: Request<Body>, limit: u64) -> Result<Bytes, Pr
         let before = read.len();
         let burst = arriving.burst(data, &mut read).await?;
         if let Some(turn) = turn {
-            turn.end(read.len() - before).await;
+            turn.end(read.len() - before);
         }
         next = match burst {
             Burst::ToTheEnd => None,
@@ -102,9 +102,8 @@ impl Arriving {
         Ok(None)
     }
 
-    /// The next piece if it is there. The connection is given one occasion to fetch it.
+    /// The next piece if it is there. Never waits, since others wait for the end of a burst.
     async fn look(&mut self) -> Result<Next, Problem> {
-        let mut looks = 0;
         loop {
             let frame = poll_fn(|context| match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(frame) => Poll::Ready(Some(frame)),
@@ -118,11 +117,7 @@ impl Arriving {
                     }
                 }
                 Some(None) => return Ok(Next::End),
-                None if looks > 0 => return Ok(Next::NotYet),
-                None => {
-                    looks += 1;
-                    yield_now().await;
-                }
+                None => return Ok(Next::NotYet),
             }
         }
     }
