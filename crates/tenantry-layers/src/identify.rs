@@ -151,7 +151,9 @@ fn strip_port(host: &str) -> &str {
 }
 
 fn invalid(field: &'static str, reason: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "tenant-not-named", format!("{field} {reason}")).with("field", field)
+    Problem::new(StatusCode::BAD_REQUEST, "tenant-not-named", format!("{field} {reason}"))
+        .with("field", field)
+        .of_a_stranger()
 }
 
 #[cfg(test)]

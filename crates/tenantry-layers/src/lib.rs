@@ -41,7 +41,7 @@ mod test_body;
 pub use admit::{Admit, AdmitFuture, AdmitLayer, AdmittedBody, QuotaEvent};
 pub use identify::{Identify, IdentifyLayer, TENANT_HEADER, TenantHint};
 pub use observe::{Observe, ObserveFuture, ObserveLayer, ObservedBody};
-pub use problem::{PROBLEM_TYPE, Problem};
+pub use problem::{OfAStranger, PROBLEM_TYPE, Problem};
 pub use refusable::{BoxError, Refusable, RefusableFuture};
 pub use resolve::{Directory, Resolve, ResolveLayer};
 pub use tenant::{KnownTenant, Tenant};

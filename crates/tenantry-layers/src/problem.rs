@@ -12,6 +12,11 @@ const TYPE_PREFIX: &str = "https://tenantry.dev/problems/";
 /// The media type of problems.
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
+/// In the extensions of a refusal of a request that is on no tenant's account: its tenant was not named, is not there, or did not prove
+/// itself. Whoever has to slow down a flood of these finds them by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfAStranger;
+
 /// A refusal: what the client reads. What the log keeps is a different text.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -21,6 +26,7 @@ pub struct Problem {
     detail: String,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    stranger: Option<OfAStranger>,
 }
 
 impl Problem {
@@ -33,6 +39,7 @@ impl Problem {
             detail: detail.into(),
             members: Map::new(),
             headers: Vec::new(),
+            stranger: None,
         }
     }
 
@@ -54,6 +61,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The request is on no tenant's account: its answer says so by [`OfAStranger`].
+    #[must_use]
+    pub const fn of_a_stranger(mut self) -> Self {
+        self.stranger = Some(OfAStranger);
+        self
     }
 
     /// The status code.
@@ -80,6 +94,9 @@ impl Problem {
         object.insert("code".into(), json!(self.kind.replace('-', "_").to_ascii_uppercase()));
         let mut response = Response::new(Full::new(Bytes::from(Value::Object(object).to_string())));
         *response.status_mut() = self.status;
+        if let Some(stranger) = self.stranger {
+            response.extensions_mut().insert(stranger);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         for (name, value) in self.headers {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{ErrorCode, ffi};
 
+use super::statement::MOST_SQL_BYTES;
+
 /// The node cannot start its database layer.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -194,6 +196,15 @@ impl StatementError {
             self,
             Self::StorageQuotaExceeded { .. } | Self::Disk { .. } | Self::Damaged { .. }
         )
+    }
+
+    /// A text of so many bytes that SQLite does not take it.
+    #[must_use]
+    pub fn too_long(bytes: usize) -> Self {
+        Self::Sqlite {
+            code: "SQLITE_TOOBIG",
+            message: format!("statement too long: {bytes} bytes of SQL, at most {MOST_SQL_BYTES} are taken"),
+        }
     }
 
     /// An error of SQLite that has no meaning of its own here.

@@ -29,8 +29,10 @@ pub use databases::{Databases, TenantLease};
 pub use durability::Settlement;
 pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
-pub use schedule::while_waiting;
+pub use schedule::{runs_long, while_waiting};
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
 pub use split::{first_statement, is_rollback, is_single_read, is_single_write};
-pub use statement::{Arguments, Column, Description, ResultTooLarge, RowSink, StatementSummary};
+pub use statement::{
+    Arguments, Column, Description, MOST_PARAMETERS, ResultTooLarge, RowSink, StatementSummary, is_too_long,
+};
 pub use write_group::{GroupOutcome, GroupedWork};

@@ -69,6 +69,18 @@ pub struct Description {
     pub is_readonly: bool,
 }
 
+/// Longest text of one statement, in bytes without blanks at its ends: what connections set as `SQLITE_LIMIT_SQL_LENGTH`.
+pub(super) const MOST_SQL_BYTES: usize = 4 << 20;
+
+/// Most parameters of a statement: what connections set as `SQLITE_LIMIT_VARIABLE_NUMBER`.
+pub const MOST_PARAMETERS: usize = 32_766;
+
+/// Whether SQLite would refuse the text for its length. So it can be refused before it is copied, hashed and read.
+#[must_use]
+pub fn is_too_long(sql: &str) -> bool {
+    sql.len() > MOST_SQL_BYTES && sql.trim().len() > MOST_SQL_BYTES
+}
+
 /// Its file column would tell the node's paths, and the authorizer can only allow or refuse all of it.
 const DATABASE_LIST: &str = "SELECT 0 AS seq, 'main' AS name, '' AS file";
 
@@ -84,6 +96,9 @@ pub(super) fn replaced(sql: &str) -> &str {
 }
 
 pub(super) fn compile<'c>(connection: &'c TenantConnection, sql: &str) -> Result<CachedStatement<'c>, StatementError> {
+    if is_too_long(sql) {
+        return Err(StatementError::too_long(sql.len()));
+    }
     let statement = connection
         .sqlite()
         .prepare_cached(replaced(sql))
@@ -128,6 +143,11 @@ pub(super) fn describe(connection: &TenantConnection, sql: &str) -> Result<Descr
 pub(super) fn bind(statement: &mut Statement<'_>, arguments: &Arguments) -> Result<(), StatementError> {
     let count = statement.parameter_count();
     let mut values: Vec<Option<&Value>> = vec![None; count];
+    if arguments.positional.len() > MOST_PARAMETERS {
+        return Err(StatementError::Arguments(format!(
+            "more than {MOST_PARAMETERS} positional arguments for {count} parameters"
+        )));
+    }
     if arguments.positional.len() > count {
         return Err(StatementError::Arguments(format!(
             "{} positional arguments for {count} parameters",

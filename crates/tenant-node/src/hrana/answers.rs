@@ -15,7 +15,7 @@ use super::incoming::{Caller, Resumed, database_problem, log_database_error};
 use super::json::{Json, v1};
 use super::pipeline::{self, NoRows, PipelineRun};
 use super::problems;
-use super::request::{Leaves, Malformed, StreamRequest};
+use super::request::{Cursor, Leaves, Malformed, Pipeline, StreamRequest};
 use super::run::{CancelOnDrop, Stop, drive};
 use super::service::HranaService;
 use super::slot::StreamSlot;
@@ -26,17 +26,17 @@ use crate::http::problem::Problem;
 
 impl HranaService {
     pub(super) async fn pipeline<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let (caller, pipeline) = self.read(request, E::read_pipeline).await?;
-        let resumed = self
-            .stream(caller, pipeline.baton.as_deref(), pipeline.leaves())
+        let (caller, (pipeline, looks)) = self
+            .read(request, |body| E::read_pipeline(body).map(Pipeline::looked_at))
             .await?;
+        let resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
         let Resumed {
             slot,
             mut session,
             sqls,
             mut transaction,
         } = resumed;
-        if transaction == Transaction::GoneUnseen && pipeline.begins_with_rollback() {
+        if transaction == Transaction::GoneUnseen && looks.begins_with_rollback {
             session = begun(caller, session).await?;
             transaction = Transaction::AsKnown;
         }
@@ -144,8 +144,10 @@ impl HranaService {
     }
 
     pub(super) async fn cursor<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let (caller, cursor) = self.read(request, E::read_cursor).await?;
-        let resumed = self.stream(caller, cursor.baton.as_deref(), cursor.leaves()).await?;
+        let (caller, (cursor, looks)) = self
+            .read(request, |body| E::read_cursor(body).map(Cursor::looked_at))
+            .await?;
+        let resumed = self.stream(caller, cursor.baton.as_deref(), looks.leaves).await?;
         let Resumed {
             mut slot,
             session,
@@ -153,7 +155,7 @@ impl HranaService {
             ..
         } = resumed;
         let mut head = Vec::new();
-        let stays_stateless = cursor.only_reads() && !session.holds_connection() && sqls.is_empty();
+        let stays_stateless = looks.only_reads && !session.holds_connection() && sqls.is_empty();
         let next_baton = if stays_stateless {
             slot.give_out_stateless(session.last_insert_rowid())
         } else {

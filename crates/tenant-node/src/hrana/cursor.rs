@@ -85,6 +85,18 @@ impl<E: Encoding> CursorRun<E> {
 
 impl<E: Encoding> Run for CursorRun<E> {
     fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+        let progress = self.run_steps(session);
+        if progress == Progress::Done {
+            // Here, on the database thread: to take very many of them apart takes long.
+            self.steps = Vec::new();
+        }
+        progress
+    }
+}
+
+impl<E: Encoding> CursorRun<E> {
+    /// Runs from where it is to the end, or until there is a reason to leave the thread.
+    fn run_steps(&mut self, session: &mut ActiveSession<'_>) -> Progress {
         for (number, step) in self.steps.iter().enumerate().skip(self.outcomes.len()) {
             let runs = step
                 .condition

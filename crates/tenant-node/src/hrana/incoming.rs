@@ -10,13 +10,16 @@ use super::slot::{OldBaton, StreamSlot};
 use super::stored_sql::StoredSql;
 use super::streams::{Parked, Transaction};
 use super::{problems, request_body};
-use crate::database::{DatabaseError, Session, StatementLimits};
+use crate::database::{DatabaseError, Session, StatementLimits, runs_long};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::layers::TenantContext;
 
 /// Larger bodies are parsed on a database thread, to keep the async workers free.
 const PARSED_IN_PLACE_BYTES: usize = 64 << 10;
+
+/// Those that are larger than this go behind the others there from the beginning: to parse them takes milliseconds.
+const PARSED_BEHIND_BYTES: usize = 1 << 20;
 
 /// Whose request it is, and what holds for it.
 #[derive(Clone, Copy)]
@@ -68,9 +71,12 @@ impl HranaService {
         let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
             parse(&body)
         } else {
-            let parsing = self
-                .databases
-                .run_blocking(caller.tenant, caller.weight, move || parse(&body));
+            let parsing = self.databases.run_blocking(caller.tenant, caller.weight, move || {
+                if body.len() > PARSED_BEHIND_BYTES {
+                    runs_long();
+                }
+                parse(&body)
+            });
             parsing.await.map_err(|error| database_problem(caller.tenant, &error))?
         };
         parsed.map_err(|malformed| problems::of_body(&malformed))
@@ -155,4 +161,41 @@ pub(super) fn log_database_error(tenant: TenantUid, error: &DatabaseError) {
 pub(super) fn database_problem(tenant: TenantUid, error: &DatabaseError) -> Problem {
     log_database_error(tenant, error);
     problems::of_database(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use tenantry_types::{Epoch, TenantName, TierDefinition};
+
+    use super::*;
+    use crate::database::{Databases, DatabasesConfig};
+    use crate::hrana::HranaConfig;
+    use crate::http::body::full;
+    use crate::layers::{Access, TenantContext};
+
+    fn thread(_body: &[u8]) -> Result<String, Malformed> {
+        Ok(std::thread::current().name().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_read_on_a_database_thread_and_a_small_one_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let databases = Databases::open(DatabasesConfig::new(folder.path().to_owned())).unwrap();
+        let service = HranaService::new(databases, &HranaConfig::default());
+        let here = std::thread::current().name().unwrap_or_default().to_owned();
+        for (bytes, expected) in [(100, here.as_str()), (100 << 10, "database-"), (2 << 20, "database-")] {
+            let mut request = Request::new(full(vec![b' '; bytes]));
+            request.extensions_mut().insert(TenantContext {
+                uid: TenantUid::from_u128(1),
+                name: TenantName::new("acme").unwrap(),
+                epoch: Epoch(1),
+                weight: 1,
+                quota: TierDefinition::defaults()[2].quota,
+                access: Access::Full,
+            });
+            let (_, thread) = service.read(request, thread).await.ok().unwrap();
+            assert!(thread.starts_with(expected), "{bytes} bytes were read on {thread}");
+        }
+    }
 }

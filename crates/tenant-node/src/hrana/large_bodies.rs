@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::receiving::{Lines, NodeLine};
 use crate::http::body::{Body, BoxError};
 
 /// Bodies up to this length, in bytes, take no turn.
@@ -31,13 +32,24 @@ const FORGET_AT: usize = 256;
 /// Whose large bodies are under way.
 #[derive(Debug, Default)]
 pub(super) struct LargeBodies {
-    tenants: Mutex<HashMap<TenantUid, Weak<Semaphore>>>,
+    tenants: Mutex<HashMap<TenantUid, Weak<OfTenant>>>,
+    node_line: NodeLine,
+}
+
+/// The large bodies of one tenant.
+#[derive(Debug)]
+struct OfTenant {
+    /// In units: what may be under way yet.
+    bytes: Arc<Semaphore>,
+    lines: Lines,
 }
 
 /// Until it is dropped, a large body is under way.
 #[derive(Debug)]
 pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
+    /// Known for as long as one of its bodies is under way.
+    tenant: Arc<OfTenant>,
 }
 
 /// The tenant's other large bodies took too long.
@@ -68,9 +80,13 @@ impl LargeBodies {
             return Ok(None);
         }
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let waiting = self.of(tenant).acquire_many_owned(units);
+        let tenant = self.of(tenant);
+        let waiting = Arc::clone(&tenant.bytes).acquire_many_owned(units);
         match tokio::time::timeout(patience, waiting).await {
-            Ok(Ok(permit)) => Ok(Some(Turn { _permit: permit })),
+            Ok(Ok(permit)) => Ok(Some(Turn {
+                _permit: permit,
+                tenant,
+            })),
             // The semaphore is never closed: only the time can have passed.
             Ok(Err(_)) | Err(_) => Err(NoTurn {
                 limit_bytes: MOST_BYTES,
@@ -78,7 +94,7 @@ impl LargeBodies {
         }
     }
 
-    fn of(&self, tenant: TenantUid) -> Arc<Semaphore> {
+    fn of(&self, tenant: TenantUid) -> Arc<OfTenant> {
         let mut tenants = self.tenants.lock();
         if let Some(known) = tenants.get(&tenant).and_then(Weak::upgrade) {
             return known;
@@ -87,13 +103,21 @@ impl LargeBodies {
             tenants.retain(|_, turns| turns.strong_count() > 0);
         }
         let units = usize::try_from(MOST_BYTES / UNIT_BYTES).unwrap_or(usize::MAX);
-        let turns = Arc::new(Semaphore::new(units));
+        let turns = Arc::new(OfTenant {
+            bytes: Arc::new(Semaphore::new(units)),
+            lines: self.node_line.lines_of_a_tenant(),
+        });
         tenants.insert(tenant, Arc::downgrade(&turns));
         turns
     }
 }
 
 impl Turn {
+    /// Where the body stands in line.
+    pub(super) fn lines(&self) -> Lines {
+        self.tenant.lines.clone()
+    }
+
     /// An answer that is still made while it is read keeps the turn to its end.
     pub(super) fn until_the_end_of(self, body: Body) -> Body {
         Kept { body, _turn: self }.boxed_unsync()

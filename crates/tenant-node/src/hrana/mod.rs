@@ -16,6 +16,7 @@ mod large_bodies;
 mod pipeline;
 mod problems;
 mod protobuf;
+mod receiving;
 mod remembered;
 mod request;
 mod request_body;

@@ -24,6 +24,9 @@ use crate::database::{
 /// An answer that has come to this size, with results still to come, is sent in pieces.
 pub(super) const COLLECTED_BYTES: usize = 256 << 10;
 
+/// Longer writes are committed alone: to find out whether a text is a write takes a look at its beginning, which can be a long comment.
+const MOST_GROUPED_SQL_BYTES: usize = 64 << 10;
+
 /// Room for the answer to a query of a row or two.
 const SMALL_ANSWER_BYTES: usize = 512;
 
@@ -133,10 +136,9 @@ impl<E: Encoding> PipelineRun<E> {
             },
         }
     }
-}
 
-impl<E: Encoding> Run for PipelineRun<E> {
-    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    /// Runs from where it is to the end, or until there is a reason to leave the thread.
+    fn run_requests(&mut self, session: &mut ActiveSession<'_>) -> Progress {
         while let Some(request) = self.requests.get(self.next) {
             if session.is_in_group() && !matches!(request, StreamRequest::Execute(_)) {
                 return Progress::NeedsWriter;
@@ -177,6 +179,17 @@ impl<E: Encoding> Run for PipelineRun<E> {
         }
         Progress::Done
     }
+}
+
+impl<E: Encoding> Run for PipelineRun<E> {
+    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+        let progress = self.run_requests(session);
+        if progress == Progress::Done && !session.is_in_group() {
+            // Here, on the database thread: to take hundreds of thousands of them apart takes long.
+            self.requests = Vec::new();
+        }
+        progress
+    }
 
     fn is_before_single_write(&mut self) -> bool {
         let Some(StreamRequest::Execute(stmt)) = self.requests.get(self.next) else {
@@ -187,7 +200,8 @@ impl<E: Encoding> Run for PipelineRun<E> {
             out: self.answer.out.len(),
         };
         let answers_later = matches!(self.answer.outlet, Outlet::Collected) && self.answer.refusal.is_none();
-        answers_later && !self.closed && self.sqls.text(&stmt.sql).is_ok_and(is_single_write)
+        let is_write = |sql: &str| sql.len() <= MOST_GROUPED_SQL_BYTES && is_single_write(sql);
+        answers_later && !self.closed && self.sqls.text(&stmt.sql).is_ok_and(is_write)
     }
 
     fn undo_single_write(&mut self) {
@@ -448,5 +462,51 @@ impl<E: Encoding> Answer<E> {
             Outlet::Broken(broken) => Err(*broken),
             Outlet::Collected | Outlet::Sent(_) => Ok(Progress::Done),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_types::{TenantUid, TierDefinition};
+
+    use super::*;
+    use crate::database::{Cancellation, Databases, DatabasesConfig, Session, StatementLimits};
+    use crate::hrana::json::Json;
+    use crate::hrana::run::drive;
+    use crate::layers::Access;
+
+    fn execute(sql: &str) -> StreamRequest {
+        StreamRequest::Execute(Stmt::new(Sql::Text(sql.to_owned()), Vec::new(), Vec::new(), None))
+    }
+
+    fn run(requests: Vec<StreamRequest>) -> PipelineRun<Json> {
+        PipelineRun::new(requests, StoredSql::default(), 1 << 20)
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_taken_apart_where_it_was_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let databases = Databases::open(DatabasesConfig::new(folder.path())).unwrap();
+        let lease = databases.lease(TenantUid::from_u128(1), 1).await.unwrap();
+        let limits = StatementLimits {
+            access: Access::Full,
+            quota: TierDefinition::defaults()[2].quota,
+        };
+        let asked = vec![
+            execute("create table t (x)"),
+            execute("insert into t values (1)"),
+            execute("select 1"),
+        ];
+        let cancellation = Cancellation::default();
+        let driving = drive(Session::new(lease), run(asked), limits, &cancellation);
+        let (_, run, _) = driving.await.unwrap();
+        assert_eq!((run.next, run.requests.capacity()), (3, 0));
+    }
+
+    #[test]
+    fn nobody_looks_through_a_long_text_to_find_out_whether_it_is_a_write() {
+        let after_comment = |length: usize| format!("/*{}*/ insert into t values (1)", "x".repeat(length));
+        assert!(run(vec![execute(&after_comment(100))]).is_before_single_write());
+        assert!(!run(vec![execute(&after_comment(MOST_GROUPED_SQL_BYTES))]).is_before_single_write());
     }
 }

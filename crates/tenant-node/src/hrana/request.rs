@@ -1,9 +1,11 @@
 //! What a client asks for, in whatever encoding it was sent.
 
+use std::borrow::Cow;
+
 use rusqlite::types::Value;
 
 use super::batch::Condition;
-use crate::database::{Arguments, is_rollback, is_single_read, is_single_write};
+use crate::database::{Arguments, is_rollback, is_single_read, is_single_write, is_too_long};
 
 /// A body that is not a request of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,10 @@ pub(super) enum StreamRequest {
 pub(super) enum Sql {
     Text(String),
     Stored(i32),
+    /// A text that SQLite would refuse for its length, of which nothing was kept.
+    TooLong {
+        bytes: usize,
+    },
 }
 
 #[derive(Debug, PartialEq)]
@@ -65,6 +71,22 @@ pub(super) struct Step {
     pub(super) stmt: Stmt,
 }
 
+/// What a pipeline looks like. Found out where it is read, since a look through long texts takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PipelineLooks {
+    pub(super) leaves: Leaves,
+    /// Whether its first statement is a ROLLBACK.
+    pub(super) begins_with_rollback: bool,
+}
+
+/// What a cursor looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CursorLooks {
+    pub(super) leaves: Leaves,
+    /// Whether it reads and does nothing else.
+    pub(super) only_reads: bool,
+}
+
 /// What a request can leave behind in its stream, by its looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaves {
@@ -81,8 +103,16 @@ impl Leaves {
 }
 
 impl Pipeline {
-    /// Whether its first statement is a ROLLBACK.
-    pub(super) fn begins_with_rollback(&self) -> bool {
+    /// The same, with its looks.
+    pub(super) fn looked_at(self) -> (Self, PipelineLooks) {
+        let looks = PipelineLooks {
+            leaves: self.leaves(),
+            begins_with_rollback: self.begins_with_rollback(),
+        };
+        (self, looks)
+    }
+
+    fn begins_with_rollback(&self) -> bool {
         let sql = match self.requests.first() {
             Some(StreamRequest::Execute(stmt)) => Some(&stmt.sql),
             Some(StreamRequest::Batch(steps)) => steps.first().map(|step| &step.stmt.sql),
@@ -92,7 +122,7 @@ impl Pipeline {
         matches!(sql, Some(Sql::Text(sql)) if is_rollback(sql))
     }
 
-    pub(super) fn leaves(&self) -> Leaves {
+    fn leaves(&self) -> Leaves {
         let is_harmless = |request: &StreamRequest| match request {
             StreamRequest::Execute(stmt) => stmt.is_read() || stmt.is_write(),
             StreamRequest::Batch(steps) => steps.iter().all(|step| step.stmt.is_read() || step.stmt.is_write()),
@@ -108,12 +138,16 @@ impl Pipeline {
 }
 
 impl Cursor {
-    /// Whether it reads and does nothing else.
-    pub(super) fn only_reads(&self) -> bool {
-        self.steps.iter().all(|step| step.stmt.is_read())
+    /// The same, with its looks.
+    pub(super) fn looked_at(self) -> (Self, CursorLooks) {
+        let looks = CursorLooks {
+            leaves: self.leaves(),
+            only_reads: self.steps.iter().all(|step| step.stmt.is_read()),
+        };
+        (self, looks)
     }
 
-    pub(super) fn leaves(&self) -> Leaves {
+    fn leaves(&self) -> Leaves {
         let is_harmless = |step: &Step| step.stmt.is_read() || step.stmt.is_write();
         Leaves::state_unless(self.steps.iter().all(is_harmless))
     }
@@ -143,10 +177,28 @@ impl Malformed {
 }
 
 impl Sql {
-    /// Exactly one of the two must be given.
-    pub(super) fn new(text: Option<String>, id: Option<i32>) -> Result<Self, Malformed> {
+    /// A script of any number of statements. Exactly one of the two must be given.
+    pub(super) fn of_script(text: Option<Cow<'_, str>>, id: Option<i32>) -> Result<Self, Malformed> {
+        Self::new(text, id, |text| Self::Text(text.into_owned()))
+    }
+
+    /// A text that is compiled as one. Exactly one of the two must be given.
+    pub(super) fn of_statement(text: Option<Cow<'_, str>>, id: Option<i32>) -> Result<Self, Malformed> {
+        Self::new(text, id, |text| {
+            if is_too_long(&text) {
+                return Self::TooLong { bytes: text.len() };
+            }
+            Self::Text(text.into_owned())
+        })
+    }
+
+    fn new(
+        text: Option<Cow<'_, str>>,
+        id: Option<i32>,
+        keep: impl FnOnce(Cow<'_, str>) -> Self,
+    ) -> Result<Self, Malformed> {
         match (text, id) {
-            (Some(text), None) => Ok(Self::Text(text)),
+            (Some(text), None) => Ok(keep(text)),
             (None, Some(id)) => Ok(Self::Stored(id)),
             (None, None) => Err(Malformed::new("sql", "is missing: give `sql` or `sql_id`")),
             (Some(_), Some(_)) => Err(Malformed::new("sql_id", "cannot stand beside `sql`")),

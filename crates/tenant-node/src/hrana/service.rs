@@ -145,7 +145,7 @@ impl HranaService {
     }
 
     /// Large bodies wait for their turn before they are read.
-    async fn answer_in_turn(self, request: Request<Body>) -> Response<Body> {
+    async fn answer_in_turn(self, mut request: Request<Body>) -> Response<Body> {
         let Some(context) = request.extensions().get::<TenantContext>() else {
             return self.answer(request).await;
         };
@@ -153,7 +153,10 @@ impl HranaService {
         let length = request.body().size_hint();
         match self.large_bodies.turn(tenant, length, most, self.patience.stall).await {
             Ok(None) => self.answer(request).await,
-            Ok(Some(turn)) => self.answer(request).await.map(|body| turn.until_the_end_of(body)),
+            Ok(Some(turn)) => {
+                request.extensions_mut().insert(turn.lines());
+                self.answer(request).await.map(|body| turn.until_the_end_of(body))
+            }
             Err(no_turn) => problems::of_large_bodies(no_turn).into_answer(),
         }
     }

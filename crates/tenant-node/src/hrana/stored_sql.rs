@@ -39,6 +39,7 @@ impl StoredSql {
     pub(super) fn text<'a>(&'a self, sql: &'a Sql) -> Result<&'a str, StatementError> {
         match sql {
             Sql::Text(text) => Ok(text),
+            Sql::TooLong { bytes } => Err(StatementError::too_long(*bytes)),
             Sql::Stored(id) => self
                 .0
                 .get(id)

@@ -24,6 +24,7 @@ use super::body::{Body, empty};
 use super::draining::{Begin, Draining};
 use super::owned_tasks::OwnedTasks;
 use super::problem::{IntoAnswer as _, Problem};
+use super::strangers::Strangers;
 use crate::layers::Ingress;
 
 /// Said once, heard by every connection: the process is about to stop. Clones share it.
@@ -71,13 +72,20 @@ impl FirstRequest {
     }
 }
 
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) notice: StopNotice,
+    pub(super) strangers: Strangers,
+}
+
 /// Hands a connection's requests to the stack.
 #[derive(Debug)]
 pub(super) struct Inbound<S> {
     /// Locked for the moment of a call: cheaper than a clone of all layers for each request.
     pub(super) stack: Mutex<S>,
     pub(super) ingress: Ingress,
-    pub(super) notice: StopNotice,
+    pub(super) listening: Arc<Listening>,
     pub(super) first: FirstRequest,
     /// Where bodies are read that nobody wants.
     pub(super) tasks: Arc<OwnedTasks>,
@@ -112,7 +120,7 @@ where
             serving,
             version,
             is_head,
-            notice: self.notice.clone(),
+            listening: Arc::clone(&self.listening),
         }
     }
 }
@@ -121,6 +129,7 @@ pin_project! {
     #[project = ServingProjection]
     enum Serving<F> {
         Stack { #[pin] future: F },
+        Held { answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>> },
         Refused,
     }
 }
@@ -132,7 +141,7 @@ pin_project! {
         serving: Serving<F>,
         version: Version,
         is_head: bool,
-        notice: StopNotice,
+        listening: Arc<Listening>,
     }
 }
 
@@ -143,12 +152,29 @@ where
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut response = match this.serving.project() {
+        let mut this = self.project();
+        let mut response = match this.serving.as_mut().project() {
             ServingProjection::Stack { future } => {
                 let Ok(response) = ready!(future.poll(context));
-                response
+                let hold = this.listening.strangers.hold(&response);
+                if hold.is_zero() {
+                    response
+                } else {
+                    let mut answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>> = Box::pin(async move {
+                        tokio::time::sleep(hold).await;
+                        response
+                    });
+                    // Asked once, so that it wakes this task.
+                    match answer.as_mut().poll(context) {
+                        Poll::Ready(response) => response,
+                        Poll::Pending => {
+                            this.serving.set(Serving::Held { answer });
+                            return Poll::Pending;
+                        }
+                    }
+                }
             }
+            ServingProjection::Held { answer } => ready!(answer.as_mut().poll(context)),
             ServingProjection::Refused => no_tunnel(),
         };
         let is_http2 = *this.version == Version::HTTP_2;
@@ -157,7 +183,7 @@ where
             response = without_body(response);
         }
         // Over HTTP/2 the connection itself says good-bye when it closes.
-        if this.notice.is_given() && !is_http2 {
+        if this.listening.notice.is_given() && !is_http2 {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -6,10 +6,12 @@ mod compression;
 mod draining;
 mod inbound;
 pub mod owned_tasks;
+mod pieces;
 pub mod problem;
 mod refusals;
 pub mod router;
 pub mod server;
+mod strangers;
 pub mod tenant_service;
 mod when_asked;
 

@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::body::Body;
-use super::inbound::{FirstRequest, Inbound, StopNotice};
+use super::inbound::{FirstRequest, Inbound, Listening, StopNotice};
 use super::owned_tasks::OwnedTasks;
+use super::strangers::Strangers;
 use crate::layers::{Ingress, peer_protocol};
 
 /// How long a client may take to send a request's headers, and to begin with its first request.
@@ -35,6 +36,9 @@ const MOST_HEADER_BYTES: u32 = 64 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 /// After a failed accept (out of descriptors, mostly) the listener rests this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After so many connections that were accepted, others have their turn: a rush of clients that connect anew for each request would keep this
+/// task, and with it an async worker, for long.
+const ACCEPTED_AT_ONCE: usize = 8;
 /// At a stop, how long a connection may take to bring its first request, if it has brought none yet.
 const LAST_CALL: Duration = Duration::from_millis(500);
 /// Requests at once on one HTTP/2 connection of a client.
@@ -77,6 +81,10 @@ where
         notice,
         ..
     } = options;
+    let listening = Arc::new(Listening {
+        notice,
+        strangers: Strangers::new(ingress),
+    });
     let stopping = stop.clone();
     let begin = move |connections: &mut JoinSet<()>, socket: TcpStream, slot: OwnedSemaphorePermit| {
         // Small answers must not wait for the client's delayed acknowledgement.
@@ -86,7 +94,7 @@ where
         let inbound = Inbound {
             stack: Mutex::new(stack.clone()),
             ingress,
-            notice: notice.clone(),
+            listening: Arc::clone(&listening),
             first: FirstRequest::default(),
             tasks: Arc::clone(&rests),
         };
@@ -110,6 +118,7 @@ where
             drop(slot);
         });
     };
+    let mut begun = 0_usize;
     loop {
         let accepted = async {
             // The semaphore is never closed.
@@ -119,7 +128,13 @@ where
         tokio::select! {
             () = stop.cancelled() => break,
             Some((accepted, slot)) = accepted => match accepted {
-                Ok((socket, _)) => begin(&mut connections, socket, slot),
+                Ok((socket, _)) => {
+                    begin(&mut connections, socket, slot);
+                    begun = begun.wrapping_add(1);
+                    if begun.is_multiple_of(ACCEPTED_AT_ONCE) {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -225,4 +240,71 @@ fn builder(options: &ServerOptions, streams: OwnedTasks) -> auto::Builder<OwnedT
         Ingress::Peer => peer_protocol::for_owner(&mut http2, 2 * MOST_HEADER_BYTES),
     };
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, ready};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Context, Poll};
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::http::body::empty;
+
+    /// Counts the connections that were given it.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Relaxed);
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    impl Service<Request<Body>> for Counted {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            ready(Ok(Response::new(empty())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rush_of_connections_is_accepted_by_and_by() {
+        const RUSH: usize = 100;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..RUSH)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        let options = ServerOptions {
+            ingress: Ingress::Public,
+            security: Security::Plain,
+            max_connections: 2 * RUSH,
+            drain: Duration::from_secs(5),
+            notice: StopNotice::default(),
+        };
+        let stop = CancellationToken::new();
+        let accepted = Arc::<AtomicUsize>::default();
+        let mut serving = Box::pin(serve(listener, Counted(Arc::clone(&accepted)), options, stop.clone()));
+        let mut most = 0;
+        while accepted.load(Relaxed) < RUSH {
+            let before = accepted.load(Relaxed);
+            assert!(poll!(&mut serving).is_pending());
+            most = most.max(accepted.load(Relaxed) - before);
+            tokio::task::yield_now().await;
+        }
+        assert!(most <= ACCEPTED_AT_ONCE, "{most} at once");
+        drop(clients);
+        stop.cancel();
+        serving.await;
+    }
 }

@@ -133,7 +133,7 @@ fn judge(
     }
     let Some(tenant) = tenant.filter(|tenant| tenant.uid == token.subject) else {
         let detail = "the token was not made for this tenant";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "not-your-tenant", detail));
+        return Err(Problem::new(StatusCode::FORBIDDEN, "not-your-tenant", detail).of_a_stranger());
     };
     // A later one was signed by a control plane that is ahead of this node's table.
     if token.generation < tenant.token_generation {
@@ -170,6 +170,7 @@ fn unauthenticated(kind: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, kind, detail)
         .with("field", "Authorization")
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        .of_a_stranger()
 }
 
 #[cfg(test)]

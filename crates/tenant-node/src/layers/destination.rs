@@ -52,7 +52,7 @@ pub(super) fn destination(
                 "routing-table-missing",
                 "this node has just started and has not learnt yet who serves whom",
             ),
-            false => Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant"),
+            false => Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant").of_a_stranger(),
         });
     };
     let Some(placement) = &route.placement else {

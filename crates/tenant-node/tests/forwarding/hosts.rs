@@ -150,3 +150,29 @@ async fn the_peer_port_believes_nodes_headers_and_takes_nothing_else() {
     );
     assert_eq!(raw(two.peer, of(3, 1).as_bytes()).await.0, "421");
 }
+
+#[tokio::test]
+async fn a_flood_that_names_no_tenant_is_refused_at_a_fixed_rate_and_tenants_are_served() {
+    let [one, two] = nodes().await;
+    put_into([&one, &two], "acme", "db.acme.example");
+    let began = std::time::Instant::now();
+    let flood = (0..300).map(|number| {
+        let head = match number % 3 {
+            0 => "host: nobody.localhost",
+            1 => "host: ..",
+            _ => "x-tenant-id: no name",
+        };
+        raw(two.data, head.as_bytes())
+    });
+    for (status, body) in futures_util::future::join_all(flood).await {
+        assert!(status == "400" || status == "404", "{status} {body}");
+    }
+    // A hundred at once, the others a thousandth of a second apart.
+    assert!(
+        began.elapsed() >= std::time::Duration::from_millis(190),
+        "{:?}",
+        began.elapsed()
+    );
+    let (status, _) = raw(two.data, b"host: db.acme.example").await;
+    assert_eq!(status, "200");
+}

@@ -32,7 +32,7 @@ pub use engine::{Admission, Charge, Decision, Permit, TenantQuota};
 pub(crate) use header_text::passing_number;
 pub use ledger_store::{LedgerFuture, LedgerStore};
 pub use limits::RequestLimits;
-pub use pace::RefusalPaces;
+pub use pace::{RefusalPace, RefusalPaces};
 pub(crate) use rate_limit_fields::seconds_up;
 pub use rate_limit_fields::{RATE_LIMIT, RATE_LIMIT_POLICY, policy_field, rate_limit_field};
 pub use registry::{QuotaCounters, QuotaError, QuotaRegistry};

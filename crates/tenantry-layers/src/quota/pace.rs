@@ -37,15 +37,16 @@ impl RefusalPaces {
     }
 }
 
-/// When the next refusal of one tenant is due, were all of them [`INTERVAL`] apart.
+/// When the next refusal of one tenant is due, were all of them a fixed time apart: a thousandth of a second.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RefusalPace {
+pub struct RefusalPace {
     due: Duration,
 }
 
 impl RefusalPace {
     /// Counts a refusal at `now`, a monotonic time. For how long its answer is to be held back.
-    pub(crate) fn refuse(&mut self, now: Duration) -> Duration {
+    #[must_use]
+    pub fn refuse(&mut self, now: Duration) -> Duration {
         let earliest = now.saturating_sub(INTERVAL * AT_ONCE);
         let due = self.due.max(earliest).min(now + LONGEST);
         self.due = due + INTERVAL;

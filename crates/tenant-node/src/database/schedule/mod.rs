@@ -11,8 +11,8 @@ mod queue;
 mod running;
 mod threads;
 
-pub use running::while_waiting;
 pub(super) use running::{about_to_block, give_way, time_away};
+pub use running::{runs_long, while_waiting};
 pub(super) use threads::{DatabaseThreads, ThreadsConfig};
 
 use tenantry_types::TenantUid;

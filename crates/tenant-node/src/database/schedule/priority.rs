@@ -60,6 +60,14 @@ pub(super) fn lower(thread: Pid) {
     let _ = (thread, LOWERED);
 }
 
+/// The priority of the calling thread, as `nice` has it. A thread that it starts begins with the same.
+pub(super) fn own() -> i32 {
+    #[cfg(target_os = "linux")]
+    return rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
 /// Processor time that a thread of this process has used so far; `None` where the kernel does not say, or the thread has ended.
 pub(super) fn processor_time(thread: Pid) -> Option<Duration> {
     let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());

@@ -48,6 +48,17 @@ impl Current {
         ran
     }
 
+    /// Makes room after a slice where somebody else is due. A job that becomes long goes behind the others from here on.
+    fn end_slice(&mut self, ran: Duration, becomes_long: bool) {
+        if becomes_long {
+            self.class = Class::Long;
+            priority::lower(rustix::thread::gettid());
+        }
+        let shared = Arc::clone(&self.shared);
+        shared.end_of_slice(self, ran, becomes_long);
+        self.reopen_slice();
+    }
+
     /// Time since the slice was closed was not spent running.
     fn reopen_slice(&mut self) {
         let now = Instant::now();
@@ -107,13 +118,20 @@ pub(in crate::database) fn give_way(now: Instant) {
         let long_after = config.long_after;
         let ran = current.close_slice(now);
         let becomes_long = current.class == Class::Short && current.ran >= long_after;
-        if becomes_long {
-            current.class = Class::Long;
-            priority::lower(rustix::thread::gettid());
+        current.end_slice(ran, becomes_long);
+    });
+}
+
+/// To be called by a job that is going to run for long without looking up, such as one that reads megabytes: it goes behind right away, not
+/// only when it has been found out. Waits for a place of those for long jobs.
+pub fn runs_long() {
+    CURRENT.with(|current| {
+        if let Some(current) = current.borrow_mut().as_mut()
+            && current.class == Class::Short
+        {
+            let ran = current.close_slice(Instant::now());
+            current.end_slice(ran, true);
         }
-        let shared = Arc::clone(&current.shared);
-        shared.end_of_slice(current, ran, becomes_long);
-        current.reopen_slice();
     });
 }
 

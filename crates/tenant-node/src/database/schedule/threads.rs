@@ -82,6 +82,8 @@ pub(super) struct Shared {
     ended: Condvar,
     /// Told when there is something for the watch.
     call_watch: Condvar,
+    /// What threads have before their priority is lowered, as `nice` has it.
+    ordinary_priority: i32,
 }
 
 struct State {
@@ -96,6 +98,8 @@ struct State {
     watch_sleeps: bool,
     /// The thread that is about to look for a job once more, and since when.
     lingering: Option<(usize, Instant)>,
+    /// Whether the watch is to hand out: a job waits for a thread that nobody with the ordinary priority has come by to start.
+    wants_thread: bool,
     stopping: bool,
 }
 
@@ -165,10 +169,12 @@ impl DatabaseThreads {
                 begun: 0,
                 watch_sleeps: false,
                 lingering: None,
+                wants_thread: false,
                 stopping: false,
             }),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
+            ordinary_priority: priority::own(),
         });
         let mut state = shared.state.lock();
         shared
@@ -254,6 +260,11 @@ impl DatabaseThreads {
             thread.wake.notify_one();
         }
         self.shared.call_watch.notify_one();
+        if std::mem::take(&mut state.wants_thread) {
+            // The watch ends, too.
+            self.shared.hand_out(state);
+            state = self.shared.state.lock();
+        }
         while state.alive > 0 {
             self.shared.ended.wait(&mut state);
         }
@@ -306,7 +317,7 @@ impl Shared {
         let (mut begun, mut quiet_looks) = (0, 0);
         let mut state = self.state.lock();
         while !state.stopping {
-            if state.queue.waiting() > 0 && state.begun == begun {
+            if state.queue.waiting() > 0 && (state.begun == begun || std::mem::take(&mut state.wants_thread)) {
                 self.hand_out(state);
                 state = self.state.lock();
             }
@@ -353,7 +364,13 @@ impl Shared {
 
     /// Gives one free place, if there is one, to whoever is due.
     fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let has_thread = !state.idle.is_empty() || state.alive < self.config.most_threads;
+        let mut has_thread = !state.idle.is_empty();
+        if !has_thread && state.alive < self.config.most_threads {
+            // A thread inherits the priority of the one that starts it: one that was lowered leaves that to the watch.
+            let may_start = || priority::own() <= self.ordinary_priority || state.stopping;
+            has_thread = state.queue.waiting() == 0 || may_start();
+            state.wants_thread |= !has_thread;
+        }
         let may_begin = has_thread && self.may_begin(&state);
         let wake = match state.queue.next(may_begin) {
             None => None,
@@ -378,7 +395,7 @@ impl Shared {
                 }
             }
         };
-        let call_watch = state.watch_sleeps && state.queue.running() > 0;
+        let call_watch = state.wants_thread || (state.watch_sleeps && state.queue.running() > 0);
         drop(state);
         if let Some(wake) = wake {
             wake.notify_one();

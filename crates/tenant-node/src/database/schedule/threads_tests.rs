@@ -4,7 +4,7 @@ use tenantry_types::TenantUid;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::database::schedule::{about_to_block, give_way, while_waiting};
+use crate::database::schedule::{about_to_block, give_way, runs_long, while_waiting};
 
 const CONFIG: ThreadsConfig = ThreadsConfig {
     places: 1,
@@ -159,6 +159,20 @@ async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
 }
 
 #[tokio::test]
+async fn jobs_that_say_that_they_run_long_leave_places_to_others() {
+    let config = ThreadsConfig { places: 2, ..CONFIG };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let announced = |tenant| hold(&threads, tenant, runs_long);
+    let (first, second) = (announced(1).await, announced(2).await);
+    // One of them has the place for long jobs, the other waits for it.
+    assert_eq!(threads.run(account(3), || 3).await.unwrap(), 3);
+    first.release.send(()).unwrap();
+    second.release.send(()).unwrap();
+    assert!(first.job.await.unwrap().unwrap() && second.job.await.unwrap().unwrap());
+    stop(&threads).await;
+}
+
+#[tokio::test]
 async fn a_job_does_not_wait_for_a_thread_that_does_not_come_back() {
     let config = ThreadsConfig { places: 4, ..CONFIG };
     let threads = Arc::new(DatabaseThreads::start(config).unwrap());
@@ -259,6 +273,35 @@ fn niceness() -> i32 {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
+async fn what_waits_while_a_lowered_thread_ends_runs_with_the_ordinary_priority() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let ordinary = threads.run(account(1), niceness).await.unwrap();
+    for _ in 0..20 {
+        let lowered = hold(&threads, 1, runs_long).await;
+        let mut waiting = Box::pin(threads.run(account(2), niceness));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        lowered.finish().await;
+        assert_eq!(waiting.await.unwrap(), ordinary);
+    }
+    stop(&threads).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_waits_at_a_stop_runs_though_the_last_thread_was_lowered() {
+    for _ in 0..20 {
+        let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+        let lowered = hold(&threads, 1, runs_long).await;
+        let mut waiting = Box::pin(threads.run(account(2), || 7));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        lowered.finish().await;
+        stop(&threads).await;
+        assert_eq!(waiting.await.unwrap(), 7);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
 async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_waits_is_not() {
     let threads = Arc::new(DatabaseThreads::start(ThreadsConfig { places: 2, ..CONFIG }).unwrap());
     let waiting = || {
@@ -275,6 +318,13 @@ async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_wa
     };
     let (lowered, lowered_thread) = threads.run(account(2), busy).await.unwrap();
     assert!(lowered > ordinary, "{lowered}");
+    // One that says so itself goes behind at once.
+    let announced = || {
+        let before = niceness();
+        runs_long();
+        (before, niceness())
+    };
+    assert_eq!(threads.run(account(2), announced).await.unwrap(), (ordinary, lowered));
     // Its thread is not used again: what comes after it has the ordinary priority.
     for _ in 0..5 {
         let (after, thread_after) = threads

@@ -4,13 +4,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rusqlite::types::Value;
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use crate::database::MOST_PARAMETERS;
 use crate::hrana::batch::Condition;
 use crate::hrana::request::{Cursor, Malformed, Pipeline, Sql, Step, Stmt, StreamRequest};
 
@@ -48,6 +51,16 @@ struct RawV1Batch<'a> {
     batch: RawBatch<'a>,
 }
 
+/// A text that may be long: it stays where it is in the body, unless something in it is escaped. By itself an `Option<Cow>` is always copied.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    fn into_inner(self) -> Cow<'a, str> {
+        self.0
+    }
+}
+
 #[derive(Deserialize)]
 struct RawRequest<'a> {
     #[serde(rename = "type", borrow)]
@@ -56,24 +69,53 @@ struct RawRequest<'a> {
     stmt: Option<RawStmt<'a>>,
     #[serde(default, borrow)]
     batch: Option<RawBatch<'a>>,
-    #[serde(default)]
-    sql: Option<String>,
+    #[serde(default, borrow)]
+    sql: Option<Text<'a>>,
     #[serde(default)]
     sql_id: Option<i32>,
 }
 
 #[derive(Deserialize)]
 struct RawStmt<'a> {
-    #[serde(default)]
-    sql: Option<String>,
+    #[serde(default, borrow)]
+    sql: Option<Text<'a>>,
     #[serde(default)]
     sql_id: Option<i32>,
     #[serde(default, borrow)]
-    args: Option<Vec<RawValue<'a>>>,
+    args: Option<Positional<'a>>,
     #[serde(default, borrow)]
     named_args: Option<Vec<RawNamedArg<'a>>>,
     #[serde(default)]
     want_rows: Option<bool>,
+}
+
+/// Positional arguments. Of more than a statement can have, all but one are passed over: the statement fails, whatever they are.
+struct Positional<'a>(Vec<RawValue<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Positional<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kept<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Kept<'a> {
+            type Value = Positional<'a>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Self::Value, A::Error> {
+                let mut kept = Vec::new();
+                while let Some(argument) = arguments.next_element::<RawValue<'a>>()? {
+                    if kept.len() <= MOST_PARAMETERS {
+                        kept.push(argument);
+                    }
+                }
+                Ok(Positional(kept))
+            }
+        }
+
+        deserializer.deserialize_seq(Kept(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,7 +132,7 @@ struct RawValue<'a> {
     #[serde(default, borrow)]
     value: Option<RawScalar<'a>>,
     #[serde(default, borrow)]
-    base64: Option<Cow<'a, str>>,
+    base64: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -237,11 +279,20 @@ fn stream_request(raw: RawRequest<'_>, place: Place<'_>) -> Result<StreamRequest
             let batch = raw.batch.ok_or_else(|| place.missing("batch"))?;
             StreamRequest::Batch(steps(batch, Place::In(&place, "batch"))?)
         }
-        "sequence" => StreamRequest::Sequence(Sql::new(raw.sql, sql_id).map_err(|wrong| place.around(wrong))?),
-        "describe" => StreamRequest::Describe(Sql::new(raw.sql, sql_id).map_err(|wrong| place.around(wrong))?),
+        "sequence" => {
+            let script = Sql::of_script(raw.sql.map(Text::into_inner), sql_id);
+            StreamRequest::Sequence(script.map_err(|wrong| place.around(wrong))?)
+        }
+        "describe" => {
+            let sql = Sql::of_statement(raw.sql.map(Text::into_inner), sql_id);
+            StreamRequest::Describe(sql.map_err(|wrong| place.around(wrong))?)
+        }
         "store_sql" => StreamRequest::StoreSql {
             id: sql_id.ok_or_else(|| place.missing("sql_id"))?,
-            sql: raw.sql.ok_or_else(|| place.missing("sql"))?,
+            sql: raw
+                .sql
+                .map(|text| text.into_inner().into_owned())
+                .ok_or_else(|| place.missing("sql"))?,
         },
         "close_sql" => StreamRequest::CloseSql {
             id: sql_id.ok_or_else(|| place.missing("sql_id"))?,
@@ -306,9 +357,10 @@ fn condition(raw: RawCondition<'_>, own_step: usize, place: Place<'_>) -> Result
 }
 
 fn statement(raw: RawStmt<'_>, place: Place<'_>) -> Result<Stmt, Malformed> {
-    let sql = Sql::new(raw.sql, raw.sql_id).map_err(|wrong| place.around(wrong))?;
+    let sql = Sql::of_statement(raw.sql.map(Text::into_inner), raw.sql_id).map_err(|wrong| place.around(wrong))?;
     let positional = raw
         .args
+        .map(|positional| positional.0)
         .unwrap_or_default()
         .into_iter()
         .enumerate()
@@ -341,7 +393,7 @@ fn value(raw: RawValue<'_>, place: Place<'_>) -> Result<Value, Malformed> {
         ("text", Some(RawScalar::Text(text)), _) => Ok(Value::Text(text.into_owned())),
         ("text", _, _) => Err(wrong("a string")),
         ("blob", _, Some(text)) => BASE64
-            .decode(text.as_bytes())
+            .decode(text.0.as_bytes())
             .map(Value::Blob)
             .map_err(|error| Malformed::new(format!("{place}.base64"), format!("is not base64: {error}"))),
         ("blob", _, None) => Err(Malformed::new(format!("{place}.base64"), "is missing")),
@@ -431,6 +483,73 @@ mod tests {
         assert_eq!(stmt.rows, Rows::Unwanted);
         let expected = [Value::Blob(vec![0]), Value::Blob(vec![0]), Value::Real(1.0)];
         assert_eq!(stmt.arguments.positional, expected);
+    }
+
+    #[test]
+    fn long_texts_stay_in_the_body_until_they_are_wanted() {
+        let raw: RawRequest<'_> = whole(
+            br#"{"type":"execute","sql":"a","stmt":{"sql":"b","args":[{"type":"blob","base64":"AA"},{"type":"text","value":"c"}]}}"#,
+        )
+        .unwrap();
+        let stmt = raw.stmt.unwrap();
+        let args = stmt.args.unwrap().0;
+        let [
+            RawValue {
+                base64: Some(base64), ..
+            },
+            RawValue {
+                value: Some(RawScalar::Text(text)),
+                ..
+            },
+        ] = args.as_slice()
+        else {
+            panic!("two arguments")
+        };
+        for text in [&raw.sql.unwrap().0, &stmt.sql.unwrap().0, &base64.0, text] {
+            assert!(matches!(text, Cow::Borrowed(_)), "{text} was copied");
+        }
+    }
+
+    #[test]
+    fn of_more_arguments_than_a_statement_can_have_one_is_kept() {
+        let of = |count: usize, last: &str| {
+            let nulls = r#"{"type":"null"},"#.repeat(count - 1);
+            let body = format!(r#"{{"requests":[{{"type":"execute","stmt":{{"sql":"x","args":[{nulls}{last}]}}}}]}}"#);
+            pipeline(body.as_bytes())
+        };
+        for (count, kept) in [(32_766, 32_766), (32_767, 32_767), (100_000, 32_767)] {
+            let read = of(count, r#"{"type":"null"}"#).unwrap();
+            let [StreamRequest::Execute(stmt)] = read.requests.as_slice() else {
+                panic!("one statement")
+            };
+            assert_eq!(stmt.arguments.positional.len(), kept);
+        }
+        let malformed = of(50_000, "7").unwrap_err();
+        assert_eq!(malformed.field, "requests[0].stmt.args[49999]");
+    }
+
+    #[test]
+    fn of_a_statement_that_is_too_long_nothing_is_kept_and_a_script_may_be_long() {
+        let long = format!("select 1 -- {}", "x".repeat(4 << 20));
+        let bytes = long.len();
+        let of = |request: &str| {
+            let body = format!(r#"{{"requests":[{request}]}}"#);
+            pipeline(body.as_bytes()).unwrap().requests.remove(0)
+        };
+        for kind in ["execute", "describe"] {
+            let read = of(&format!(
+                r#"{{"type":"{kind}","sql":"{long}","stmt":{{"sql":"{long}"}}}}"#
+            ));
+            let (StreamRequest::Execute(Stmt { sql, .. }) | StreamRequest::Describe(sql)) = read else {
+                panic!("{kind}")
+            };
+            assert_eq!(sql, Sql::TooLong { bytes });
+        }
+        let script = of(&format!(r#"{{"type":"sequence","sql":"{long}"}}"#));
+        assert_eq!(script, StreamRequest::Sequence(Sql::Text(long)));
+        let blanks = " ".repeat(5 << 20);
+        let padded = of(&format!(r#"{{"type":"describe","sql":"select 1{blanks}"}}"#));
+        assert_eq!(padded, StreamRequest::Describe(Sql::Text(format!("select 1{blanks}"))));
     }
 
     #[test]

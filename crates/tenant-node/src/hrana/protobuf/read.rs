@@ -3,9 +3,12 @@
 //! What cannot be carried out is refused where it stands, before what follows is read. Fields that are not known are passed
 //! over, as the protocol demands.
 
+use std::borrow::Cow;
+
 use rusqlite::types::Value;
 
 use super::wire::{Content, Fields, WireError, low_half, zigzag};
+use crate::database::MOST_PARAMETERS;
 use crate::hrana::batch::Condition;
 use crate::hrana::request::{Cursor, Malformed, Pipeline, Sql, Step, Stmt, StreamRequest};
 
@@ -60,8 +63,14 @@ fn stream_request(message: &[u8]) -> Result<StreamRequest, Malformed> {
                 || "batch".to_owned(),
                 |message| only(message, "batch", steps).map(StreamRequest::Batch),
             )?,
-            (4, content) => inside(content, || "sequence".to_owned(), sql).map(StreamRequest::Sequence)?,
-            (5, content) => inside(content, || "describe".to_owned(), sql).map(StreamRequest::Describe)?,
+            (4, content) => {
+                let script = |message| sql(message, Sql::of_script);
+                inside(content, || "sequence".to_owned(), script).map(StreamRequest::Sequence)?
+            }
+            (5, content) => {
+                let statement = |message| sql(message, Sql::of_statement);
+                inside(content, || "describe".to_owned(), statement).map(StreamRequest::Describe)?
+            }
             (6, content) => inside(content, || "store_sql".to_owned(), store_sql)?,
             (7, content) => inside(content, || "close_sql".to_owned(), close_sql)?,
             (8, content) => inside(
@@ -86,16 +95,20 @@ fn only<T>(message: &[u8], name: &str, read: fn(&[u8]) -> Result<T, Malformed>) 
     found.ok_or_else(|| absent(name))
 }
 
-fn sql(message: &[u8]) -> Result<Sql, Malformed> {
+/// An SQL text or the number of a stored one, which `make` puts together.
+fn sql(
+    message: &[u8],
+    make: fn(Option<Cow<'_, str>>, Option<i32>) -> Result<Sql, Malformed>,
+) -> Result<Sql, Malformed> {
     let (mut sql, mut id) = (None, None);
     for field in Fields::of(message) {
         match field? {
-            (1, content) => sql = Some(text(content, "sql")?),
+            (1, content) => sql = Some(borrowed_text(content, "sql")?),
             (2, content) => id = Some(int32(content, "sql_id")?),
             _ => {}
         }
     }
-    Sql::new(sql, id)
+    make(sql.map(Cow::Borrowed), id)
 }
 
 fn store_sql(message: &[u8]) -> Result<StreamRequest, Malformed> {
@@ -125,15 +138,22 @@ fn stmt(message: &[u8]) -> Result<Stmt, Malformed> {
     let (mut positional, mut named) = (Vec::new(), Vec::new());
     for field in Fields::of(message) {
         match field? {
-            (1, content) => sql = Some(text(content, "sql")?),
+            (1, content) => sql = Some(borrowed_text(content, "sql")?),
             (2, content) => id = Some(int32(content, "sql_id")?),
-            (3, content) => positional.push(inside(content, || format!("args[{}]", positional.len()), value)?),
+            (3, content) => {
+                let argument = inside(content, || format!("args[{}]", positional.len()), value)?;
+                // With more than there can be, the statement fails, whatever they are.
+                if positional.len() <= MOST_PARAMETERS {
+                    positional.push(argument);
+                }
+            }
             (4, content) => named.push(inside(content, || format!("named_args[{}]", named.len()), named_arg)?),
             (5, content) => want_rows = Some(number(content, "want_rows")? != 0),
             _ => {}
         }
     }
-    Ok(Stmt::new(Sql::new(sql, id)?, positional, named, want_rows))
+    let sql = Sql::of_statement(sql.map(Cow::Borrowed), id)?;
+    Ok(Stmt::new(sql, positional, named, want_rows))
 }
 
 fn named_arg(message: &[u8]) -> Result<(String, Value), Malformed> {
@@ -261,9 +281,12 @@ fn inside<'a, T>(
 }
 
 fn text(content: Content<'_>, name: &str) -> Result<String, Malformed> {
+    borrowed_text(content, name).map(str::to_owned)
+}
+
+fn borrowed_text<'a>(content: Content<'a>, name: &str) -> Result<&'a str, Malformed> {
     let bytes = bytes(content, name)?;
-    let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new(name, "is not UTF-8"))?;
-    Ok(text.to_owned())
+    std::str::from_utf8(bytes).map_err(|_| Malformed::new(name, "is not UTF-8"))
 }
 
 fn bytes<'a>(content: Content<'a>, name: &str) -> Result<&'a [u8], Malformed> {
@@ -375,6 +398,30 @@ mod tests {
             assert_eq!(pipeline(&body).unwrap_err().field, field, "{body:02x?}");
         }
         assert_eq!(cursor(&[]).unwrap_err().field, "batch");
+    }
+
+    #[test]
+    fn of_what_sqlite_would_refuse_for_its_size_little_is_kept() {
+        let long = "x".repeat((4 << 20) + 1);
+        let bytes_long = long.len();
+        let read = pipeline(&execute(|out| bytes(out, 1, long.as_bytes()))).unwrap();
+        let [StreamRequest::Execute(stmt)] = read.requests.as_slice() else {
+            panic!("one statement")
+        };
+        assert_eq!(stmt.sql, Sql::TooLong { bytes: bytes_long });
+        let many = execute(|out| {
+            bytes(out, 1, b"x");
+            for _ in 0..50_000 {
+                message(out, 3, |out| bytes(out, 1, b""));
+            }
+        });
+        let read = pipeline(&many).unwrap();
+        let [StreamRequest::Execute(stmt)] = read.requests.as_slice() else {
+            panic!("one statement")
+        };
+        assert_eq!(stmt.arguments.positional.len(), MOST_PARAMETERS + 1);
+        let script = pipeline(&one(4, |out| bytes(out, 1, long.as_bytes()))).unwrap();
+        assert_eq!(script.requests, [StreamRequest::Sequence(Sql::Text(long))]);
     }
 
     #[test]

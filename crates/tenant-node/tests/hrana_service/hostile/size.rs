@@ -1,5 +1,6 @@
 //! Texts, arguments and results of a size that nobody needs.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::{assert_neighbour_is_served, assert_refused, hostile, script};
@@ -44,6 +45,14 @@ async fn sql_texts_of_more_than_4_mib_are_refused() {
         let answer = harness.try_sql(&hostile(), &padded(length)).await;
         assert_refused(&answer, "SQLITE_TOOBIG", "a long text");
     }
+    // The limit is a statement's: a script may be longer, and blanks do not count.
+    let insert = format!("select '{}';", "x".repeat(1 << 20));
+    let script = json!({"requests": [{"type": "sequence", "sql": insert.repeat(6)}]}).to_string();
+    let answer = harness.send(&hostile(), Method::POST, "/v3/pipeline", script).await;
+    assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
+    let blanks = " ".repeat(5 << 20);
+    let answer = harness.try_sql(&hostile(), &format!("{blanks}select 1{blanks}")).await;
+    assert_eq!(answer.rows(0), [[json!("1")]]);
     assert_neighbour_is_served(&harness).await;
 }
 
