@@ -13,7 +13,7 @@ pub struct NodeLogFigures {
     /// Writes with an fdatasync each.
     pub syncs: u64,
     /// What these took together.
-    pub sync_seconds: f64,
+    pub sync_time: Duration,
     /// Records that were refused because there was no room.
     pub refused: u64,
     /// WAL files that the keeper synced to free a segment.
@@ -57,7 +57,7 @@ impl Counters {
             records: read(&self.records),
             bytes: read(&self.bytes),
             syncs: read(&self.syncs),
-            sync_seconds: Duration::from_nanos(read(&self.sync_nanos)).as_secs_f64(),
+            sync_time: Duration::from_nanos(read(&self.sync_nanos)),
             refused: read(&self.refused),
             wals_synced: read(&self.wals_synced),
             segments_freed: read(&self.segments_freed),

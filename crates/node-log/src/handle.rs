@@ -139,6 +139,12 @@ impl NodeLog {
         self.shared.waiters.add(lsn, then);
     }
 
+    /// The caller could not sync a file whose frames are in this log: what the system dropped then, a later sync does not tell. Acts as
+    /// if the log's own disk had failed.
+    pub fn fail(&self, reason: &str) {
+        self.shared.fail(reason.to_owned());
+    }
+
     /// Blocks until the record is durable. Not to be called from a callback of [`Self::when_durable`].
     ///
     /// # Errors

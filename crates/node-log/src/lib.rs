@@ -1,6 +1,6 @@
 //! One log for the commits of all tenants of a node: a hundred tenants' commits share one write and one fdatasync.
 //!
-//! SQLite commits into a tenant's WAL file without a sync (`synchronous=NORMAL`). The node then hands the frames of the commit to
+//! SQLite writes a commit into a tenant's WAL file. Instead of syncing that file, the node hands the frames of the commit to
 //! [`NodeLog::append`] and answers once their [`Lsn`] is durable. After a power loss [`NodeLog::open`] writes back the frames that a
 //! WAL file lacks, before SQLite opens it.
 //!

@@ -52,7 +52,7 @@ pub(crate) async fn follow(databases: Databases, stop: CancellationToken) {
         counter!(RECORDS).absolute(figures.records);
         counter!(WRITTEN).absolute(figures.bytes);
         counter!(SYNCS).absolute(figures.syncs);
-        counter!(SYNC_TIME).absolute((figures.sync_seconds * 1_000.0) as u64);
+        counter!(SYNC_TIME).absolute(u64::try_from(figures.sync_time.as_millis()).unwrap_or(u64::MAX));
         counter!(REFUSED).absolute(figures.refused);
         counter!(WALS_SYNCED).absolute(figures.wals_synced);
         gauge!(QUEUED).set(figures.queued_bytes as f64);

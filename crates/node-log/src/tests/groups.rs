@@ -175,6 +175,16 @@ fn a_failed_sync_is_told_once_and_nobody_is_answered_any_more() {
 }
 
 #[test]
+fn a_failure_that_the_caller_met_ends_the_log_too() {
+    let disk = ForgetfulDisk::default();
+    let (log, failures) = simulated(&disk);
+    log.fail("a tenant's file cannot be synced");
+    log.fail("another one neither");
+    assert_eq!(failures.try_iter().collect::<Vec<_>>(), ["a tenant's file cannot be synced"]);
+    assert_eq!(log.append(record(tenant(1), 10)), Err(AppendError::Failed));
+}
+
+#[test]
 fn a_batch_that_is_written_after_a_failure_elsewhere_answers_nobody() {
     let disk = ForgetfulDisk::default();
     let (log, failures) = simulated(&disk);

@@ -44,16 +44,31 @@ pub(super) const fn limit_bytes(database_bytes: u64) -> u64 {
     database_bytes.saturating_add(SPARE_BYTES)
 }
 
-/// Copies back what no reader keeps from being copied. Waits for nobody. Returns how many pages the log still holds.
-pub(super) fn run(connection: &Connection) -> rusqlite::Result<u32> {
-    let left = |row: &rusqlite::Row<'_>| -> rusqlite::Result<i64> {
-        let (in_log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(in_log - copied)
-    };
-    let left = connection
+/// How far a checkpoint came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The log holds nothing that the database file lacks, and both are synced.
+    End,
+    /// A reader or another checkpoint was in the way.
+    NotTheEnd,
+}
+
+/// Copies back what no reader keeps from being copied. Waits for nobody.
+pub(super) fn run(connection: &Connection) -> rusqlite::Result<Reached> {
+    let row = |row: &rusqlite::Row<'_>| Ok(reached(row.get(0)?, row.get(1)?, row.get(2)?));
+    connection
         .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
-        .query_row([], left)?;
-    Ok(u32::try_from(left.max(0)).unwrap_or(u32::MAX))
+        .query_row([], row)
+}
+
+/// What SQLite's answer means: whether it was kept from running, pages in the log, pages of these that were copied. Where another
+/// connection runs a checkpoint at that moment, the last two are -1.
+const fn reached(busy: i64, in_log: i64, copied: i64) -> Reached {
+    if busy == 0 && in_log >= 0 && in_log == copied {
+        Reached::End
+    } else {
+        Reached::NotTheEnd
+    }
 }
 
 /// Bytes of a log of so many pages.
@@ -82,16 +97,29 @@ mod tests {
         writer
             .execute_batch("pragma journal_mode = wal; pragma wal_autocheckpoint = 0; create table t (x); insert into t values (1)")
             .unwrap();
-        assert_eq!(run(&writer).unwrap(), 0);
+        assert_eq!(run(&writer).unwrap(), Reached::End);
         reader.execute_batch("begin; select * from t").unwrap();
         let mut statement = reader.prepare("select * from t").unwrap();
         let mut rows = statement.query([]).unwrap();
         rows.next().unwrap();
         writer.execute_batch("insert into t values (2)").unwrap();
-        assert!(run(&writer).unwrap() > 0, "the reader must go on seeing one row");
+        assert_eq!(
+            run(&writer).unwrap(),
+            Reached::NotTheEnd,
+            "the reader must go on seeing one row"
+        );
         drop(rows);
         drop(statement);
         reader.execute_batch("commit").unwrap();
-        assert_eq!(run(&writer).unwrap(), 0);
+        assert_eq!(run(&writer).unwrap(), Reached::End);
+    }
+
+    #[test]
+    fn a_checkpoint_that_did_not_run_has_not_reached_the_end() {
+        assert_eq!(reached(0, 0, 0), Reached::End);
+        assert_eq!(reached(0, 7, 7), Reached::End);
+        assert_eq!(reached(0, 7, 6), Reached::NotTheEnd);
+        assert_eq!(reached(1, -1, -1), Reached::NotTheEnd);
+        assert_eq!(reached(1, 7, 7), Reached::NotTheEnd);
     }
 }

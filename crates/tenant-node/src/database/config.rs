@@ -64,7 +64,7 @@ pub struct DatabasesConfig {
     pub spare_connections_close: Duration,
     /// Most memory that SQLite may take in the whole process, in bytes; beyond it statements fail, the process lives.
     pub sqlite_heap_bytes: u64,
-    /// Most bytes of the log that all tenants share, a multiple of 64 KiB.
+    /// Most bytes of the log that all tenants share.
     pub log_bytes: u64,
     /// What is done when the disk has failed to sync that log: nothing is acknowledged any more, so the process should end.
     pub on_log_failure: fn(String),
@@ -73,6 +73,7 @@ pub struct DatabasesConfig {
 }
 
 /// A failed sync tells nothing about what is on the disk, and cannot be repeated: the next start finds out.
+#[expect(clippy::needless_pass_by_value, reason = "the log gives its reason away")]
 fn abort(reason: String) {
     tracing::error!(
         reason,

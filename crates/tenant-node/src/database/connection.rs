@@ -165,13 +165,15 @@ impl TenantConnection {
         keeper: Arc<dyn WalKeeper>,
         slot: ConnectionSlot,
     ) -> rusqlite::Result<Self> {
-        wal_vfs::opening(keeper, || Self::open_kept(path, counters, wal_pages, slot))
+        let hooked = Arc::clone(&keeper);
+        wal_vfs::opening(keeper, || Self::open_kept(path, counters, wal_pages, hooked, slot))
     }
 
     fn open_kept(
         path: &Path,
         counters: Arc<DatabaseCounters>,
         wal_pages: Arc<AtomicU32>,
+        keeper: Arc<dyn WalKeeper>,
         slot: ConnectionSlot,
     ) -> rusqlite::Result<Self> {
         // Without SQLITE_OPEN_URI a file name is never read as options.
@@ -222,6 +224,7 @@ impl TenantConnection {
         // Takes the place of SQLite's automatic checkpoint, which would hold up the commit that happens to cause it.
         sqlite.wal_hook(Some(move |_wal: &mut rusqlite::hooks::Wal, pages| {
             wal_pages.store(u32::try_from(pages).unwrap_or(0), Relaxed);
+            keeper.visible();
             Ok(())
         }))?;
         counters.connection_opened();

@@ -21,8 +21,11 @@ use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
 const REQUIRED_SQLITE: i32 = 3_051_003;
 const REQUIRED_SQLITE_TEXT: &str = "3.51.3";
 
-/// Files of the node's log.
+/// Files of the node's log, or more where they would become larger than they may be.
 const LOG_SEGMENTS: u64 = 16;
+const LARGEST_LOG_SEGMENT: u64 = 1 << 30;
+/// What their size has to be a multiple of.
+const LOG_PAGE: u64 = 4096;
 
 /// After so long a job makes room for one that is due before it.
 const SLICE: Duration = Duration::from_micros(250);
@@ -82,6 +85,13 @@ impl Databases {
             path: config.data_dir.clone(),
             source,
         })?;
+        // So that the folder is found after a loss of power.
+        std::fs::File::open(&config.data_dir)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| StartError::DataDir {
+                path: config.data_dir.clone(),
+                source,
+            })?;
         rusqlite::Connection::open_in_memory()
             .and_then(|connection| {
                 connection.pragma_update_and_check(
@@ -260,8 +270,9 @@ impl Databases {
 /// Opens the log that all tenants share, after it has completed their own logs with what a loss of power took from these.
 fn open_log(config: &DatabasesConfig) -> Result<NodeLog, StartError> {
     let data_dir = config.data_dir.clone();
+    let segment_bytes = (config.log_bytes / LOG_SEGMENTS).min(LARGEST_LOG_SEGMENT);
     let settings = NodeLogConfig {
-        segment_bytes: config.log_bytes / LOG_SEGMENTS,
+        segment_bytes: segment_bytes - segment_bytes % LOG_PAGE,
         most_bytes: config.log_bytes,
         ..NodeLogConfig::new(config.data_dir.join("log"))
     };

@@ -4,6 +4,7 @@
 //! SQLite lets others see a commit before the node's log is synced, so a read may show what is not durable yet. Its answer waits like that
 //! of the write.
 
+use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
@@ -19,7 +20,7 @@ use super::schedule::{about_to_block, while_waiting};
 use super::wal_format::{DatabaseSizes, HEADER_BYTES, WalHeader};
 
 /// A longer commit is cheaper to sync where it is than to write twice.
-const LARGEST_RECORD_BYTES: u64 = 1 << 20;
+const LARGEST_RECORD_BYTES: u64 = 256 << 10;
 
 /// What all connections of an open tenant share.
 pub(super) struct TenantDurability {
@@ -31,6 +32,9 @@ pub(super) struct TenantDurability {
     position: Mutex<Option<Position>>,
     /// The tenant's last record in the node's log. Set before anybody can see what it holds.
     last_record: AtomicU64,
+    /// As [`Self::last_record`], once everybody can see it: what a checkpoint that begins now can have copied.
+    visible_record: AtomicU64,
+    commits: AtomicU64,
     /// Whether a commit left the sizes to be measured.
     unmeasured: AtomicBool,
 }
@@ -38,7 +42,10 @@ pub(super) struct TenantDurability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Position {
     salts: [u8; 8],
+    /// Up to where it is durable.
     end: u64,
+    /// Up to where a record in the node's log reaches, if one does.
+    logged_end: u64,
 }
 
 /// What is to be logged of a commit.
@@ -47,6 +54,10 @@ enum Plan {
     Nothing,
     /// All of it, from there on.
     Whole {
+        begin: u64,
+    },
+    /// The same, in the place of what was logged before: it has to be logged.
+    WholeReplacement {
         begin: u64,
     },
     /// As much as takes the place of what was logged before; the tenant's own log is synced for the rest.
@@ -64,13 +75,22 @@ impl TenantDurability {
             counters,
             position: Mutex::new(None),
             last_record: AtomicU64::new(0),
+            visible_record: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             unmeasured: AtomicBool::new(false),
         }
     }
 
-    /// The tenant's last record in the node's log.
-    pub(super) fn last_record(&self) -> Lsn {
-        Lsn::new(self.last_record.load(SeqCst))
+    /// The last record whose commit everybody can see.
+    pub(super) fn visible_record(&self) -> Lsn {
+        Lsn::new(self.visible_record.load(SeqCst))
+    }
+
+    /// A file of the tenant could not be synced. What was written to it may be gone, and no later sync will tell.
+    pub(super) fn disk_failed(&self, reason: &str) {
+        if let Some(log) = &self.log {
+            log.fail(reason);
+        }
     }
 
     /// Returns when everything is durable that anybody could have seen before the call.
@@ -125,17 +145,17 @@ impl TenantDurability {
 
     fn unsettled(&self) -> Option<(&Arc<NodeLog>, Lsn)> {
         let log = self.log.as_ref()?;
-        let record = self.last_record();
+        let record = Lsn::new(self.last_record.load(SeqCst));
         (record > log.durable()).then_some((log, record))
     }
 
     /// What is to be logged of a commit.
     fn plan(&self, commit: &Commit<'_>) -> Plan {
         let known = (*self.position.lock()).filter(|position| position.salts == commit.header.salts);
-        let durable_end = match known {
-            Some(position) => position.end,
+        let (durable_end, logged_end) = match known {
+            Some(position) => (position.end, position.logged_end),
             // The tenant's log has begun anew with this commit.
-            None if commit.first_written == HEADER_BYTES => HEADER_BYTES,
+            None if commit.first_written == HEADER_BYTES => (HEADER_BYTES, HEADER_BYTES),
             None => return Plan::Nothing,
         };
         if commit.first_written > durable_end {
@@ -143,13 +163,15 @@ impl TenantDurability {
         }
         let begin = commit.first_written;
         let is_small = commit.end.saturating_sub(begin) <= LARGEST_RECORD_BYTES;
-        match (is_small, begin < durable_end) {
-            (true, _) => Plan::Whole { begin },
+        // If so, SQLite gave a commit up after it was logged. At a loss of power its record would be written over this one.
+        let replaces = begin < logged_end;
+        match (is_small, replaces) {
+            (true, false) => Plan::Whole { begin },
+            (true, true) => Plan::WholeReplacement { begin },
             (false, false) => Plan::Nothing,
-            // SQLite gave a commit up after it was logged. At a loss of power its record would be written over this one.
             (false, true) => Plan::Replacement {
                 begin,
-                end: durable_end.min(commit.end),
+                end: logged_end.min(commit.end),
             },
         }
     }
@@ -175,22 +197,19 @@ impl TenantDurability {
         let record = self.record(commit, begin, commit.end).ok_or(AppendError::NoRoom)?;
         self.note_sizes(commit, &record.frames);
         self.append(record)?;
-        self.note_position(&commit.header, commit.end);
-        Ok(())
-    }
-
-    fn note_position(&self, header: &WalHeader, end: u64) {
         *self.position.lock() = Some(Position {
-            salts: header.salts,
-            end,
+            salts: commit.header.salts,
+            end: commit.end,
+            logged_end: commit.end,
         });
+        Ok(())
     }
 
     /// Lets the tenant's own log be synced.
     fn leave(&self) -> Kept {
         self.unmeasured.store(true, SeqCst);
         about_to_block();
-        Kept::NotKept
+        Kept::Nowhere
     }
 
     fn note_sizes(&self, commit: &Commit<'_>, frames: &[u8]) {
@@ -232,17 +251,15 @@ impl Settlement {
 
 impl WalKeeper for TenantDurability {
     fn committing(&self, commit: &Commit<'_>) -> Kept {
-        let replaces = |begin| {
-            let position = *self.position.lock();
-            position.is_some_and(|position| position.salts == commit.header.salts && begin < position.end)
-        };
+        self.commits.fetch_add(1, SeqCst);
         match self.plan(commit) {
             Plan::Nothing => self.leave(),
             Plan::Whole { begin } => match self.log_whole(commit, begin) {
                 Ok(()) => Kept::ByKeeper,
-                Err(AppendError::NoRoom | AppendError::Stopped) if !replaces(begin) => self.leave(),
-                Err(_) => Kept::Failed,
+                Err(AppendError::NoRoom | AppendError::Stopped) => self.leave(),
+                Err(AppendError::Failed) => Kept::Failed,
             },
+            Plan::WholeReplacement { begin } => self.log_whole(commit, begin).map_or(Kept::Failed, |()| Kept::ByKeeper),
             Plan::Replacement { begin, end } => {
                 let record = self.record(commit, begin, end).ok_or(AppendError::NoRoom);
                 match record.and_then(|record| self.append(record)) {
@@ -254,6 +271,28 @@ impl WalKeeper for TenantDurability {
     }
 
     fn synced(&self, header: &WalHeader, end: u64) {
-        self.note_position(header, end);
+        self.commits.fetch_add(1, SeqCst);
+        let mut position = self.position.lock();
+        let known = position.filter(|position| position.salts == header.salts);
+        *position = Some(Position {
+            salts: header.salts,
+            end,
+            logged_end: known.map_or(HEADER_BYTES, |position| position.logged_end),
+        });
+    }
+
+    fn visible(&self) {
+        self.visible_record.store(self.last_record.load(SeqCst), SeqCst);
+    }
+
+    fn commits(&self) -> u64 {
+        self.commits.load(SeqCst)
+    }
+
+    fn sync_failed(&self, code: c_int) {
+        self.disk_failed(&format!(
+            "the write-ahead log of tenant {} cannot be synced (SQLite's code {code})",
+            self.tenant
+        ));
     }
 }

@@ -121,9 +121,12 @@ impl TenantDatabase {
     pub(super) fn load(&self) -> Result<(), DatabaseError> {
         let _memory = self.account_memory();
         if let Some(folder) = self.database.parent() {
-            make_durable_folder(folder).map_err(DatabaseError::Folder)?;
+            std::fs::create_dir_all(folder).map_err(DatabaseError::Folder)?;
+            if !self.database.exists() {
+                sync_parent(folder).map_err(DatabaseError::Folder)?;
+            }
         }
-        let left_behind = sync_if_there(&self.wal).map_err(DatabaseError::Log)?;
+        let left_behind = self.sync_what_is_there().map_err(DatabaseError::Log)?;
         let connection = self.connect()?;
         if left_behind {
             // Then the log begins anew, and its first commit can go into the node's log.
@@ -242,13 +245,13 @@ impl TenantDatabase {
 
     /// Copies the log back as far as it goes. Blocks.
     pub(super) fn checkpoint(&self, connection: &TenantConnection) {
-        let last_record = self.durability.last_record();
+        let record = self.durability.visible_record();
         let next = match checkpoint::run(connection.sqlite()) {
-            Ok(0) => {
-                self.durability.copied_back(last_record);
+            Ok(checkpoint::Reached::End) => {
+                self.durability.copied_back(record);
                 0
             }
-            Ok(_) => self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES),
+            Ok(checkpoint::Reached::NotTheEnd) => self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES),
             Err(error) => {
                 tracing::warn!(tenant = %self.uid, %error, "a write-ahead log could not be copied back");
                 self.wal_pages.load(Relaxed).saturating_add(checkpoint::RETRY_PAGES)
@@ -259,6 +262,24 @@ impl TenantDatabase {
             // The next writer begins the log anew, unless a reader is in it.
             self.wal_pages.store(0, Relaxed);
         }
+    }
+
+    /// A log that is there before its tenant is opened was left by a process that was killed. What it holds is about to be shown, so it is
+    /// synced. Whether there is one.
+    fn sync_what_is_there(&self) -> std::io::Result<bool> {
+        let file = match std::fs::File::open(&self.wal) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.len() == 0 {
+            return Ok(false);
+        }
+        file.sync_data().inspect_err(|error| {
+            self.durability
+                .disk_failed(&format!("cannot sync {}: {error}", self.wal.display()));
+        })?;
+        Ok(true)
     }
 
     fn connect(&self) -> Result<TenantConnection, DatabaseError> {
@@ -277,28 +298,11 @@ impl TenantDatabase {
     }
 }
 
-/// Makes the folder, and makes sure that it is found after a loss of power.
-fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
-    match std::fs::create_dir(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match folder.parent() {
-        Some(parent) => std::fs::File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// A log that is there before its tenant is opened was left by a process that was killed. What it holds is about to be shown, so it is
-/// synced. Whether there is one.
-fn sync_if_there(wal: &Path) -> std::io::Result<bool> {
-    match std::fs::File::open(wal) {
-        Ok(file) if file.metadata()?.len() > 0 => file.sync_data().map(|()| true),
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Makes sure that a new folder is found after a loss of power.
+fn sync_parent(folder: &Path) -> std::io::Result<()> {
+    folder
+        .parent()
+        .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
 impl Drop for TenantDatabase {

@@ -2,10 +2,14 @@
 //! Reads bytes; must not open files.
 
 /// Bytes of a log's header.
-pub(super) const HEADER_BYTES: u64 = 32;
+pub(super) const HEADER_LENGTH: usize = 32;
+/// The same, as an offset.
+pub(super) const HEADER_BYTES: u64 = HEADER_LENGTH as u64;
 
 /// Bytes before the page in each frame.
-pub(super) const FRAME_HEADER_BYTES: u64 = 24;
+const FRAME_HEADER_LENGTH: usize = 24;
+/// The same, as an offset.
+pub(super) const FRAME_HEADER_BYTES: u64 = FRAME_HEADER_LENGTH as u64;
 
 /// What a log's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +22,7 @@ pub(super) struct WalHeader {
 
 impl WalHeader {
     /// `None` for what cannot be a header.
-    pub(super) fn read(bytes: &[u8; HEADER_BYTES as usize]) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8; HEADER_LENGTH]) -> Option<Self> {
         let page_bytes = number(bytes, 8)?;
         let salts = bytes.get(16..24)?.try_into().ok()?;
         (page_bytes.is_power_of_two() && page_bytes >= 512).then_some(Self { page_bytes, salts })
@@ -48,7 +52,7 @@ impl DatabaseSizes {
         for frame in frames.chunks_exact(frame_bytes) {
             if number(frame, 0)? == 1 {
                 // The first page has the header of the database.
-                free_pages = number(frame, FRAME_HEADER_BYTES as usize + 36);
+                free_pages = number(frame, FRAME_HEADER_LENGTH + 36);
             }
             sizes = number(frame, 4).filter(|pages| *pages > 0);
         }

@@ -234,8 +234,13 @@ impl Member {
         let durability = Arc::clone(&answered.session.lease().tenant().durability);
         let answer = self.answer;
         durability.when_settled(move || {
-            // Whoever has left needs no answer.
-            drop(answer.send(answered));
+            if let Err(unheard) = answer.send(answered) {
+                // Its lease may be the last of its tenant, whose database is then closed: not on the thread of the log.
+                let lease = unheard.session.lease().clone();
+                let account = lease.tenant().account();
+                let shared = Arc::clone(lease.shared());
+                shared.threads.clean_up(account, move || drop((unheard, lease)));
+            }
         });
     }
 }

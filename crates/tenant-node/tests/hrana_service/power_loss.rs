@@ -108,21 +108,6 @@ async fn transactions_and_groups_outlive_it_too_and_the_next_process_goes_on() {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_too_large_to_be_read_to_its_end_is_as_durable_as_any() {
-    let harness = Harness::new();
-    let mut tenant = tenant(1);
-    tenant.quota.result_bytes = 10_000;
-    harness.sql(&tenant, "create table t (x integer primary key)").await;
-    let rows = "insert into t select value - 1 from (with recursive n(value) as (select 1 union all select value + 1 \
-                from n limit 3000) select value from n) returning x, 'a text of some length'";
-    let answer = harness.try_sql(&tenant, rows).await;
-    assert!(!answer.error(0).0.is_empty(), "{}", answer.body);
-    let count = harness.sql(&tenant, "select count(*) from t").await;
-    let restarted = after_power_loss(&harness, |folder| tear(&wal(folder, &tenant), HEADER_BYTES, 0));
-    assert_eq!(restarted.sql(&tenant, "select count(*) from t").await, count);
-}
-
-#[tokio::test]
 async fn commits_too_large_for_the_log_are_in_the_tenants_own() {
     let harness = Harness::new();
     let tenant = tenant(1);

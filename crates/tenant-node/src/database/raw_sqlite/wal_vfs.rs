@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::super::wal_format::{FRAME_HEADER_BYTES, HEADER_BYTES, WalHeader};
+use super::super::wal_format::{FRAME_HEADER_BYTES, HEADER_BYTES, HEADER_LENGTH, WalHeader};
 
 /// Makes commits durable in another way than by a sync of the log's own file.
 pub(in crate::database) trait WalKeeper: Send + Sync {
@@ -21,6 +21,16 @@ pub(in crate::database) trait WalKeeper: Send + Sync {
 
     /// What the keeper did not keep was synced, up to this offset.
     fn synced(&self, header: &WalHeader, end: u64);
+
+    /// Others see the last commit by now.
+    fn visible(&self);
+
+    /// How often any connection has asked so far. What a connection wrote before the last time belongs to no transaction that can still be
+    /// committed.
+    fn commits(&self) -> u64;
+
+    /// The file could not be synced: the system may have dropped what it could not write, and will not say so again.
+    fn sync_failed(&self, code: c_int);
 }
 
 /// What becomes of a commit.
@@ -29,7 +39,7 @@ pub(in crate::database) enum Kept {
     /// The keeper sees to it; no sync is needed.
     ByKeeper,
     /// The log has to be synced.
-    NotKept,
+    Nowhere,
     /// The commit must fail.
     Failed,
 }
@@ -107,6 +117,8 @@ struct WalFile {
 /// What was written since the last sync, and who keeps it.
 struct WalState {
     keeper: Arc<dyn WalKeeper>,
+    /// [`WalKeeper::commits`] when the rest was noted.
+    commits: u64,
     first_written: Option<u64>,
     /// Where the frame lies that ends a transaction.
     last_frame: Option<u64>,
@@ -114,9 +126,12 @@ struct WalState {
 
 impl WalState {
     fn wrote(&mut self, offset: u64, bytes: &[u8]) {
-        if offset < HEADER_BYTES {
-            // The log begins anew.
+        let commits = self.keeper.commits();
+        if offset < HEADER_BYTES || std::mem::replace(&mut self.commits, commits) != commits {
+            // The log begins anew, or what was noted was rolled back long ago: somebody has committed since.
             (self.first_written, self.last_frame) = (None, None);
+        }
+        if offset < HEADER_BYTES {
             return;
         }
         self.first_written = Some(self.first_written.map_or(offset, |first| first.min(offset)));
@@ -181,6 +196,7 @@ unsafe extern "C" fn open(
     };
     if opened == ffi::SQLITE_OK {
         let state = WalState {
+            commits: keeper.commits(),
             keeper,
             first_written: None,
             last_frame: None,
@@ -270,8 +286,16 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     let state = unsafe { &mut *(*file.cast::<WalFile>()).state };
     let (last_frame, first_written) = (state.last_frame.take(), state.first_written.take());
     let is_commit = flags & SYNC_KIND == ffi::SQLITE_SYNC_NORMAL;
+    let keeper = &state.keeper;
+    let sync_below = || {
+        let synced = below!(file, xSync, flags);
+        if synced != ffi::SQLITE_OK {
+            keeper.sync_failed(synced);
+        }
+        synced
+    };
     let (true, Some(last_frame), Some(first_written)) = (is_commit, last_frame, first_written) else {
-        return below!(file, xSync, flags);
+        return sync_below();
     };
     let read = |offset: u64, buffer: &mut [u8]| {
         let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), c_int::try_from(buffer.len())) else {
@@ -279,10 +303,10 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         };
         below!(file, xRead, buffer.as_mut_ptr().cast(), bytes, offset) == ffi::SQLITE_OK
     };
-    let mut header = [0; HEADER_BYTES as usize];
+    let mut header = [0; HEADER_LENGTH];
     let header = read(0, &mut header).then(|| WalHeader::read(&header)).flatten();
     let Some(header) = header else {
-        return below!(file, xSync, flags);
+        return sync_below();
     };
     let end = last_frame + header.frame_bytes();
     let commit = Commit {
@@ -291,13 +315,13 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         end,
         read: &read,
     };
-    match state.keeper.committing(&commit) {
+    match keeper.committing(&commit) {
         Kept::ByKeeper => ffi::SQLITE_OK,
         Kept::Failed => ffi::SQLITE_IOERR_FSYNC,
-        Kept::NotKept => {
-            let synced = below!(file, xSync, flags);
+        Kept::Nowhere => {
+            let synced = sync_below();
             if synced == ffi::SQLITE_OK {
-                state.keeper.synced(&header, end);
+                keeper.synced(&header, end);
             }
             synced
         }
@@ -338,6 +362,8 @@ unsafe extern "C" fn device_characteristics(file: *mut ffi::sqlite3_file) -> c_i
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
     use parking_lot::Mutex;
     use rusqlite::Connection;
 
@@ -346,6 +372,7 @@ mod tests {
     /// Notes what it is asked, and answers the same each time.
     struct Noting {
         answer: Kept,
+        asked: AtomicU64,
         commits: Mutex<Vec<(u64, Vec<u8>)>>,
         synced: Mutex<Vec<u64>>,
     }
@@ -355,22 +382,38 @@ mod tests {
             let mut frames = vec![0; usize::try_from(commit.end - commit.first_written).unwrap()];
             assert!(commit.read(commit.first_written, &mut frames));
             self.commits.lock().push((commit.first_written, frames));
+            self.asked.fetch_add(1, SeqCst);
             self.answer
         }
 
         fn synced(&self, _header: &WalHeader, end: u64) {
             self.synced.lock().push(end);
         }
+
+        fn visible(&self) {}
+
+        fn commits(&self) -> u64 {
+            self.asked.load(SeqCst)
+        }
+
+        fn sync_failed(&self, code: c_int) {
+            panic!("a sync failed with {code}");
+        }
     }
 
     fn kept(folder: &tempfile::TempDir, answer: Kept) -> (Connection, Arc<Noting>) {
         let keeper = Arc::new(Noting {
             answer,
+            asked: AtomicU64::new(0),
             commits: Mutex::default(),
             synced: Mutex::default(),
         });
-        let dynamic: Arc<dyn WalKeeper> = Arc::<Noting>::clone(&keeper);
-        let connection = opening(dynamic, || {
+        (kept_by(folder, &keeper), keeper)
+    }
+
+    fn kept_by(folder: &tempfile::TempDir, keeper: &Arc<Noting>) -> Connection {
+        let dynamic: Arc<dyn WalKeeper> = Arc::<Noting>::clone(keeper);
+        opening(dynamic, || {
             let layer = name(c"unix-excl").unwrap();
             let path = folder.path().join("db");
             let connection = Connection::open_with_flags_and_vfs(path, rusqlite::OpenFlags::default(), layer).unwrap();
@@ -383,8 +426,7 @@ mod tests {
                 .query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
                 .unwrap();
             connection
-        });
-        (connection, keeper)
+        })
     }
 
     #[test]
@@ -445,9 +487,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_rolled_back_long_ago_is_no_part_of_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spilling, keeper) = kept(&folder, Kept::ByKeeper);
+        let other = kept_by(&folder, &keeper);
+        spilling
+            .execute_batch("pragma cache_size = 10; create table t (x); create table u (x)")
+            .unwrap();
+        let before = keeper
+            .commits
+            .lock()
+            .iter()
+            .map(|(_, frames)| frames.len() as u64)
+            .sum::<u64>()
+            + HEADER_BYTES;
+        let many = "begin; insert into t select randomblob(2000) from \
+                    (with recursive n(value) as (select 1 union all select value + 1 from n limit 200) select value from n); rollback";
+        spilling.execute_batch(many).unwrap();
+        assert!(
+            std::fs::metadata(folder.path().join("db-wal")).unwrap().len() > before,
+            "it must have spilled"
+        );
+        other
+            .execute_batch("insert into u values (1); insert into u values (2)")
+            .unwrap();
+        spilling.execute_batch("insert into u values (3)").unwrap();
+        let mut end = HEADER_BYTES;
+        for (first, frames) in keeper.commits.lock().iter() {
+            assert_eq!(*first, end);
+            end += frames.len() as u64;
+        }
+    }
+
+    #[test]
     fn what_the_keeper_does_not_keep_is_synced_and_what_it_fails_is_not_committed() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, keeper) = kept(&folder, Kept::NotKept);
+        let (connection, keeper) = kept(&folder, Kept::Nowhere);
         connection
             .execute_batch("create table t (x); insert into t values (1)")
             .unwrap();
