@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use node_log::NodeLogFigures;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Databases;
@@ -12,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const RECORDS: &str = "tenantry_node_log_records_total";
 const WRITTEN: &str = "tenantry_node_log_written_bytes_total";
 const SYNCS: &str = "tenantry_node_log_syncs_total";
-const SYNC_TIME: &str = "tenantry_node_log_sync_milliseconds_total";
+const SYNC_TIME: &str = "tenantry_node_log_sync_seconds";
 const REFUSED: &str = "tenantry_node_log_refused_total";
 const WALS_SYNCED: &str = "tenantry_node_log_tenants_synced_total";
 const QUEUED: &str = "tenantry_node_log_queued_bytes";
@@ -26,7 +27,11 @@ pub(crate) fn describe() {
         Unit::Count,
         "Writes to the node's log, each with one sync of the disk."
     );
-    describe_counter!(SYNC_TIME, Unit::Milliseconds, "Time that these took.");
+    describe_gauge!(
+        SYNC_TIME,
+        Unit::Seconds,
+        "Mean time of a write to the node's log with its sync, of those since the last look; as before where there were none."
+    );
     describe_counter!(
         REFUSED,
         Unit::Count,
@@ -47,12 +52,19 @@ pub(crate) fn describe() {
 
 /// Shows the figures until `stop`.
 pub(crate) async fn follow(databases: Databases, stop: CancellationToken) {
+    let mut seen = NodeLogFigures::default();
+    gauge!(SYNC_TIME).set(0.0);
     loop {
         let figures = databases.log_figures();
         counter!(RECORDS).absolute(figures.records);
         counter!(WRITTEN).absolute(figures.bytes);
         counter!(SYNCS).absolute(figures.syncs);
-        counter!(SYNC_TIME).absolute(u64::try_from(figures.sync_time.as_millis()).unwrap_or(u64::MAX));
+        let syncs = figures.syncs.saturating_sub(seen.syncs);
+        if syncs > 0 {
+            let time = figures.sync_time.saturating_sub(seen.sync_time);
+            gauge!(SYNC_TIME).set(time.as_secs_f64() / syncs as f64);
+        }
+        seen = figures;
         counter!(REFUSED).absolute(figures.refused);
         counter!(WALS_SYNCED).absolute(figures.wals_synced);
         gauge!(QUEUED).set(figures.queued_bytes as f64);

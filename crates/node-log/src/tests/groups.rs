@@ -180,7 +180,10 @@ fn a_failure_that_the_caller_met_ends_the_log_too() {
     let (log, failures) = simulated(&disk);
     log.fail("a tenant's file cannot be synced");
     log.fail("another one neither");
-    assert_eq!(failures.try_iter().collect::<Vec<_>>(), ["a tenant's file cannot be synced"]);
+    assert_eq!(
+        failures.try_iter().collect::<Vec<_>>(),
+        ["a tenant's file cannot be synced"]
+    );
     assert_eq!(log.append(record(tenant(1), 10)), Err(AppendError::Failed));
 }
 

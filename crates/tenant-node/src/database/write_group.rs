@@ -178,7 +178,8 @@ fn lead(lease: TenantLease, permit: Option<OwnedSemaphorePermit>, runtime: Handl
     }
 }
 
-/// Runs one group; when dropped, also by a panic, the next one gets its leader.
+/// Runs one group; when dropped, also by a panic, the next one gets its leader as soon as this one's commit is durable. Those who come
+/// meanwhile make a larger group, instead of many small ones that wait for the next sync of the disk each with a commit of its own.
 struct Leader {
     lease: Option<TenantLease>,
     runtime: Handle,
@@ -200,11 +201,13 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && !lease.tenant().writes.dismiss_leader()
-        {
-            lead(lease, None, self.runtime.clone());
-        }
+        let Some(lease) = self.lease.take() else { return };
+        let (durability, runtime) = (Arc::clone(&lease.tenant().durability), self.runtime.clone());
+        durability.when_settled(move || {
+            if !lease.tenant().writes.dismiss_leader() {
+                lead(lease, None, runtime);
+            }
+        });
     }
 }
 
