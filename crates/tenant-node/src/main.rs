@@ -16,6 +16,10 @@ use tenant_node::config::{Machine, Options};
 use tenant_node::server::{Listeners, run};
 use tokio_util::sync::CancellationToken;
 
+/// What one thread allocates another one frees, for each request: its connection's task and the database thread that runs its SQL.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A Tenantry tenant-node: serves each tenant's SQLite database over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "tenant-node", version, args_conflicts_with_subcommands = true)]
