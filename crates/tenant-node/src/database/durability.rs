@@ -17,10 +17,11 @@ use super::connection::KEPT_WAL_BYTES;
 use super::figures::{CommittedSizes, DatabaseCounters};
 use super::raw_sqlite::wal_vfs::{Commit, Kept, WalKeeper};
 use super::schedule::{about_to_block, while_waiting};
+use super::unsynced_frames::MOST_COPIED_BYTES;
 use super::wal_format::{DatabaseSizes, HEADER_BYTES, WalHeader};
 
 /// A longer commit is cheaper to sync where it is than to write twice.
-const LARGEST_RECORD_BYTES: u64 = 256 << 10;
+const LARGEST_RECORD_BYTES: u64 = MOST_COPIED_BYTES as u64;
 
 /// What all connections of an open tenant share.
 pub(super) struct TenantDurability {
@@ -177,12 +178,11 @@ impl TenantDurability {
     }
 
     fn record(&self, commit: &Commit<'_>, begin: u64, end: u64) -> Option<CommitRecord> {
-        let mut frames = vec![0; usize::try_from(end.checked_sub(begin)?).ok()?];
-        commit.read(begin, &mut frames).then_some(CommitRecord {
+        Some(CommitRecord {
             tenant: self.tenant,
             salts: commit.header.salts,
             offset: begin,
-            frames,
+            frames: commit.frames(begin, end)?,
         })
     }
 

@@ -21,6 +21,7 @@ mod split;
 mod statement;
 mod storage_limit;
 mod tenant;
+mod unsynced_frames;
 mod wal_format;
 mod write_group;
 

@@ -7,7 +7,7 @@ pub(super) const HEADER_LENGTH: usize = 32;
 pub(super) const HEADER_BYTES: u64 = HEADER_LENGTH as u64;
 
 /// Bytes before the page in each frame.
-const FRAME_HEADER_LENGTH: usize = 24;
+pub(super) const FRAME_HEADER_LENGTH: usize = 24;
 /// The same, as an offset.
 pub(super) const FRAME_HEADER_BYTES: u64 = FRAME_HEADER_LENGTH as u64;
 
@@ -26,6 +26,13 @@ impl WalHeader {
         let page_bytes = number(bytes, 8)?;
         let salts = bytes.get(16..24)?.try_into().ok()?;
         (page_bytes.is_power_of_two() && page_bytes >= 512).then_some(Self { page_bytes, salts })
+    }
+
+    /// Read from a frame, which repeats the salts. `None` for what cannot be one.
+    pub(super) fn of_frame(frame: &[u8], page_bytes: usize) -> Option<Self> {
+        let salts = frame.get(8..16)?.try_into().ok()?;
+        let page_bytes = u32::try_from(page_bytes).ok()?;
+        Some(Self { page_bytes, salts })
     }
 
     /// Bytes of a frame.
@@ -58,6 +65,11 @@ impl DatabaseSizes {
         }
         sizes.map(|pages| Self { pages, free_pages })
     }
+}
+
+/// Whether a frame's header is that of the last frame of a transaction: a count of pages is what marks it.
+pub(super) fn ends_commit(frame_header: &[u8]) -> bool {
+    number(frame_header, 4).is_some_and(|pages| pages > 0)
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {

@@ -6,13 +6,14 @@
 //! are carried out; [`TELLS_CHECKPOINTS`] makes SQLite tell them apart. What is unexpected in any way is carried out as well. Nothing here
 //! knows tenants, or where frames are kept.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::super::wal_format::{FRAME_HEADER_BYTES, HEADER_BYTES, HEADER_LENGTH, WalHeader};
+use super::super::unsynced_frames::{FrameCopy, UnsyncedFrames};
+use super::super::wal_format::{HEADER_BYTES, HEADER_LENGTH, WalHeader};
 
 /// Makes commits durable in another way than by a sync of the log's own file.
 pub(in crate::database) trait WalKeeper: Send + Sync {
@@ -51,13 +52,17 @@ pub(in crate::database) struct Commit<'a> {
     pub(in crate::database) first_written: u64,
     /// Where the log ends now.
     pub(in crate::database) end: u64,
+    copy: Cell<Option<FrameCopy>>,
     read: &'a dyn Fn(u64, &mut [u8]) -> bool,
 }
 
 impl Commit<'_> {
-    /// Reads from the log's file. Whether the buffer is full.
-    pub(in crate::database) fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
-        (self.read)(offset, buffer)
+    /// The bytes of the log between two offsets; `None` where they could not be read.
+    pub(in crate::database) fn frames(&self, begin: u64, end: u64) -> Option<Vec<u8>> {
+        self.copy.take().and_then(|copy| copy.between(begin, end)).or_else(|| {
+            let mut frames = vec![0; usize::try_from(end.checked_sub(begin)?).ok()?];
+            (self.read)(begin, &mut frames).then_some(frames)
+        })
     }
 }
 
@@ -119,28 +124,16 @@ struct WalState {
     keeper: Arc<dyn WalKeeper>,
     /// [`WalKeeper::commits`] when the rest was noted.
     commits: u64,
-    first_written: Option<u64>,
-    /// Where the frame lies that ends a transaction.
-    last_frame: Option<u64>,
+    unsynced: UnsyncedFrames,
 }
 
 impl WalState {
-    fn wrote(&mut self, offset: u64, bytes: &[u8]) {
+    /// Comes before each write.
+    fn forget_what_is_over(&mut self, offset: u64) {
         let commits = self.keeper.commits();
         if offset < HEADER_BYTES || std::mem::replace(&mut self.commits, commits) != commits {
             // The log begins anew, or what was noted was rolled back long ago: somebody has committed since.
-            (self.first_written, self.last_frame) = (None, None);
-        }
-        if offset < HEADER_BYTES {
-            return;
-        }
-        self.first_written = Some(self.first_written.map_or(offset, |first| first.min(offset)));
-        if bytes.len() as u64 == FRAME_HEADER_BYTES {
-            // A page count is what marks the end of a transaction.
-            let pages = bytes.get(4..8);
-            if pages.is_some_and(|pages| pages != [0; 4]) {
-                self.last_frame = Some(offset);
-            }
+            self.unsynced.forget();
         }
     }
 }
@@ -198,8 +191,7 @@ unsafe extern "C" fn open(
         let state = WalState {
             commits: keeper.commits(),
             keeper,
-            first_written: None,
-            last_frame: None,
+            unsynced: UnsyncedFrames::default(),
         };
         // SAFETY: as above. `close` takes the state back.
         unsafe {
@@ -263,28 +255,80 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     closed
 }
 
-unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, bytes: c_int, offset: i64) -> c_int {
-    below!(file, xRead, buffer, bytes, offset)
+/// The state of an open log.
+///
+/// # Safety
+/// `file` must be an open log of this layer, and no other reference to its state may be in use.
+unsafe fn state<'a>(file: *mut ffi::sqlite3_file) -> &'a mut WalState {
+    // SAFETY: `open` made it and `close` takes it back; a file is used by one thread at a moment, that of its connection.
+    unsafe { &mut *(*file.cast::<WalFile>()).state }
 }
 
-unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, content: *const c_void, bytes: c_int, offset: i64) -> c_int {
-    let written = below!(file, xWrite, content, bytes, offset);
-    if written == ffi::SQLITE_OK
-        && let (Ok(offset), Ok(bytes)) = (u64::try_from(offset), usize::try_from(bytes))
-    {
-        // SAFETY: a file is used by one thread at a moment, that of its connection; SQLite gave as many bytes as it said.
-        unsafe {
-            let content = std::slice::from_raw_parts(content.cast::<u8>(), bytes);
-            (*(*file.cast::<WalFile>()).state).wrote(offset, content);
-        }
+/// Writes what is held back.
+fn write_held(file: *mut ffi::sqlite3_file, unsynced: &mut UnsyncedFrames) -> c_int {
+    let Some(held) = unsynced.take_held() else {
+        return ffi::SQLITE_OK;
+    };
+    write_alone(file, unsynced, held.offset, &held.bytes)
+}
+
+/// Writes something as SQLite gave it.
+fn write_alone(file: *mut ffi::sqlite3_file, unsynced: &mut UnsyncedFrames, offset: u64, bytes: &[u8]) -> c_int {
+    let written = write_below(file, offset, bytes);
+    match written {
+        ffi::SQLITE_OK => unsynced.wrote(offset, bytes),
+        _ => unsynced.write_failed(),
     }
     written
 }
 
+fn write_below(file: *mut ffi::sqlite3_file, offset: u64, bytes: &[u8]) -> c_int {
+    match (i64::try_from(offset), c_int::try_from(bytes.len())) {
+        (Ok(offset), Ok(length)) => below!(file, xWrite, bytes.as_ptr().cast(), length, offset),
+        _ => ffi::SQLITE_IOERR_WRITE,
+    }
+}
+
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, bytes: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite calls methods of open files only.
+    match write_held(file, unsafe { &mut state(file).unsynced }) {
+        ffi::SQLITE_OK => below!(file, xRead, buffer, bytes, offset),
+        failed => failed,
+    }
+}
+
+unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, content: *const c_void, bytes: c_int, offset: i64) -> c_int {
+    let (Ok(offset), Ok(bytes)) = (u64::try_from(offset), usize::try_from(bytes)) else {
+        return ffi::SQLITE_IOERR_WRITE;
+    };
+    // SAFETY: SQLite calls methods of open files only, and gave as many bytes as it said.
+    let (state, content) = unsafe { (state(file), std::slice::from_raw_parts(content.cast::<u8>(), bytes)) };
+    state.forget_what_is_over(offset);
+    let unsynced = &mut state.unsynced;
+    if unsynced.is_page_of_held(offset)
+        && let Some((offset, frame)) = unsynced.join(content)
+    {
+        let written = write_below(file, offset, frame);
+        if written != ffi::SQLITE_OK {
+            unsynced.write_failed();
+        }
+        return written;
+    }
+    let held_written = write_held(file, unsynced);
+    if held_written != ffi::SQLITE_OK || unsynced.hold(offset, content) {
+        return held_written;
+    }
+    write_alone(file, unsynced, offset, content)
+}
+
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    // SAFETY: a file is used by one thread at a moment, that of its connection.
-    let state = unsafe { &mut *(*file.cast::<WalFile>()).state };
-    let (last_frame, first_written) = (state.last_frame.take(), state.first_written.take());
+    // SAFETY: SQLite calls methods of open files only.
+    let state = unsafe { state(file) };
+    let held_written = write_held(file, &mut state.unsynced);
+    if held_written != ffi::SQLITE_OK {
+        return held_written;
+    }
+    let written = state.unsynced.take();
     let is_commit = flags & SYNC_KIND == ffi::SQLITE_SYNC_NORMAL;
     let keeper = &state.keeper;
     let sync_below = || {
@@ -294,7 +338,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         }
         synced
     };
-    let (true, Some(last_frame), Some(first_written)) = (is_commit, last_frame, first_written) else {
+    let (true, Some(last_frame), Some(first_written)) = (is_commit, written.last_frame, written.first) else {
         return sync_below();
     };
     let read = |offset: u64, buffer: &mut [u8]| {
@@ -303,8 +347,10 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         };
         below!(file, xRead, buffer.as_mut_ptr().cast(), bytes, offset) == ffi::SQLITE_OK
     };
-    let mut header = [0; HEADER_LENGTH];
-    let header = read(0, &mut header).then(|| WalHeader::read(&header)).flatten();
+    let header = written.copy.as_ref().and_then(FrameCopy::header).or_else(|| {
+        let mut header = [0; HEADER_LENGTH];
+        read(0, &mut header).then(|| WalHeader::read(&header)).flatten()
+    });
     let Some(header) = header else {
         return sync_below();
     };
@@ -313,6 +359,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         header,
         first_written,
         end,
+        copy: Cell::new(written.copy),
         read: &read,
     };
     match keeper.committing(&commit) {
@@ -329,11 +376,19 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_int {
-    below!(file, xTruncate, bytes)
+    // SAFETY: SQLite calls methods of open files only.
+    match write_held(file, unsafe { &mut state(file).unsynced }) {
+        ffi::SQLITE_OK => below!(file, xTruncate, bytes),
+        failed => failed,
+    }
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, bytes: *mut i64) -> c_int {
-    below!(file, xFileSize, bytes)
+    // SAFETY: SQLite calls methods of open files only.
+    match write_held(file, unsafe { &mut state(file).unsynced }) {
+        ffi::SQLITE_OK => below!(file, xFileSize, bytes),
+        failed => failed,
+    }
 }
 
 unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
@@ -374,13 +429,23 @@ mod tests {
         answer: Kept,
         asked: AtomicU64,
         commits: Mutex<Vec<(u64, Vec<u8>)>>,
+        /// Whether each commit was copied when it was written.
+        copied: Mutex<Vec<bool>>,
         synced: Mutex<Vec<u64>>,
     }
 
     impl WalKeeper for Noting {
         fn committing(&self, commit: &Commit<'_>) -> Kept {
-            let mut frames = vec![0; usize::try_from(commit.end - commit.first_written).unwrap()];
-            assert!(commit.read(commit.first_written, &mut frames));
+            let mut in_file = vec![0; usize::try_from(commit.end - commit.first_written).unwrap()];
+            assert!((commit.read)(commit.first_written, &mut in_file));
+            let mut header = [0; HEADER_LENGTH];
+            assert!((commit.read)(0, &mut header));
+            assert_eq!(Some(commit.header), WalHeader::read(&header));
+            let copy = commit.copy.take();
+            self.copied.lock().push(copy.is_some());
+            commit.copy.set(copy);
+            let frames = commit.frames(commit.first_written, commit.end).unwrap();
+            assert_eq!(frames, in_file);
             self.commits.lock().push((commit.first_written, frames));
             self.asked.fetch_add(1, SeqCst);
             self.answer
@@ -406,6 +471,7 @@ mod tests {
             answer,
             asked: AtomicU64::new(0),
             commits: Mutex::default(),
+            copied: Mutex::default(),
             synced: Mutex::default(),
         });
         (kept_by(folder, &keeper), keeper)
