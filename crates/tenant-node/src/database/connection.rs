@@ -1,5 +1,6 @@
 //! One SQLite connection of a tenant: opened with our settings, fenced against hostile SQL, returned to its first state.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::functions::{self, ShouldStop};
 use super::raw_sqlite::wal_vfs::{self, TELLS_CHECKPOINTS, WalKeeper};
 use super::schedule::{give_way, time_away};
 use super::session::Cancellation;
-use super::storage_limit::PAGE_BYTES;
+use super::storage_limit::{self, Applied, PAGE_BYTES, StorageLimit};
 
 /// Between two looks at the clock a statement runs this many virtual-machine instructions: some tens of microseconds.
 const INSTRUCTIONS_PER_CHECK: i32 = 1_000;
@@ -150,6 +151,8 @@ pub(super) struct TenantConnection {
     fence: Arc<Fence>,
     should_stop: ShouldStop,
     counters: Arc<DatabaseCounters>,
+    /// The limit of the database's size that holds.
+    storage_limit: Cell<Option<StorageLimit>>,
     /// Last, so that it goes when the files are closed.
     slot: ConnectionSlot,
 }
@@ -233,6 +236,7 @@ impl TenantConnection {
             fence,
             should_stop,
             counters,
+            storage_limit: Cell::new(None),
             slot,
         })
     }
@@ -327,6 +331,15 @@ impl TenantConnection {
     /// Whether its file descriptors are scarce.
     pub(super) fn is_wanted_elsewhere(&self) -> bool {
         self.slot.is_wanted_elsewhere()
+    }
+
+    /// Lets the database grow no further than that. Comes before each statement that writes.
+    pub(super) fn limit_storage(&self, limit: StorageLimit) -> rusqlite::Result<()> {
+        if self.storage_limit.get() != Some(limit) {
+            let applied = storage_limit::apply(&self.sqlite, limit)?;
+            self.storage_limit.set((applied == Applied::AsAsked).then_some(limit));
+        }
+        Ok(())
     }
 
     /// Undoes what is open. Returns whether the connection may serve another stream.

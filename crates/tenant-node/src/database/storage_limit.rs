@@ -13,14 +13,56 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 /// writes page by page, so at the moment of a real failure less than one page was left.
 const DISK_FULL_BELOW_BYTES: u64 = 1 << 20;
 
+/// The limit that was set last on any connection of a tenant, with the tenant's turn to write.
+#[derive(Debug, Default)]
+pub(super) struct LatestLimit {
+    bytes: u64,
+    changes: u64,
+}
+
+/// A limit and when it was set: after another limit the same one is a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StorageLimit {
+    bytes: u64,
+    changes: u64,
+}
+
+impl LatestLimit {
+    /// The tenant may use so many bytes from now on.
+    pub(super) const fn set(&mut self, bytes: u64) -> StorageLimit {
+        if self.bytes != bytes {
+            self.bytes = bytes;
+            self.changes += 1;
+        }
+        StorageLimit {
+            bytes,
+            changes: self.changes,
+        }
+    }
+}
+
 /// Sets the page limit of one connection. SQLite itself raises a limit below the present size to that size, so a lowered
 /// quota stops growth only; and it keeps the raised value when the database shrinks, so this is called before every write
-/// transaction.
-pub(super) fn apply(connection: &Connection, limit_bytes: u64) -> rusqlite::Result<()> {
-    let pages = (limit_bytes / PAGE_BYTES).max(1);
-    connection
+/// transaction until the limit was taken as it is. From then on no connection lets the database grow beyond it, until another limit is
+/// set.
+pub(super) fn apply(connection: &Connection, limit: StorageLimit) -> rusqlite::Result<Applied> {
+    let pages = (limit.bytes / PAGE_BYTES).max(1);
+    let limit: i64 = connection
         .prepare_cached(&format!("PRAGMA max_page_count={pages}"))?
-        .query_row([], |_| Ok(()))
+        .query_row([], |row| row.get(0))?;
+    Ok(match u64::try_from(limit) {
+        Ok(limit) if limit == pages => Applied::AsAsked,
+        Ok(_) | Err(_) => Applied::AtPresentSize,
+    })
+}
+
+/// What became of a page limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It holds for the connection until another one is set on any connection of the tenant.
+    AsAsked,
+    /// The database is larger: it cannot grow, and may again when it has shrunk, which is not wanted.
+    AtPresentSize,
 }
 
 /// What "full" meant, given the bytes that the disk had left.

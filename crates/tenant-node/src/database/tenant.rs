@@ -16,8 +16,9 @@ use super::durability::TenantDurability;
 use super::figures::DatabaseCounters;
 use super::memory::Entered;
 use super::schedule::Account;
+use super::storage_limit::LatestLimit;
 use super::write_group::WriteQueue;
-use super::{DatabaseError, StatementError, checkpoint, storage_limit};
+use super::{DatabaseError, StatementError, checkpoint};
 
 /// The database file of the tenant, below the node's data folder. Named by uid, so that no name ever touches a path.
 pub(super) fn database_path(data_dir: &Path, uid: TenantUid) -> PathBuf {
@@ -49,6 +50,7 @@ pub(super) struct TenantDatabase {
     pub(super) ready: OnceCell<()>,
     /// One permit: SQLite has one writer. Fair, so that waiting writers take their turn without occupying a thread.
     pub(super) writer: Arc<Semaphore>,
+    storage_limit: Mutex<LatestLimit>,
     /// Writes that wait for the next group.
     pub(super) writes: WriteQueue,
     pub(super) counters: Arc<DatabaseCounters>,
@@ -82,6 +84,7 @@ impl TenantDatabase {
             stock,
             ready: OnceCell::new(),
             writer: Arc::new(Semaphore::new(1)),
+            storage_limit: Mutex::default(),
             writes: WriteQueue::default(),
             durability: Arc::new(TenantDurability::new(account.tenant, log, Arc::clone(&counters))),
             counters,
@@ -230,7 +233,10 @@ impl TenantDatabase {
             self.next_checkpoint_pages.store(0, Relaxed);
             return Err(StatementError::LogFull { wal_bytes, limit_bytes });
         }
-        storage_limit::apply(connection.sqlite(), database_bytes).map_err(|error| StatementError::from_sqlite(&error))
+        let limit = self.storage_limit.lock().set(database_bytes);
+        connection
+            .limit_storage(limit)
+            .map_err(|error| StatementError::from_sqlite(&error))
     }
 
     /// Comes after the commit of a transaction that wrote, before the next writer. Blocks.
@@ -310,3 +316,7 @@ impl Drop for TenantDatabase {
         self.close_connections();
     }
 }
+
+#[cfg(test)]
+#[path = "tenant_tests.rs"]
+mod tests;
