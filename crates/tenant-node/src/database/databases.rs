@@ -15,7 +15,7 @@ use super::descriptors::{Stock, divide};
 use super::figures::{DatabaseCounters, DatabaseFigures};
 use super::schedule::{Account, DatabaseThreads, ThreadsConfig};
 use super::tenant::{TenantDatabase, database_path, wal_path};
-use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
+use super::{DatabaseError, DatabasesConfig, StartError, memory, raw_sqlite};
 
 /// The oldest SQLite without known ways to corrupt a write-ahead log, as `sqlite3_libversion_number` counts.
 const REQUIRED_SQLITE: i32 = 3_051_003;
@@ -92,16 +92,7 @@ impl Databases {
                 path: config.data_dir.clone(),
                 source,
             })?;
-        rusqlite::Connection::open_in_memory()
-            .and_then(|connection| {
-                connection.pragma_update_and_check(
-                    None,
-                    "hard_heap_limit",
-                    config.sqlite_heap_bytes.to_string(),
-                    |_| Ok(()),
-                )
-            })
-            .map_err(StartError::Settings)?;
+        memory::set_node_limit(config.sqlite_heap_bytes);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = DatabaseThreads::start(ThreadsConfig {
             places: config.running_jobs,

@@ -32,9 +32,6 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a database thread")]
     Thread(#[source] std::io::Error),
-    /// SQLite refused the process-wide settings.
-    #[error("cannot set SQLite's memory limit")]
-    Settings(#[source] rusqlite::Error),
 }
 
 /// A tenant's database cannot be reached at all. Statements have their own errors, [`StatementError`].

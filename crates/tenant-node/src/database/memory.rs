@@ -1,4 +1,6 @@
-//! How much memory SQLite holds for a tenant: exact, because SQLite asks for all of it here, and limited at the moment it asks.
+//! How much memory SQLite holds for a tenant, and for all of them: exact, because SQLite asks for all of it here, and limited at the moment
+//! it asks. SQLite's own figures and limit would have each allocation of the process wait for one lock, which a thread of low priority can
+//! hold for as long as the kernel lets it wait.
 //!
 //! All work of a tenant runs inside [`MemoryAccount::enter`]; what SQLite takes on that thread meanwhile is put on the account, and what
 //! it gives back is taken off. A thread draws from the account in advance, so that most allocations touch nothing that is shared. What is
@@ -17,16 +19,59 @@ const LEAST_LIMIT: i64 = 4 << 20;
 /// What SQLite holds for one tenant.
 #[derive(Debug)]
 pub(super) struct MemoryAccount {
-    held: AtomicI64,
+    own: Held,
+    node: &'static Held,
+}
+
+/// Bytes, and how many there may be.
+#[derive(Debug)]
+struct Held {
+    bytes: AtomicI64,
     limit: AtomicI64,
+}
+
+/// What SQLite holds for all tenants.
+static NODE: Held = Held::new();
+
+/// What all tenants together may hold from now on, in bytes. What they hold already stays.
+pub(super) fn set_node_limit(bytes: u64) {
+    NODE.set_limit(bytes);
 }
 
 impl Default for MemoryAccount {
     fn default() -> Self {
         Self {
-            held: AtomicI64::new(0),
+            own: Held::new(),
+            node: &NODE,
+        }
+    }
+}
+
+impl Held {
+    const fn new() -> Self {
+        Self {
+            bytes: AtomicI64::new(0),
             limit: AtomicI64::new(i64::MAX),
         }
+    }
+
+    fn set_limit(&self, bytes: u64) {
+        let limit = i64::try_from(bytes).unwrap_or(i64::MAX).max(LEAST_LIMIT);
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// Whether there may be so many more.
+    fn add(&self, bytes: i64) -> bool {
+        let held = self.bytes.fetch_add(bytes, Relaxed);
+        let fits = held.saturating_add(bytes) <= self.limit.load(Relaxed);
+        if !fits {
+            self.subtract(bytes);
+        }
+        fits
+    }
+
+    fn subtract(&self, bytes: i64) {
+        self.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -47,13 +92,12 @@ pub(super) struct Entered {
 impl MemoryAccount {
     /// What the tenant may hold from now on, in bytes. What it holds already stays.
     pub(super) fn set_limit(&self, bytes: u64) {
-        let limit = i64::try_from(bytes).unwrap_or(i64::MAX).max(LEAST_LIMIT);
-        self.limit.store(limit, Relaxed);
+        self.own.set_limit(bytes);
     }
 
     /// What it holds, in bytes, up to what threads have drawn in advance.
     pub(super) fn held_bytes(&self) -> u64 {
-        u64::try_from(self.held.load(Relaxed)).unwrap_or(0)
+        u64::try_from(self.own.bytes.load(Relaxed)).unwrap_or(0)
     }
 
     /// Inside another call for the same tenant this does nothing.
@@ -67,17 +111,26 @@ impl MemoryAccount {
     }
 
     fn draw(&self, bytes: i64) -> bool {
-        let limit = self.limit.load(Relaxed);
-        let held = self.held.fetch_add(bytes, Relaxed);
-        if held.saturating_add(bytes) > limit {
-            self.held.fetch_sub(bytes, Relaxed);
+        if !self.own.add(bytes) {
             return false;
         }
-        true
+        let fits = self.node.add(bytes);
+        if !fits {
+            self.own.subtract(bytes);
+        }
+        fits
     }
 
     fn give_back(&self, bytes: i64) {
-        self.held.fetch_sub(bytes, Relaxed);
+        self.own.subtract(bytes);
+        self.node.subtract(bytes);
+    }
+}
+
+impl Drop for MemoryAccount {
+    fn drop(&mut self) {
+        // What was never given back, if anything, is nobody's.
+        self.node.subtract(self.own.bytes.load(Relaxed));
     }
 }
 
@@ -199,6 +252,31 @@ mod tests {
         assert!(!take(1));
         give(half);
         assert!(take(half));
+    }
+
+    #[test]
+    fn all_tenants_together_have_a_limit_too() {
+        let node: &'static Held = Box::leak(Box::new(Held::new()));
+        node.set_limit(10 << 20);
+        let account = || Arc::new(MemoryAccount { own: Held::new(), node });
+        let (one, other) = (account(), account());
+        {
+            let _entered = one.enter();
+            assert!(take(7 << 20));
+        }
+        {
+            let _entered = other.enter();
+            assert!(!take(4 << 20));
+            assert!(take(3 << 20));
+            assert!(!take(1));
+        }
+        assert_eq!((one.held_bytes(), other.held_bytes()), (7 << 20, 3 << 20));
+        {
+            let _entered = one.enter();
+            give(7 << 20);
+        }
+        let _entered = other.enter();
+        assert!(take(7 << 20));
     }
 
     #[test]

@@ -62,6 +62,11 @@ fn install() -> bool {
     if SYSTEM.set(system).is_err() {
         return false;
     }
+    // What it would count is counted here, and it would have all threads wait for each other with each allocation.
+    // SAFETY: this option takes one number; SQLite is not initialized yet, or refuses.
+    if unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) } != ffi::SQLITE_OK {
+        return false;
+    }
     methods.xMalloc = Some(counted_malloc);
     methods.xFree = Some(counted_free);
     methods.xRealloc = Some(counted_realloc);
