@@ -160,18 +160,7 @@ impl DatabaseThreads {
         let shared = Arc::new(Shared {
             config,
             deliveries: Arc::default(),
-            state: Mutex::new(State {
-                queue: Queue::new(limits),
-                threads: Vec::new(),
-                idle: Vec::new(),
-                unused: Vec::new(),
-                alive: 0,
-                begun: 0,
-                watch_sleeps: false,
-                lingering: None,
-                wants_thread: false,
-                stopping: false,
-            }),
+            state: Mutex::new(State::new(Queue::new(limits))),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
             ordinary_priority: priority::own(),
@@ -303,7 +292,7 @@ impl Shared {
 
     /// Sees to it that a job that has just been queued is run.
     fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>, now: Instant) {
-        if !state.queue.is_attended() && !state.is_looked_at(now) {
+        if !state.is_attended(now) && !state.is_looked_at(now) {
             return self.hand_out(state);
         }
         if state.watch_sleeps {
@@ -629,6 +618,32 @@ impl Shared {
 }
 
 impl State {
+    const fn new(queue: Queue<Job>) -> Self {
+        Self {
+            queue,
+            threads: Vec::new(),
+            idle: Vec::new(),
+            unused: Vec::new(),
+            alive: 0,
+            begun: 0,
+            watch_sleeps: false,
+            lingering: None,
+            wants_thread: false,
+            stopping: false,
+        }
+    }
+
+    /// Whether a thread that runs will come by for what waits, and soon: none of those will that have been at the same thing for long.
+    fn is_attended(&self, now: Instant) -> bool {
+        let comes_soon = |thread: &Thread| {
+            thread
+                .stretch
+                .as_ref()
+                .is_some_and(|stretch| !stretch.is_suspicious(now))
+        };
+        self.queue.is_attended() && self.threads.iter().any(comes_soon)
+    }
+
     /// Whether a thread is about to look for what waits without being woken.
     fn is_looked_at(&self, now: Instant) -> bool {
         self.lingering

@@ -66,6 +66,33 @@ impl Held {
     }
 }
 
+#[test]
+fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
+    let limits = Limits {
+        places: 4,
+        eager_places: 2,
+        long_places: 1,
+        begun_per_tenant: 4,
+        away_per_tenant: 0,
+        waiting: 4,
+        waiting_per_tenant: 4,
+    };
+    let began = Instant::now();
+    let mut state = State::new(Queue::new(limits));
+    for tenant in 0..2 {
+        assert!(!state.is_attended(began), "a core is free");
+        assert!(state.queue.push(account(tenant), Job::unattended(|| ()), began).is_ok());
+        assert!(state.queue.next(true).is_some());
+        state.threads.push(Thread::new());
+        state.begin_stretch(usize::try_from(tenant).unwrap(), began);
+    }
+    assert!(state.is_attended(began));
+    let later = began + Duration::from_millis(10);
+    assert!(!state.is_attended(later));
+    state.begin_stretch(1, later);
+    assert!(state.is_attended(later), "one of them began something else");
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_panic_leaves_the_threads_alive() {
     let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
