@@ -13,9 +13,10 @@ use tokio_util::task::TaskTracker;
 
 use super::descriptors::{Stock, divide};
 use super::figures::{DatabaseCounters, DatabaseFigures};
+use super::memory::NodeMemory;
 use super::schedule::{Account, DatabaseThreads, ThreadsConfig};
 use super::tenant::{TenantDatabase, database_path, wal_path};
-use super::{DatabaseError, DatabasesConfig, StartError, memory, raw_sqlite};
+use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
 
 /// The oldest SQLite without known ways to corrupt a write-ahead log, as `sqlite3_libversion_number` counts.
 const REQUIRED_SQLITE: i32 = 3_051_003;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
     counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
+    memory: Arc<NodeMemory>,
     released: Notify,
     /// Writes that wait for their turn on behalf of a group. Each holds a lease.
     pub(super) tasks: TaskTracker,
@@ -92,7 +94,7 @@ impl Databases {
                 path: config.data_dir.clone(),
                 source,
             })?;
-        memory::set_node_limit(config.sqlite_heap_bytes);
+        let memory = NodeMemory::new(config.sqlite_heap_bytes);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = DatabaseThreads::start(ThreadsConfig {
             places: config.running_jobs,
@@ -126,6 +128,7 @@ impl Databases {
                 log: Arc::new(log),
                 open: Mutex::default(),
                 counters: Mutex::default(),
+                memory,
                 released: Notify::new(),
                 tasks: TaskTracker::new(),
             }),
@@ -310,10 +313,16 @@ impl Shared {
                         retry_after: Duration::from_secs(1),
                     });
                 }
+                let counters = Arc::clone(
+                    self.counters
+                        .lock()
+                        .entry(uid)
+                        .or_insert_with(|| Arc::new(DatabaseCounters::new(Arc::clone(&self.memory)))),
+                );
                 let tenant = Arc::new(TenantDatabase::new(
                     account,
                     database_path(&self.config.data_dir, uid),
-                    Arc::clone(self.counters.lock().entry(uid).or_default()),
+                    counters,
                     self.config.jobs_per_tenant,
                     Arc::clone(&self.stock),
                     Some(Arc::clone(&self.log)),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::memory::MemoryAccount;
+use super::memory::{MemoryAccount, NodeMemory};
 
 /// Counters and latest sizes of one tenant's database. They outlive the closing of the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct DatabaseCounters {
     cpu_micros: AtomicU64,
     rows_read: AtomicU64,
@@ -62,6 +63,20 @@ pub(super) struct CommittedSizes {
 }
 
 impl DatabaseCounters {
+    pub(super) fn new(node: Arc<NodeMemory>) -> Self {
+        Self {
+            cpu_micros: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
+            rows_written: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
+            database_bytes: AtomicU64::new(0),
+            wal_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+            memory: Arc::new(MemoryAccount::new(node)),
+            connections: AtomicI64::new(0),
+        }
+    }
+
     pub(super) fn add_statement(&self, rows_read: u64, rows_written: u64) {
         self.statements.fetch_add(1, Relaxed);
         self.rows_read.fetch_add(rows_read, Relaxed);

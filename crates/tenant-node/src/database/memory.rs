@@ -20,8 +20,12 @@ const LEAST_LIMIT: i64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct MemoryAccount {
     own: Held,
-    node: &'static Held,
+    node: Arc<NodeMemory>,
 }
+
+/// What SQLite holds for all tenants of a node.
+#[derive(Debug)]
+pub(super) struct NodeMemory(Held);
 
 /// Bytes, and how many there may be.
 #[derive(Debug)]
@@ -30,20 +34,12 @@ struct Held {
     limit: AtomicI64,
 }
 
-/// What SQLite holds for all tenants.
-static NODE: Held = Held::new();
-
-/// What all tenants together may hold from now on, in bytes. What they hold already stays.
-pub(super) fn set_node_limit(bytes: u64) {
-    NODE.set_limit(bytes);
-}
-
-impl Default for MemoryAccount {
-    fn default() -> Self {
-        Self {
-            own: Held::new(),
-            node: &NODE,
-        }
+impl NodeMemory {
+    /// All tenants together may hold so many bytes.
+    pub(super) fn new(limit_bytes: u64) -> Arc<Self> {
+        let held = Held::new();
+        held.set_limit(limit_bytes);
+        Arc::new(Self(held))
     }
 }
 
@@ -90,6 +86,10 @@ pub(super) struct Entered {
 }
 
 impl MemoryAccount {
+    pub(super) const fn new(node: Arc<NodeMemory>) -> Self {
+        Self { own: Held::new(), node }
+    }
+
     /// What the tenant may hold from now on, in bytes. What it holds already stays.
     pub(super) fn set_limit(&self, bytes: u64) {
         self.own.set_limit(bytes);
@@ -114,7 +114,7 @@ impl MemoryAccount {
         if !self.own.add(bytes) {
             return false;
         }
-        let fits = self.node.add(bytes);
+        let fits = self.node.0.add(bytes);
         if !fits {
             self.own.subtract(bytes);
         }
@@ -123,14 +123,14 @@ impl MemoryAccount {
 
     fn give_back(&self, bytes: i64) {
         self.own.subtract(bytes);
-        self.node.subtract(bytes);
+        self.node.0.subtract(bytes);
     }
 }
 
 impl Drop for MemoryAccount {
     fn drop(&mut self) {
         // What was never given back, if anything, is nobody's.
-        self.node.subtract(self.own.bytes.load(Relaxed));
+        self.node.0.subtract(self.own.bytes.load(Relaxed));
     }
 }
 
@@ -216,6 +216,14 @@ fn on_account(act: impl FnOnce(&MemoryAccount) -> Option<i64>) -> Option<i64> {
 }
 
 #[cfg(test)]
+impl Default for MemoryAccount {
+    /// Of a node with all the memory that there is.
+    fn default() -> Self {
+        Self::new(NodeMemory::new(u64::MAX))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -256,9 +264,8 @@ mod tests {
 
     #[test]
     fn all_tenants_together_have_a_limit_too() {
-        let node: &'static Held = Box::leak(Box::new(Held::new()));
-        node.set_limit(10 << 20);
-        let account = || Arc::new(MemoryAccount { own: Held::new(), node });
+        let node = NodeMemory::new(10 << 20);
+        let account = || Arc::new(MemoryAccount::new(Arc::clone(&node)));
         let (one, other) = (account(), account());
         {
             let _entered = one.enter();

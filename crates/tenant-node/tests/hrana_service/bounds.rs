@@ -37,6 +37,21 @@ async fn a_statement_that_needs_more_memory_than_its_tenant_may_use_fails_alone(
 }
 
 #[tokio::test]
+async fn all_tenants_together_take_no_more_memory_than_the_node_allows() {
+    let little = |config: &mut tenant_node::database::DatabasesConfig| config.sqlite_heap_bytes = 16 << 20;
+    let harness = Harness::with(little, &HranaConfig::default());
+    let (mut greedy, neighbour) = (tenant(1), tenant(2));
+    greedy.quota.memory_bytes = 1 << 30;
+    let hold = |millions: u32| format!("select length(hex(zeroblob({millions}000000)))");
+    assert_eq!(harness.sql(&greedy, &hold(1)).await, [[json!("2000000")]]);
+    let answer = harness.try_sql(&greedy, &hold(10)).await;
+    assert_eq!(answer.error(0).0, "SQLITE_NOMEM", "{}", answer.body);
+    assert_eq!(harness.sql(&neighbour, "select 2").await, [[json!("2")]]);
+    // What was held for a moment is free again.
+    assert_eq!(harness.sql(&neighbour, &hold(1)).await, [[json!("2000000")]]);
+}
+
+#[tokio::test]
 async fn a_log_is_copied_back_while_readers_read() {
     let harness = Harness::new();
     let tenant = tenant(1);

@@ -140,17 +140,16 @@ async fn a_log_that_began_anew_has_no_use_for_older_records() {
     }
     let generation = |folder: &Path| std::fs::read(wal(folder, &tenant)).unwrap()[16..24].to_vec();
     let before = generation(harness.folder.path());
-    for number in 60..120 {
-        let insert = format!("insert into t values ({number}, randomblob(100000))");
+    let mut count = 60;
+    // A copy in the background reaches the end of the log only if no write comes in between.
+    while generation(harness.folder.path()) == before {
+        assert!(count < 600, "the log must have begun anew");
+        let insert = format!("insert into t values ({count}, randomblob(100000))");
         harness.sql(&tenant, &insert).await;
+        count += 1;
     }
-    assert_ne!(
-        generation(harness.folder.path()),
-        before,
-        "the log must have begun anew"
-    );
     let restarted = after_power_loss(&harness, |_folder| {});
-    assert_eq!(numbers(&restarted, &tenant).await, first(120));
+    assert_eq!(numbers(&restarted, &tenant).await, first(count));
     assert_eq!(restarted.sql(&tenant, "pragma integrity_check").await, [[json!("ok")]]);
 }
 
