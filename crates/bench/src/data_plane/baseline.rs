@@ -108,7 +108,7 @@ impl Server {
     }
 
     /// libsql-server with a namespace for each of these hosts, named by its first label, and the tables of a tenant in each.
-    /// Durability is what it is by default, which is less than ours: writes are not synced before they are acknowledged.
+    /// Durability is strong, as ours is: by default its writes are not synced before they are acknowledged.
     ///
     /// # Errors
     /// When it does not listen in time, or refuses a namespace or the tables.

@@ -226,11 +226,15 @@ pub(crate) fn metrics() -> Request {
     }
 }
 
-/// Asks libsql-server's administration for a namespace.
+/// Asks libsql-server's administration for a namespace that syncs a write before it is acknowledged, as ours does.
 pub(crate) fn create_namespace(name: &str) -> Request {
-    let head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    let body = "{\"durability_mode\":\"strong\"}";
+    let head = format!(
+        "host: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     Request {
-        bytes: format!("POST /v1/namespaces/{name}/create HTTP/1.1\r\n{head}").into_bytes(),
+        bytes: format!("POST /v1/namespaces/{name}/create HTTP/1.1\r\n{head}{body}").into_bytes(),
         status: SERVED,
         expected: Vec::new(),
     }
