@@ -75,7 +75,7 @@ pub struct Options {
     /// Requests of one tenant that run SQL at a moment [default: half of running-queries].
     #[arg(long, env = "TENANTRY_QUERIES_PER_TENANT")]
     pub queries_per_tenant: Option<usize>,
-    /// Memory that SQLite may take in the whole process; beyond it statements fail and the process lives. Leave room below the limit of
+    /// Memory that SQLite may take for all tenants together; beyond it statements fail and the process lives. Leave room below the limit of
     /// a container for all else: half of it is a good choice [default: 4GiB].
     #[arg(long, env = "TENANTRY_SQLITE_MEMORY")]
     pub sqlite_memory: Option<String>,
@@ -155,7 +155,7 @@ pub struct Config {
     pub long_running_queries: usize,
     /// Requests of one tenant that run SQL at a moment.
     pub queries_per_tenant: usize,
-    /// Memory that SQLite may take in the whole process.
+    /// Memory that SQLite may take for all tenants together.
     pub sqlite_memory: ByteSize,
     /// Most disk for the log of all tenants.
     pub node_log_size: ByteSize,

@@ -337,7 +337,9 @@ impl TenantConnection {
     pub(super) fn limit_storage(&self, limit: StorageLimit) -> rusqlite::Result<()> {
         if self.storage_limit.get() != Some(limit) {
             let applied = storage_limit::apply(&self.sqlite, limit)?;
-            self.storage_limit.set((applied == Applied::AsAsked).then_some(limit));
+            // Inside a transaction the size was that of its snapshot, or one that can be rolled back.
+            let holds = applied == Applied::AsAsked && self.sqlite.is_autocommit();
+            self.storage_limit.set(holds.then_some(limit));
         }
         Ok(())
     }

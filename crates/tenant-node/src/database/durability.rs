@@ -17,11 +17,10 @@ use super::connection::KEPT_WAL_BYTES;
 use super::figures::{CommittedSizes, DatabaseCounters};
 use super::raw_sqlite::wal_vfs::{Commit, Kept, WalKeeper};
 use super::schedule::{about_to_block, while_waiting};
-use super::unsynced_frames::MOST_COPIED_BYTES;
 use super::wal_format::{DatabaseSizes, HEADER_BYTES, WalHeader};
 
 /// A longer commit is cheaper to sync where it is than to write twice.
-const LARGEST_RECORD_BYTES: u64 = MOST_COPIED_BYTES as u64;
+const LARGEST_RECORD_BYTES: u64 = 256 << 10;
 
 /// What all connections of an open tenant share.
 pub(super) struct TenantDurability {

@@ -56,14 +56,11 @@ impl Held {
         self.limit.store(limit, Relaxed);
     }
 
-    /// Whether there may be so many more.
+    /// Takes so many more if there may be. What does not fit is never seen by others, to whom it would look as if there were none left.
     fn add(&self, bytes: i64) -> bool {
-        let held = self.bytes.fetch_add(bytes, Relaxed);
-        let fits = held.saturating_add(bytes) <= self.limit.load(Relaxed);
-        if !fits {
-            self.subtract(bytes);
-        }
-        fits
+        let limit = self.limit.load(Relaxed);
+        let more = |held: i64| held.checked_add(bytes).filter(|held| *held <= limit);
+        self.bytes.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     fn subtract(&self, bytes: i64) {

@@ -43,15 +43,15 @@ impl LatestLimit {
 
 /// Sets the page limit of one connection. SQLite itself raises a limit below the present size to that size, so a lowered
 /// quota stops growth only; and it keeps the raised value when the database shrinks, so this is called before every write
-/// transaction until the limit was taken as it is. From then on no connection lets the database grow beyond it, until another limit is
-/// set.
+/// transaction until the limit was taken as it is, outside of any transaction. From then on no connection lets the database grow beyond
+/// it, until another limit is set.
 pub(super) fn apply(connection: &Connection, limit: StorageLimit) -> rusqlite::Result<Applied> {
     let pages = (limit.bytes / PAGE_BYTES).max(1);
-    let limit: i64 = connection
+    let effective: i64 = connection
         .prepare_cached(&format!("PRAGMA max_page_count={pages}"))?
         .query_row([], |row| row.get(0))?;
-    Ok(match u64::try_from(limit) {
-        Ok(limit) if limit == pages => Applied::AsAsked,
+    Ok(match u64::try_from(effective) {
+        Ok(effective) if effective == pages => Applied::AsAsked,
         Ok(_) | Err(_) => Applied::AtPresentSize,
     })
 }

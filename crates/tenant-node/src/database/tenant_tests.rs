@@ -78,3 +78,27 @@ fn a_limit_below_the_present_size_holds_when_the_database_has_shrunk() {
     assert!(grow(&connection, 100).is_err());
     assert!(pages(&connection) <= SMALL_PAGES);
 }
+
+#[test]
+fn what_a_transaction_that_is_undone_did_to_the_size_decides_nothing() {
+    const SMALL_PAGES: u64 = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let tenant = tenant(&folder);
+    let connection = tenant.check_out().unwrap();
+    let small = SMALL_PAGES * PAGE_BYTES;
+    tenant.prepare_write(&connection, 100 * small).unwrap();
+    connection.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();
+    grow(&connection, 200).unwrap();
+    // Inside the transaction the database is small enough for the new limit; after it, it is not.
+    connection.sqlite().execute_batch("BEGIN").unwrap();
+    empty(&connection);
+    tenant.prepare_write(&connection, small).unwrap();
+    grow(&connection, 1).unwrap();
+    connection.sqlite().execute_batch("ROLLBACK").unwrap();
+    assert!(pages(&connection) > 3 * SMALL_PAGES);
+    tenant.prepare_write(&connection, small).unwrap();
+    empty(&connection);
+    tenant.prepare_write(&connection, small).unwrap();
+    assert!(grow(&connection, 100).is_err());
+    assert!(pages(&connection) <= SMALL_PAGES);
+}

@@ -6,8 +6,9 @@
 
 use super::wal_format::{FRAME_HEADER_BYTES, FRAME_HEADER_LENGTH, HEADER_BYTES, WalHeader, ends_commit};
 
-/// Longer transactions are not copied: they are synced where they are.
-pub(super) const MOST_COPIED_BYTES: usize = 256 << 10;
+/// Longer transactions are read back, or synced where they are. A copy stays with its connection when a transaction is rolled back, until
+/// the next one writes.
+const MOST_COPIED_BYTES: usize = 32 << 10;
 
 /// The frames since the last sync.
 #[derive(Debug, Default)]
@@ -46,7 +47,8 @@ pub(super) struct Written {
 }
 
 impl UnsyncedFrames {
-    /// Forgets all: the log begins anew, or what was written belongs to no transaction that can still be committed.
+    /// Forgets all: the log begins anew, or what was written belongs to no transaction that can still be committed. A header that is held has
+    /// no page any more then: its transaction had SQLite's lock for writing until it was given up.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
@@ -140,14 +142,10 @@ impl FrameCopy {
         WalHeader::of_frame(&self.bytes, self.page_bytes)
     }
 
-    /// The bytes of the log between two offsets, if they are all here.
+    /// The bytes of the log between two offsets, if they are what was copied.
     pub(super) fn between(self, begin: u64, end: u64) -> Option<Vec<u8>> {
-        let from = usize::try_from(begin.checked_sub(self.begin)?).ok()?;
-        let to = usize::try_from(end.checked_sub(self.begin)?).ok()?;
-        match (from, to) {
-            (0, to) if to == self.bytes.len() => Some(self.bytes),
-            (from, to) => self.bytes.get(from..to).map(<[u8]>::to_vec),
-        }
+        let length = end.checked_sub(begin)?;
+        (begin == self.begin && length == self.bytes.len() as u64).then_some(self.bytes)
     }
 }
 
@@ -196,23 +194,17 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_given_out_and_nothing_beyond_what_was_copied() {
-        let copy = |unsynced: &mut UnsyncedFrames| {
-            for number in 0..3 {
-                write(unsynced, HEADER_BYTES + number * FRAME, 1).unwrap();
-            }
-            unsynced.take().copy.unwrap()
-        };
-        let mut unsynced = UnsyncedFrames::default();
-        let cases = [
-            (HEADER_BYTES, HEADER_BYTES + 2 * FRAME, Some(2 * FRAME)),
-            (HEADER_BYTES + FRAME, HEADER_BYTES + 3 * FRAME, Some(2 * FRAME)),
-            (HEADER_BYTES, HEADER_BYTES + 4 * FRAME, None),
-            (0, HEADER_BYTES + FRAME, None),
-        ];
-        for (begin, end, bytes) in cases {
-            let part = copy(&mut unsynced).between(begin, end);
-            assert_eq!(part.map(|part| part.len() as u64), bytes, "{begin} to {end}");
+    fn nothing_but_what_was_copied_is_given_out() {
+        for (begin, end, given) in [
+            (HEADER_BYTES, HEADER_BYTES + FRAME, true),
+            (HEADER_BYTES, HEADER_BYTES + 2 * FRAME, false),
+            (HEADER_BYTES, HEADER_BYTES, false),
+            (0, FRAME, false),
+        ] {
+            let mut unsynced = UnsyncedFrames::default();
+            write(&mut unsynced, HEADER_BYTES, 1).unwrap();
+            let copy = unsynced.take().copy.unwrap();
+            assert_eq!(copy.between(begin, end).is_some(), given, "{begin} to {end}");
         }
     }
 

@@ -131,8 +131,9 @@ impl WalState {
     /// Comes before each write.
     fn forget_what_is_over(&mut self, offset: u64) {
         let commits = self.keeper.commits();
-        if offset < HEADER_BYTES || std::mem::replace(&mut self.commits, commits) != commits {
-            // The log begins anew, or what was noted was rolled back long ago: somebody has committed since.
+        let others_committed = std::mem::replace(&mut self.commits, commits) != commits;
+        if offset < HEADER_BYTES || others_committed {
+            // The log begins anew, or what was noted was rolled back long ago.
             self.unsynced.forget();
         }
     }
@@ -249,6 +250,7 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 };
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
+    // A header that is still held belongs to a frame that was never written.
     let closed = below!(file, xClose);
     // SAFETY: `open` made it; SQLite closes a file once.
     unsafe { drop(Box::from_raw((*file.cast::<WalFile>()).state)) };

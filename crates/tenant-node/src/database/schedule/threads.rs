@@ -633,13 +633,12 @@ impl State {
         }
     }
 
-    /// Whether a thread that runs will come by for what waits, and soon: none of those will that have been at the same thing for long.
+    /// Whether a thread that runs, or was woken a moment ago, will come by for what waits, and soon: none of those will that have been at the
+    /// same thing for long.
     fn is_attended(&self, now: Instant) -> bool {
         let comes_soon = |thread: &Thread| {
-            thread
-                .stretch
-                .as_ref()
-                .is_some_and(|stretch| !stretch.is_suspicious(now))
+            let is_fresh = |stretch: &Stretch| !stretch.is_suspicious(now);
+            thread.assigned.is_some() || thread.stretch.as_ref().is_some_and(is_fresh)
         };
         self.queue.is_attended() && self.threads.iter().any(comes_soon)
     }

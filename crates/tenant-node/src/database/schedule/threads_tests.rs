@@ -89,6 +89,10 @@ fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
     assert!(state.is_attended(began));
     let later = began + Duration::from_millis(10);
     assert!(!state.is_attended(later));
+    assert!(state.assign(0, Assigned::Resume).is_some());
+    assert!(state.is_attended(later), "one of them is being woken");
+    assert!(state.take(0).is_some());
+    assert!(!state.is_attended(later));
     state.begin_stretch(1, later);
     assert!(state.is_attended(later), "one of them began something else");
 }
