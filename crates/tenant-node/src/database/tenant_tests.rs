@@ -1,6 +1,10 @@
 use super::*;
 use crate::database::storage_limit::PAGE_BYTES;
 
+const SMALL_PAGES: u64 = 50;
+/// A storage quota, in bytes.
+const SMALL: u64 = SMALL_PAGES * PAGE_BYTES;
+
 fn tenant(folder: &tempfile::TempDir) -> TenantDatabase {
     let account = Account {
         tenant: TenantUid::from_u128(1),
@@ -29,6 +33,15 @@ fn grow(connection: &TenantConnection, rows: u64) -> rusqlite::Result<()> {
     connection.sqlite().execute_batch(&rows)
 }
 
+/// A connection to the tenant's database after it has grown to some four times the small quota.
+fn grown(tenant: &TenantDatabase) -> TenantConnection {
+    let connection = tenant.check_out().unwrap();
+    tenant.prepare_write(&connection, 100 * SMALL).unwrap();
+    connection.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();
+    grow(&connection, 200).unwrap();
+    connection
+}
+
 fn empty(connection: &TenantConnection) {
     connection.sqlite().execute_batch("DELETE FROM t").unwrap();
     // A page each step.
@@ -39,23 +52,21 @@ fn empty(connection: &TenantConnection) {
 
 #[test]
 fn a_limit_holds_for_a_connection_that_saw_the_database_larger_meanwhile() {
-    const SMALL_PAGES: u64 = 50;
     let folder = tempfile::tempdir().unwrap();
     let tenant = tenant(&folder);
     let (idle, busy) = (tenant.check_out().unwrap(), tenant.check_out().unwrap());
-    let small = SMALL_PAGES * PAGE_BYTES;
-    tenant.prepare_write(&idle, small).unwrap();
+    tenant.prepare_write(&idle, SMALL).unwrap();
     idle.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();
     assert!(grow(&idle, 100).is_err());
     // A larger quota for a while, of which the other connection only sees what became of it.
-    tenant.prepare_write(&busy, 100 * small).unwrap();
+    tenant.prepare_write(&busy, 100 * SMALL).unwrap();
     grow(&busy, 200).unwrap();
     assert!(pages(&idle) > 4 * SMALL_PAGES);
-    tenant.prepare_write(&busy, small).unwrap();
+    tenant.prepare_write(&busy, SMALL).unwrap();
     empty(&busy);
     assert!(pages(&busy) < SMALL_PAGES / 2);
 
-    tenant.prepare_write(&idle, small).unwrap();
+    tenant.prepare_write(&idle, SMALL).unwrap();
     grow(&idle, 10).unwrap();
     let error = grow(&idle, 100).unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
@@ -64,41 +75,31 @@ fn a_limit_holds_for_a_connection_that_saw_the_database_larger_meanwhile() {
 
 #[test]
 fn a_limit_below_the_present_size_holds_when_the_database_has_shrunk() {
-    const SMALL_PAGES: u64 = 50;
     let folder = tempfile::tempdir().unwrap();
     let tenant = tenant(&folder);
-    let connection = tenant.check_out().unwrap();
-    let small = SMALL_PAGES * PAGE_BYTES;
-    tenant.prepare_write(&connection, 100 * small).unwrap();
-    connection.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();
-    grow(&connection, 200).unwrap();
-    tenant.prepare_write(&connection, small).unwrap();
+    let connection = grown(&tenant);
+    tenant.prepare_write(&connection, SMALL).unwrap();
     empty(&connection);
-    tenant.prepare_write(&connection, small).unwrap();
+    tenant.prepare_write(&connection, SMALL).unwrap();
     assert!(grow(&connection, 100).is_err());
     assert!(pages(&connection) <= SMALL_PAGES);
 }
 
 #[test]
 fn what_a_transaction_that_is_undone_did_to_the_size_decides_nothing() {
-    const SMALL_PAGES: u64 = 50;
     let folder = tempfile::tempdir().unwrap();
     let tenant = tenant(&folder);
-    let connection = tenant.check_out().unwrap();
-    let small = SMALL_PAGES * PAGE_BYTES;
-    tenant.prepare_write(&connection, 100 * small).unwrap();
-    connection.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();
-    grow(&connection, 200).unwrap();
+    let connection = grown(&tenant);
     // Inside the transaction the database is small enough for the new limit; after it, it is not.
     connection.sqlite().execute_batch("BEGIN").unwrap();
     empty(&connection);
-    tenant.prepare_write(&connection, small).unwrap();
+    tenant.prepare_write(&connection, SMALL).unwrap();
     grow(&connection, 1).unwrap();
     connection.sqlite().execute_batch("ROLLBACK").unwrap();
     assert!(pages(&connection) > 3 * SMALL_PAGES);
-    tenant.prepare_write(&connection, small).unwrap();
+    tenant.prepare_write(&connection, SMALL).unwrap();
     empty(&connection);
-    tenant.prepare_write(&connection, small).unwrap();
+    tenant.prepare_write(&connection, SMALL).unwrap();
     assert!(grow(&connection, 100).is_err());
     assert!(pages(&connection) <= SMALL_PAGES);
 }

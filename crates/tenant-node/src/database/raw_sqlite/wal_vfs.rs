@@ -512,6 +512,7 @@ mod tests {
             .execute_batch("begin; insert into t values (9); rollback")
             .unwrap();
         assert_eq!(keeper.commits.lock().len(), 6);
+        assert_eq!(*keeper.copied.lock(), [true; 6], "none has to be read back");
         let file = std::fs::read(folder.path().join("db-wal")).unwrap();
         let mut end = HEADER_BYTES;
         for (first, frames) in keeper.commits.lock().drain(..) {
@@ -551,6 +552,7 @@ mod tests {
         let file = std::fs::read(folder.path().join("db-wal")).unwrap();
         let begin = usize::try_from(first).unwrap();
         assert!(frames.len() > 200_000, "{}", frames.len());
+        assert_eq!(keeper.copied.lock().last(), Some(&false), "it is read back");
         assert_eq!(frames, file[begin..begin + frames.len()]);
     }
 
