@@ -44,11 +44,12 @@ enum Task {
     Health(HealthOptions),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    exit_code(start().await)
+fn main() -> ExitCode {
+    tenant_node::database::keep_waits_short();
+    exit_code(start())
 }
 
+#[tokio::main]
 async fn start() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if let Some(Task::Health(options)) = cli.task {

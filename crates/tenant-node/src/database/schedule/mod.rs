@@ -1,18 +1,27 @@
 //! Who runs SQL when: a fixed number of running places, shared fairly between tenants by the time that they use.
 //!
-//! [`queue`](queue::Queue) decides, as plain logic that is given the time. [`DatabaseThreads`] owns the threads. [`running`] is the side of
+//! [`queue`](queue::Queue) decides, as plain logic that is given the time. [`DatabaseThreads`] owns the threads, which
+//! [`work`](threads::Shared::work), and a [`watch`](threads::Shared::watch) looks after them. [`running`] is the side of
 //! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. [`priority`] is
-//! for those that do not. SQLite blocks, so none of this runs on an async worker. Nothing here knows SQLite.
+//! for those that do not, and [`expectation`] for tenants that have no others. SQLite blocks, so none of this runs on an async worker.
+//! Nothing here knows SQLite.
 
 mod delivery;
+mod expectation;
 mod job;
 mod priority;
 mod queue;
 mod running;
+#[cfg(target_os = "linux")]
+mod slice;
+mod state;
 mod threads;
+mod watch;
+mod work;
 
+pub use priority::keep_waits_short;
 pub(super) use running::{about_to_block, give_way, time_away};
-pub use running::{runs_long, while_waiting};
+pub use running::{only_prepares, runs_long, while_waiting};
 pub(super) use threads::{DatabaseThreads, ThreadsConfig};
 
 use tenantry_types::TenantUid;

@@ -5,7 +5,7 @@
 //! what each thread is busy with and lowers the priority of those that have used the processor for too long in one stretch. What
 //! waits for a disk or for the processor uses none and is left alone.
 //!
-//! An ordinary process cannot take a lower priority back: whoever has one ends with its job.
+//! An ordinary process cannot take a lower priority back: whoever has one keeps it.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,13 @@ use rustix::process::Pid;
 
 /// How much less of a busy processor such a thread gets, as `nice` has it: about a tenth of what others get.
 const LOWERED: i32 = 10;
+/// Slices of async workers and of the watch, the shortest that the kernel has: who wakes and has shorter ones than the thread that runs need not
+/// wait for the kernel's timer.
+const SHORT_SLICE: Duration = Duration::from_micros(100);
+/// Those of database threads.
+const SLICE: Duration = Duration::from_micros(500);
+/// Those of database threads that are in the way.
+const LONG_SLICE: Duration = Duration::from_millis(20);
 /// A stretch of this length is looked at.
 const SUSPICIOUS: Duration = Duration::from_millis(1);
 /// Processor time since it was first looked at, from which on a stretch is too long.
@@ -50,14 +57,47 @@ impl Stretch {
     }
 }
 
+/// Processor time from which on a job that was expected to be long was one.
+pub(super) fn is_long(used: Duration) -> bool {
+    used >= SUSPICIOUS
+}
+
 /// From here on the thread only takes what the others leave: connections and short queries go first on a busy processor.
 pub(super) fn lower(thread: Pid) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWERED) {
+    if super::slice::set(thread, LOWERED, LONG_SLICE).is_err()
+        && let Err(error) = rustix::process::setpriority_process(Some(thread), LOWERED)
+    {
         tracing::debug!(%error, "the priority of a long query could not be lowered");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (thread, LOWERED);
+}
+
+/// The thread is an ordinary database thread from here on, with a niceness that it has already.
+pub(super) fn ordinary(thread: Pid, nice: i32) {
+    set_slice(thread, nice, SLICE);
+}
+
+/// From here on whoever wakes goes before the thread, until [`ordinary`] is called for it.
+pub(super) fn suspect(thread: Pid, nice: i32) {
+    set_slice(thread, nice, LONG_SLICE);
+}
+
+/// Does nothing where the kernel cannot: then who wakes may wait for its timer.
+fn set_slice(thread: Pid, nice: i32, slice: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = super::slice::set(thread, nice, slice) {
+        tracing::debug!(%error, "the slices of a thread could not be set");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (thread, nice, slice);
+}
+
+/// Has the calling thread, and those that it starts from here on, run as soon as they wake, before database threads: to be called before any
+/// other thread is started.
+pub fn keep_waits_short() {
+    set_slice(rustix::thread::gettid(), own(), SHORT_SLICE);
 }
 
 /// The priority of the calling thread, as `nice` has it. A thread that it starts begins with the same.
@@ -66,6 +106,13 @@ pub(super) fn own() -> i32 {
     return rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
     #[cfg(not(target_os = "linux"))]
     0
+}
+
+/// Processor time that the calling thread has used so far.
+pub(super) fn own_processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Never negative.
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Processor time that a thread of this process has used so far; `None` where the kernel does not say, or the thread has ended.

@@ -3,8 +3,8 @@
 //!
 //! Every tenant has a virtual time, which grows by `time used / weight`. Of those who have something to run, the one with the least
 //! virtual time is next. Whoever comes back after a pause begins at the present virtual time, so that nobody saves up for a rush; a debt is
-//! kept until the others have caught up. Jobs that have run for long already may take a limited number of the places only, so that a
-//! short job of anybody finds one.
+//! kept until the others have caught up. Jobs that have run for long already, or are expected to, may take a limited number of the places
+//! only, so that a short job of anybody finds one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tenantry_types::TenantUid;
 
 use super::Account;
+use super::expectation::{Class, Expectation};
 
 /// Nanoseconds of running time, divided by the weight. Scaled so that a weight of 20 loses no precision that matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,18 +50,42 @@ pub(super) struct Limits {
     pub(super) waiting_per_tenant: usize,
 }
 
-/// How long a job has run already.
+/// Of which classes a job may begin: those for which there is a thread, unless nothing may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Short,
-    Long,
+pub(super) struct MayBegin {
+    pub(super) short: bool,
+    pub(super) long: bool,
+}
+
+impl MayBegin {
+    pub(super) const NOTHING: Self = Self {
+        short: false,
+        long: false,
+    };
+    #[cfg(test)]
+    pub(super) const ANYTHING: Self = Self {
+        short: true,
+        long: true,
+    };
+
+    const fn class(self, class: Class) -> bool {
+        match class {
+            Class::Short => self.short,
+            Class::Long => self.long,
+        }
+    }
 }
 
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum Next<J> {
-    /// A job that has waited since then begins.
-    Begin { account: Account, job: J, since: Instant },
+    /// A job that has waited since then begins, in the class that it is expected to be of.
+    Begin {
+        account: Account,
+        job: J,
+        since: Instant,
+        class: Class,
+    },
     /// The thread with that number goes on with the job that it had begun.
     Resume { thread: usize },
 }
@@ -85,11 +110,20 @@ struct Tenant<J> {
     begun: usize,
     /// Of the begun ones, those that have left for the time being.
     away: usize,
+    expectation: Expectation,
 }
 
 impl<J> Tenant<J> {
-    fn may_begin(&self, limits: &Limits) -> bool {
-        !self.waiting.is_empty() && self.begun - self.away.min(limits.away_per_tenant) < limits.begun_per_tenant
+    fn may_begin(&self, limits: &Limits, long_may_run: bool) -> bool {
+        !self.waiting.is_empty()
+            && self.begun - self.away.min(limits.away_per_tenant) < limits.begun_per_tenant
+            && (long_may_run || self.expectation.class() == Class::Short)
+    }
+
+    /// Whether it has something for a place for long jobs.
+    fn wants_long_place(&self, limits: &Limits) -> bool {
+        self.paused.iter().any(|paused| paused.class == Class::Long)
+            || (self.expectation.class() == Class::Long && self.may_begin(limits, true))
     }
 
     fn may_resume(&self, long_may_run: bool) -> bool {
@@ -181,8 +215,8 @@ impl<J> Queue<J> {
         self.waiting
     }
 
-    /// Takes what is next, if a place is free. `may_begin` is false while no thread is to be had for a job that has not begun.
-    pub(super) fn next(&mut self, may_begin: bool) -> Option<Next<J>> {
+    /// Takes what is next, if a place is free.
+    pub(super) fn next(&mut self, may_begin: MayBegin) -> Option<Next<J>> {
         if self.running >= self.limits.places {
             return None;
         }
@@ -193,7 +227,8 @@ impl<J> Queue<J> {
             if tenant.may_resume(long_may_run) {
                 return Some((*time, *uid, false));
             }
-            (may_begin && tenant.may_begin(&self.limits)).then_some((*time, *uid, true))
+            let begins = may_begin.class(tenant.expectation.class()) && tenant.may_begin(&self.limits, long_may_run);
+            begins.then_some((*time, *uid, true))
         })?;
         self.now = self.now.max(time);
         self.running += 1;
@@ -202,11 +237,15 @@ impl<J> Queue<J> {
             let (job, since) = tenant.waiting.pop_front()?;
             tenant.begun += 1;
             self.waiting -= 1;
-            let weight = tenant.weight;
+            let (weight, class) = (tenant.weight, tenant.expectation.class());
+            if class == Class::Long {
+                self.running_long += 1;
+            }
             Next::Begin {
                 account: Account { tenant: uid, weight },
                 job,
                 since,
+                class,
             }
         } else {
             let position = tenant
@@ -227,18 +266,40 @@ impl<J> Queue<J> {
 
     /// Whether a running job of that tenant has to make room: somebody who is due before it has no place.
     pub(super) fn must_give_way(&self, tenant: TenantUid, class: Class) -> bool {
-        if class == Class::Long && self.running_long > self.limits.long_places {
+        let is_long = class == Class::Long;
+        if is_long && self.running_long > self.limits.long_places {
             return true;
         }
-        if self.running < self.limits.places {
+        let (full, full_of_long) = (self.running >= self.limits.places, is_long && !self.long_may_run());
+        if !full && !full_of_long {
             return false;
         }
+        // What the place would be free for.
+        let long_would_run = is_long || self.long_may_run();
+        let wants_place = |other: &Tenant<J>| match full {
+            true => other.may_resume(long_would_run) || other.may_begin(&self.limits, long_would_run),
+            false => other.wants_long_place(&self.limits),
+        };
         let own = self.tenants.get(&tenant).map_or(self.now, |tenant| tenant.time);
         self.due
             .iter()
             .take_while(|(time, _)| *time < own)
             .filter_map(|(_, uid)| self.tenants.get(uid))
-            .any(|other| other.may_resume(self.long_may_run()) || other.may_begin(&self.limits))
+            .any(wants_place)
+    }
+
+    /// What class the next job of a tenant would begin in.
+    pub(super) fn expected(&self, tenant: TenantUid) -> Class {
+        self.tenants
+            .get(&tenant)
+            .map_or(Class::Short, |tenant| tenant.expectation.class())
+    }
+
+    /// Notes what a job of the tenant was like, now that it has ended.
+    pub(super) fn learn(&mut self, tenant: TenantUid, class: Class) {
+        if let Some(tenant) = self.tenants.get_mut(&tenant) {
+            tenant.expectation.learn(class);
+        }
     }
 
     const fn long_may_run(&self) -> bool {
@@ -330,6 +391,7 @@ impl<J> Queue<J> {
             paused: VecDeque::new(),
             begun: 0,
             away: 0,
+            expectation: Expectation::default(),
         });
         let was_due = !tenant.waiting.is_empty() || !tenant.paused.is_empty();
         let before = tenant.time;

@@ -32,7 +32,7 @@ fn shares(tenants: &[(u32, Duration)], total: Duration) -> Vec<Duration> {
     }
     let mut used = vec![Duration::ZERO; tenants.len()];
     while used.iter().sum::<Duration>() < total {
-        let Some(Next::Begin { account, job, .. }) = queue.next(true) else {
+        let Some(Next::Begin { account, job, .. }) = queue.next(MayBegin::ANYTHING) else {
             panic!("somebody always waits")
         };
         // The next request comes before this one has ended, as from a client with many connections.
@@ -62,7 +62,7 @@ fn a_tenant_is_alone_until_another_one_comes_and_again_when_that_one_is_forgotte
     queue.push(one, 1, now).unwrap();
     assert!(queue.has_one_tenant());
     queue.push(other, 2, now).unwrap();
-    while let Some(Next::Begin { account, .. }) = queue.next(true) {
+    while let Some(Next::Begin { account, .. }) = queue.next(MayBegin::ANYTHING) {
         queue.end(account, Class::Short);
         assert!(!queue.has_one_tenant(), "both have had something to run");
     }
@@ -87,14 +87,17 @@ fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
         queue.push(hostile, job, now).unwrap();
     }
     for _ in 0..10 {
-        let Some(Next::Begin { account, .. }) = queue.next(true) else {
+        let Some(Next::Begin { account, .. }) = queue.next(MayBegin::ANYTHING) else {
             panic!()
         };
         queue.charge(account, Duration::from_millis(1));
         queue.end(account, Class::Short);
     }
     queue.push(quiet, 1_000, now).unwrap();
-    assert!(matches!(queue.next(true), Some(Next::Begin { job: 1_000, .. })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin { job: 1_000, .. })
+    ));
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn a_pause_saves_nothing_up_and_a_debt_is_not_forgotten() {
     let now = Instant::now();
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
     let run = |queue: &mut Queue<u32>, ran| {
-        let Some(Next::Begin { account, job, .. }) = queue.next(true) else {
+        let Some(Next::Begin { account, job, .. }) = queue.next(MayBegin::ANYTHING) else {
             panic!()
         };
         queue.charge(account, ran);
@@ -134,7 +137,10 @@ fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
     let (busy, other) = (account(1, 1), account(2, 1));
     queue.push(busy, 1, now).unwrap();
-    assert!(matches!(queue.next(true), Some(Next::Begin { job: 1, .. })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin { job: 1, .. })
+    ));
     queue.charge(busy, Duration::from_millis(5));
     assert!(!queue.must_give_way(busy.tenant, Class::Short), "nobody waits");
     queue.push(busy, 2, now).unwrap();
@@ -142,11 +148,17 @@ fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
     queue.push(other, 3, now).unwrap();
     assert!(queue.must_give_way(busy.tenant, Class::Short));
     queue.pause(busy, 7, Class::Short);
-    assert!(matches!(queue.next(true), Some(Next::Begin { job: 3, .. })));
-    assert!(queue.next(true).is_none(), "the one place is taken");
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin { job: 3, .. })
+    ));
+    assert!(queue.next(MayBegin::ANYTHING).is_none(), "the one place is taken");
     queue.charge(other, Duration::from_millis(10));
     queue.end(other, Class::Short);
-    assert!(matches!(queue.next(true), Some(Next::Resume { thread: 7 })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Resume { thread: 7 })
+    ));
 }
 
 #[test]
@@ -156,19 +168,120 @@ fn long_jobs_leave_a_place_for_short_ones() {
     let accounts: Vec<_> = (1..=2).map(|uid| account(uid, 1)).collect();
     for (thread, account) in accounts.iter().enumerate() {
         queue.push(*account, thread, now).unwrap();
-        assert!(matches!(queue.next(true), Some(Next::Begin { .. })));
+        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
     }
     queue.becomes_long();
     assert!(!queue.must_give_way(accounts[0].tenant, Class::Long));
     queue.becomes_long();
     assert!(queue.must_give_way(accounts[1].tenant, Class::Long), "one long place");
     queue.pause(accounts[1], 1, Class::Long);
-    assert!(queue.next(true).is_none(), "a free place, but not for a long job");
+    assert!(
+        queue.next(MayBegin::ANYTHING).is_none(),
+        "a free place, but not for a long job"
+    );
     queue.push(account(3, 1), 9, now).unwrap();
-    assert!(matches!(queue.next(true), Some(Next::Begin { job: 9, .. })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin { job: 9, .. })
+    ));
     queue.end(account(3, 1), Class::Short);
     queue.end(accounts[0], Class::Long);
-    assert!(matches!(queue.next(true), Some(Next::Resume { thread: 1 })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Resume { thread: 1 })
+    ));
+}
+
+/// Has the tenant's jobs be expected to be long.
+fn expect_long(queue: &mut Queue<usize>, account: Account, now: Instant) {
+    while queue.expected(account.tenant) == Class::Short {
+        queue.push(account, 0, now).unwrap();
+        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+        queue.becomes_long();
+        queue.end(account, Class::Long);
+        queue.learn(account.tenant, Class::Long);
+    }
+}
+
+#[test]
+fn jobs_that_are_expected_to_be_long_wait_for_a_place_of_those() {
+    let now = Instant::now();
+    let mut queue = Queue::new(LIMITS);
+    let (long, short) = (account(1, 1), account(2, 1));
+    expect_long(&mut queue, long, now);
+    for job in 1..=2 {
+        queue.push(long, job, now).unwrap();
+    }
+    let only = |short, long| MayBegin { short, long };
+    assert!(queue.next(only(true, false)).is_none(), "there is no thread for it");
+    let begins = queue.next(only(false, true));
+    assert!(matches!(
+        begins,
+        Some(Next::Begin {
+            job: 1,
+            class: Class::Long,
+            ..
+        })
+    ));
+    assert!(queue.next(MayBegin::ANYTHING).is_none(), "one long place");
+    queue.push(short, 3, now).unwrap();
+    let begins = queue.next(MayBegin::ANYTHING);
+    assert!(matches!(
+        begins,
+        Some(Next::Begin {
+            job: 3,
+            class: Class::Short,
+            ..
+        })
+    ));
+    queue.end(long, Class::Long);
+    queue.learn(long.tenant, Class::Short);
+    queue.learn(long.tenant, Class::Short);
+    queue.end(short, Class::Short);
+    let begins = queue.next(MayBegin::ANYTHING);
+    assert!(matches!(
+        begins,
+        Some(Next::Begin {
+            job: 2,
+            class: Class::Short,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() {
+    let now = Instant::now();
+    let mut queue = Queue::new(LIMITS);
+    let (first, second, third) = (account(1, 1), account(2, 1), account(3, 1));
+    // The first one's runs on, the second one's has become long, too, and made room.
+    for (thread, account) in [first, second].into_iter().enumerate() {
+        queue.push(account, thread, now).unwrap();
+        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+        queue.becomes_long();
+    }
+    queue.pause(second, 1, Class::Long);
+    assert!(
+        !queue.must_give_way(first.tenant, Class::Long),
+        "it has used no more than the other"
+    );
+    queue.charge(first, Duration::from_millis(1));
+    assert!(queue.must_give_way(first.tenant, Class::Long));
+    queue.pause(first, 0, Class::Long);
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Resume { thread: 1 })
+    ));
+    // A job that is expected to be long wants the same place, and one that is not does not.
+    queue.charge(second, Duration::from_millis(1));
+    queue.push(third, 2, now).unwrap();
+    assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+    assert!(!queue.must_give_way(second.tenant, Class::Long));
+    queue.end(third, Class::Short);
+    (0..4).for_each(|_| queue.learn(third.tenant, Class::Long));
+    queue.push(third, 3, now).unwrap();
+    queue.charge(second, Duration::from_millis(1));
+    assert!(queue.must_give_way(second.tenant, Class::Long));
 }
 
 #[test]
@@ -187,9 +300,9 @@ fn a_tenant_has_a_bounded_number_of_jobs_begun_and_waiting() {
     assert_eq!(queue.push(one, 3, now).unwrap_err(), (Full, 3));
     queue.push(account(2, 1), 4, now).unwrap();
     assert_eq!(queue.push(account(3, 1), 5, now).unwrap_err(), (Full, 5));
-    let begun = std::iter::from_fn(|| queue.next(true)).count();
+    let begun = std::iter::from_fn(|| queue.next(MayBegin::ANYTHING)).count();
     assert_eq!(begun, 3, "two of the first tenant, one of the second");
-    assert!(queue.next(false).is_none());
+    assert!(queue.next(MayBegin::NOTHING).is_none());
 }
 
 #[test]
@@ -202,14 +315,18 @@ fn what_has_waited_too_long_is_taken_out() {
     let mut taken = queue.take_waiting_since_before(now + Duration::from_secs(1));
     taken.sort_unstable();
     assert_eq!(taken, [1, 3]);
-    assert!(matches!(queue.next(true), Some(Next::Begin { job: 2, .. })));
-    assert!(queue.next(true).is_none());
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin { job: 2, .. })
+    ));
+    assert!(queue.next(MayBegin::ANYTHING).is_none());
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Push(u128),
-    Next(bool),
+    Next(MayBegin),
+    /// The job was as long as its class.
     End,
     Pause,
     BecomeLong,
@@ -221,7 +338,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..4u128).prop_map(Step::Push),
-        4 => any::<bool>().prop_map(Step::Next),
+        4 => any::<(bool, bool)>().prop_map(|(short, long)| Step::Next(MayBegin { short, long })),
         3 => Just(Step::End),
         1 => Just(Step::Pause),
         1 => Just(Step::BecomeLong),
@@ -242,7 +359,7 @@ proptest! {
         let mut running: Vec<(usize, Account, Class)> = Vec::new();
         let mut paused: Vec<(usize, Account, Class)> = Vec::new();
         let mut away: Vec<(usize, Account, Class)> = Vec::new();
-        let drain = (0..600).map(|turn| if turn % 3 == 0 { Step::End } else if turn % 3 == 1 { Step::ComeBack } else { Step::Next(true) });
+        let drain = (0..600).map(|turn| if turn % 3 == 0 { Step::End } else if turn % 3 == 1 { Step::ComeBack } else { Step::Next(MayBegin::ANYTHING) });
         for step in steps.into_iter().chain(drain) {
             match step {
                 Step::Push(uid) => {
@@ -250,9 +367,12 @@ proptest! {
                     pushed += 1;
                 }
                 Step::Next(may_begin) => match queue.next(may_begin) {
-                    Some(Next::Begin { account, .. }) => {
-                        running.push((begun, account, Class::Short));
+                    Some(Next::Begin { account, class, .. }) => {
+                        prop_assert!(may_begin.class(class));
+                        running.push((begun, account, class));
                         begun += 1;
+                        let long = running.iter().filter(|(.., class)| *class == Class::Long).count();
+                        prop_assert!(class == Class::Short || long <= LIMITS.long_places);
                     }
                     Some(Next::Resume { thread }) => {
                         let index = paused.iter().position(|(number, ..)| *number == thread).unwrap();
@@ -263,6 +383,7 @@ proptest! {
                 Step::End => if let Some((_, account, class)) = running.pop() {
                     queue.charge(account, Duration::from_millis(1));
                     queue.end(account, class);
+                    queue.learn(account.tenant, class);
                 },
                 Step::Pause => if let Some((thread, account, class)) = running.pop() {
                     queue.pause(account, thread, class);

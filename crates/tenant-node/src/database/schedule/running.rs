@@ -4,12 +4,20 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::queue::Class;
+use super::expectation::Class;
 use super::threads::Shared;
 use super::{Account, priority};
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// What a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Query,
+    /// It prepares another one, such as one that reads a request. That it is short says nothing about its tenant's queries.
+    Preparation,
 }
 
 /// The job of this thread.
@@ -18,6 +26,7 @@ pub(super) struct Current {
     pub(super) thread: usize,
     pub(super) account: Account,
     pub(super) class: Class,
+    purpose: Purpose,
     /// Whether it is about to wait for a disk.
     pub(super) blocks: bool,
     /// Since when what it runs is not on its account.
@@ -27,12 +36,13 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) const fn new(shared: Arc<Shared>, thread: usize, account: Account, now: Instant) -> Self {
+    pub(super) const fn new(shared: Arc<Shared>, thread: usize, account: Account, class: Class, now: Instant) -> Self {
         Self {
             shared,
             thread,
             account,
-            class: Class::Short,
+            class,
+            purpose: Purpose::Query,
             blocks: false,
             slice_began: now,
             ran: Duration::ZERO,
@@ -76,6 +86,7 @@ pub(super) struct Ended {
     /// How long it has run since its last slice was closed.
     pub(super) ran: Duration,
     pub(super) class: Class,
+    pub(super) purpose: Purpose,
     pub(super) blocks: bool,
     /// When that was.
     pub(super) at: Instant,
@@ -87,11 +98,12 @@ pub(super) fn end() -> Ended {
         at: Instant::now(),
         ran: Duration::ZERO,
         class: Class::Short,
+        purpose: Purpose::Query,
         blocks: false,
     };
     if let Some(mut job) = job {
         ended.ran = job.close_slice(ended.at);
-        (ended.class, ended.blocks) = (job.class, job.blocks);
+        (ended.class, ended.purpose, ended.blocks) = (job.class, job.purpose, job.blocks);
     }
     ended
 }
@@ -131,6 +143,15 @@ pub fn runs_long() {
         {
             let ran = current.close_slice(Instant::now());
             current.end_slice(ran, true);
+        }
+    });
+}
+
+/// To be called by a job that prepares another one of its tenant's, such as one that reads a request.
+pub fn only_prepares() {
+    CURRENT.with(|current| {
+        if let Some(current) = current.borrow_mut().as_mut() {
+            current.purpose = Purpose::Preparation;
         }
     });
 }

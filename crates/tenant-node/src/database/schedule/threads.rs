@@ -4,41 +4,30 @@
 //! Waking a thread costs more than a short query. So a job that comes while the cores are busy is left to the threads that run; a watch
 //! sees to it that somebody else takes it where they do not come back in time.
 //!
-//! A thread whose job became a long one has been given a lower priority by then, which an ordinary process cannot take back: it ends with
-//! the job, and another is started when it is needed.
+//! A thread whose job became a long one has been given a lower priority by then, which an ordinary process cannot take back. From then on
+//! it is for jobs that are expected to be long, and others are started for the rest.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustix::process::Pid;
 
 use super::Account;
 use super::delivery::{Deliveries, Delivery};
+use super::expectation::Class;
 use super::job::{Job, Turn};
-use super::priority::{self, Stretch};
-use super::queue::{Class, Limits, Next, Queue};
-use super::running::{self, Current};
+use super::priority;
+use super::queue::{Limits, MayBegin, Next, Queue};
+use super::running::Current;
+use super::state::{Assigned, Begun, Priority, State, Thread};
 use crate::database::{DatabaseError, StartError};
 
 /// A full queue drains within this, as a rule.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A job that waits for a thread that runs waits no longer than this, as a rule.
-const WATCH: Duration = Duration::from_millis(1);
-/// After so many looks with nothing to do the watch sleeps until it is called.
-const QUIET_LOOKS: u32 = 50;
-
 /// So many times as many results may be under way while there is no other tenant to be fair to. A thread that can go on is not woken again.
 const ALONE: usize = 8;
-/// So often a thread that came from one job to the next lets others run and looks again before it sleeps: those that run are about to
-/// bring what it would have to be woken for.
-const LOOKS_BEFORE_SLEEP: u32 = 4;
-/// It is relied on for this long. Then it is one that the kernel has no processor for, and another one is woken.
-const LINGERING: Duration = Duration::from_micros(50);
-
 /// Settings of [`DatabaseThreads`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::database) struct ThreadsConfig {
@@ -75,74 +64,15 @@ pub(in crate::database) struct DatabaseThreads {
 }
 
 pub(super) struct Shared {
-    config: ThreadsConfig,
+    pub(super) config: ThreadsConfig,
     deliveries: Arc<Deliveries>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Told when a thread has ended.
-    ended: Condvar,
+    pub(super) ended: Condvar,
     /// Told when there is something for the watch.
-    call_watch: Condvar,
+    pub(super) call_watch: Condvar,
     /// What threads have before their priority is lowered, as `nice` has it.
-    ordinary_priority: i32,
-}
-
-struct State {
-    queue: Queue<Job>,
-    threads: Vec<Thread>,
-    idle: Vec<usize>,
-    /// Numbers of threads that have ended.
-    unused: Vec<usize>,
-    alive: usize,
-    /// Jobs that have begun since the start.
-    begun: u64,
-    watch_sleeps: bool,
-    /// The thread that is about to look for a job once more, and since when.
-    lingering: Option<(usize, Instant)>,
-    /// Whether the watch is to hand out: a job waits for a thread that nobody with the ordinary priority has come by to start.
-    wants_thread: bool,
-    stopping: bool,
-}
-
-struct Thread {
-    wake: Arc<Condvar>,
-    assigned: Option<Assigned>,
-    /// The kernel's number; `None` until it runs.
-    id: Option<Pid>,
-    /// What it is busy with, unless it waits for its turn or a client.
-    stretch: Option<Stretch>,
-    priority: Priority,
-}
-
-/// A thread's, beside the others of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Priority {
-    Ordinary,
-    /// The watch has lowered it.
-    Lowered,
-}
-
-impl Thread {
-    fn new() -> Self {
-        Self {
-            wake: Arc::default(),
-            assigned: None,
-            id: None,
-            stretch: None,
-            priority: Priority::Ordinary,
-        }
-    }
-}
-
-enum Assigned {
-    Begin(Begun),
-    Resume,
-}
-
-/// A job and when it was queued.
-struct Begun {
-    account: Account,
-    job: Job,
-    since: Instant,
+    pub(super) ordinary_priority: i32,
 }
 
 impl DatabaseThreads {
@@ -167,7 +97,7 @@ impl DatabaseThreads {
         });
         let mut state = shared.state.lock();
         shared
-            .spawn(&mut state, None)
+            .spawn(&mut state, Priority::Ordinary, None)
             .map_err(|(error, _)| StartError::Thread(error))?;
         drop(state);
         let watching = Arc::clone(&shared);
@@ -224,7 +154,7 @@ impl DatabaseThreads {
         } else {
             let now = Instant::now();
             state.queue.push_unbounded(account, Job::unattended(work), now);
-            self.shared.attend(state, now);
+            self.shared.attend(state, account, now);
         }
     }
 
@@ -286,13 +216,14 @@ impl Shared {
             drop(job);
             return Err(overloaded("place in the queue of its database threads"));
         }
-        self.attend(state, now);
+        self.attend(state, account, now);
         Ok(())
     }
 
     /// Sees to it that a job that has just been queued is run.
-    fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>, now: Instant) {
-        if !state.is_attended(now) && !state.is_looked_at(now) {
+    fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>, account: Account, now: Instant) {
+        let is_long = state.queue.expected(account.tenant) == Class::Long;
+        if is_long || !state.is_attended(now) && !state.is_looked_at(now) {
             return self.hand_out(state);
         }
         if state.watch_sleeps {
@@ -301,78 +232,31 @@ impl Shared {
         }
     }
 
-    /// Wakes a thread for what waits while none comes back, and sees to it that those who do not come back are in nobody's way.
-    fn watch(self: Arc<Self>) {
-        let (mut begun, mut quiet_looks) = (0, 0);
-        let mut state = self.state.lock();
-        while !state.stopping {
-            if state.queue.waiting() > 0 && (state.begun == begun || std::mem::take(&mut state.wants_thread)) {
-                self.hand_out(state);
-                state = self.state.lock();
-            }
-            self.lower_too_long(&mut state);
-            let quiet = state.queue.waiting() == 0 && state.queue.running() == 0;
-            quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
-            begun = state.begun;
-            if state.stopping {
-                return;
-            }
-            if quiet_looks < QUIET_LOOKS {
-                let _timed_out = self.call_watch.wait_for(&mut state, WATCH);
-            } else {
-                state.watch_sleeps = true;
-                self.call_watch.wait(&mut state);
-                state.watch_sleeps = false;
-                quiet_looks = 0;
-            }
-        }
-    }
-
-    /// Lowers the priority of threads that have used the processor for too long without looking up.
-    fn lower_too_long(&self, state: &mut MutexGuard<'_, State>) {
-        let now = Instant::now();
-        let suspicious = |(number, thread): (usize, &Thread)| {
-            let stretch = thread.stretch.as_ref().filter(|stretch| stretch.is_suspicious(now))?;
-            let ordinary = thread.priority == Priority::Ordinary;
-            ordinary.then_some((number, thread.id?, stretch.began()))
-        };
-        let suspicious: Vec<_> = state.threads.iter().enumerate().filter_map(suspicious).collect();
-        for (number, id, began) in suspicious {
-            let used = MutexGuard::unlocked(state, || priority::processor_time(id));
-            let thread = state.threads.get_mut(number);
-            if let (Some(thread), Some(used)) = (thread, used)
-                && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.began() == began)
-                && stretch.is_too_long(used)
-            {
-                // Under the lock: the thread has not begun anything else.
-                priority::lower(id);
-                thread.priority = Priority::Lowered;
-            }
-        }
-    }
-
     /// Gives one free place, if there is one, to whoever is due.
-    fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let mut has_thread = !state.idle.is_empty();
-        if !has_thread && state.alive < self.config.most_threads {
-            // A thread inherits the priority of the one that starts it: one that was lowered leaves that to the watch.
-            let may_start = || priority::own() <= self.ordinary_priority || state.stopping;
-            has_thread = state.queue.waiting() == 0 || may_start();
-            state.wants_thread |= !has_thread;
-        }
-        let may_begin = has_thread && self.may_begin(&state);
+    pub(super) fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let may_begin = self.have_threads(&mut state);
         let wake = match state.queue.next(may_begin) {
             None => None,
             Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
-            Some(Next::Begin { account, job, since }) => {
+            Some(Next::Begin {
+                account,
+                job,
+                since,
+                class,
+            }) => {
                 state.begun += 1;
-                let begun = Begun { account, job, since };
-                match state.idle.pop() {
+                let begun = Begun {
+                    account,
+                    job,
+                    since,
+                    class,
+                };
+                match state.take_idle(class) {
                     Some(thread) => state.assign(thread, Assigned::Begin(begun)),
                     None => {
-                        if let Err((error, begun)) = self.spawn(&mut state, Some(begun)) {
+                        if let Err((error, begun)) = self.spawn(&mut state, Priority::of(class), Some(begun)) {
                             tracing::error!(%error, "a database thread could not be started");
-                            state.queue.end(account, Class::Short);
+                            state.queue.end(account, class);
                             drop(state);
                             if let Some(begun) = begun {
                                 begun.job.run(Turn::TooLate);
@@ -394,159 +278,55 @@ impl Shared {
         }
     }
 
+    /// For which jobs there is a thread, or one can be started.
+    fn have_threads(&self, state: &mut State) -> MayBegin {
+        if state.queue.waiting() == 0 || !self.results_are_taken(state) {
+            return MayBegin::NOTHING;
+        }
+        let may_start = state.alive < self.config.most_threads;
+        let mut short = state.idle(Priority::Ordinary) > 0;
+        if !short && may_start {
+            // A thread inherits the priority of the one that starts it: one that was lowered leaves that to the watch.
+            short = priority::own() <= self.ordinary_priority || state.stopping;
+            state.wants_thread |= !short;
+        }
+        MayBegin {
+            short,
+            long: may_start || state.idle(Priority::Lowered) > 0,
+        }
+    }
+
     /// Whether what waits may begin as far as the results before it are concerned.
-    fn may_begin(&self, state: &State) -> bool {
+    pub(super) fn results_are_taken(&self, state: &State) -> bool {
         let most = match state.queue.has_one_tenant() {
             true => ALONE * self.config.most_undelivered,
             false => self.config.most_undelivered,
         };
-        state.queue.waiting() == 0 || self.deliveries.may_begin(most)
+        self.deliveries.may_begin(most)
     }
 
     /// Starts a thread, with a job or without. Gives the job back where that fails.
-    fn spawn(self: &Arc<Self>, state: &mut State, begun: Option<Begun>) -> Result<(), (std::io::Error, Option<Begun>)> {
-        let number = state.unused.pop().unwrap_or_else(|| {
-            state.threads.push(Thread::new());
-            state.threads.len() - 1
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        state: &mut State,
+        priority: Priority,
+        begun: Option<Begun>,
+    ) -> Result<(), (std::io::Error, Option<Begun>)> {
+        let number = state.add(Thread {
+            assigned: begun.map(Assigned::Begin),
+            ..Thread::new(priority)
         });
-        if let Some(thread) = state.threads.get_mut(number) {
-            *thread = Thread {
-                assigned: begun.map(Assigned::Begin),
-                ..Thread::new()
-            };
-        }
         let shared = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name(format!("database-{number}"))
-            .spawn(move || shared.work(number));
+            .spawn(move || shared.work(number, priority));
         match spawned {
-            Ok(_detached) => {
-                state.alive += 1;
-                Ok(())
-            }
-            Err(error) => {
-                state.unused.push(number);
-                let begun = state.threads.get_mut(number).and_then(|thread| thread.assigned.take());
-                let begun = match begun {
-                    Some(Assigned::Begin(begun)) => Some(begun),
-                    Some(Assigned::Resume) | None => None,
-                };
-                Err((error, begun))
-            }
+            Ok(_detached) => Ok(()),
+            Err(error) => match state.remove(number) {
+                Some(Assigned::Begin(begun)) => Err((error, Some(begun))),
+                Some(Assigned::Resume) | None => Err((error, None)),
+            },
         }
-    }
-
-    fn work(self: Arc<Self>, number: usize) {
-        let mut state = self.state.lock();
-        if let Some(thread) = state.threads.get_mut(number) {
-            thread.id = Some(rustix::thread::gettid());
-        }
-        let mut in_a_row = 0;
-        let mut next = self.wait_for_job(number, state, Instant::now(), &mut in_a_row);
-        while let Some((Begun { account, job, since }, began)) = next {
-            let turn = if began.saturating_duration_since(since) > self.config.patience {
-                Turn::TooLate
-            } else {
-                Turn::Run
-            };
-            running::begin(Current::new(Arc::clone(&self), number, account, began));
-            // The caller learns of it from the job that has no result; what the job owned is dropped while unwinding.
-            if std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn))).is_err() {
-                tracing::error!("a job on a database thread panicked");
-            }
-            let ended = running::end();
-            in_a_row += 1;
-            let mut state = self.state.lock();
-            if ended.blocks {
-                state.queue.end_blocking();
-            }
-            state.queue.charge(account, ended.ran);
-            state.queue.end(account, ended.class);
-            let priority = state.end_stretch(number);
-            if ended.class == Class::Long || priority == Priority::Lowered {
-                return self.retire(number, state);
-            }
-            next = self.wait_for_job(number, state, ended.at, &mut in_a_row);
-        }
-        let state = self.state.lock();
-        self.retire(number, state);
-    }
-
-    /// The next job for this thread, and when it begins; `None` when the thread is to end. `in_a_row` counts the jobs since it slept.
-    fn wait_for_job(
-        self: &Arc<Self>,
-        number: usize,
-        mut state: MutexGuard<'_, State>,
-        mut now: Instant,
-        in_a_row: &mut u32,
-    ) -> Option<(Begun, Instant)> {
-        let mut looks = 0;
-        loop {
-            if let Some(Assigned::Begin(begun)) = state.take(number) {
-                state.begin_stretch(number, now);
-                return Some((begun, now));
-            }
-            let may_begin = self.may_begin(&state);
-            match state.queue.next(may_begin) {
-                Some(Next::Begin { account, job, since }) => {
-                    state.begun += 1;
-                    state.begin_stretch(number, now);
-                    return Some((Begun { account, job, since }, now));
-                }
-                Some(Next::Resume { thread }) => {
-                    if let Some(wake) = state.assign(thread, Assigned::Resume) {
-                        MutexGuard::unlocked(&mut state, || wake.notify_one());
-                    }
-                    continue;
-                }
-                None => {}
-            }
-            // What still waits is taken by the threads that run: each looks here when its job has ended.
-            if state.stopping || state.idle.len() >= self.config.places {
-                return None;
-            }
-            // While something is held back there is nothing to look for: who lets it begin wakes a thread.
-            let others_linger = state.is_looked_at(now);
-            if *in_a_row > 1 && looks < LOOKS_BEFORE_SLEEP && !others_linger && state.queue.waiting() == 0 {
-                looks += 1;
-                state.lingering = Some((number, now));
-                MutexGuard::unlocked(&mut state, std::thread::yield_now);
-                if state.lingering.is_some_and(|(thread, _)| thread == number) {
-                    state.lingering = None;
-                }
-                now = Instant::now();
-                continue;
-            }
-            looks = 0;
-            let wake = state.threads.get(number).map(|thread| Arc::clone(&thread.wake))?;
-            state.idle.push(number);
-            while state
-                .threads
-                .get(number)
-                .is_some_and(|thread| thread.assigned.is_none())
-            {
-                wake.wait(&mut state);
-                if state.stopping && state.idle.contains(&number) {
-                    state.idle.retain(|idle| *idle != number);
-                    break;
-                }
-            }
-            let since = std::mem::replace(&mut now, Instant::now());
-            // A sleep that short was hardly worth it.
-            *in_a_row = u32::from(now.saturating_duration_since(since) < LINGERING);
-        }
-    }
-
-    /// The thread ends. Its place, where it still has one to give, goes to whoever is due.
-    fn retire(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) {
-        state.alive -= 1;
-        if let Some(thread) = state.threads.get_mut(number) {
-            // The kernel gives its number to others.
-            *thread = Thread::new();
-        }
-        state.unused.push(number);
-        self.ended.notify_all();
-        self.hand_out(state);
     }
 
     pub(super) const fn config(&self) -> &ThreadsConfig {
@@ -560,6 +340,7 @@ impl Shared {
         state.queue.charge(current.account, ran);
         if became_long {
             state.queue.becomes_long();
+            state.set_lowered(current.thread);
         }
         if state.queue.must_give_way(current.account.tenant, current.class) {
             state.end_blocking(current);
@@ -614,70 +395,6 @@ impl Shared {
             wake.wait(&mut state);
         }
         state.begin_stretch(number, Instant::now());
-    }
-}
-
-impl State {
-    const fn new(queue: Queue<Job>) -> Self {
-        Self {
-            queue,
-            threads: Vec::new(),
-            idle: Vec::new(),
-            unused: Vec::new(),
-            alive: 0,
-            begun: 0,
-            watch_sleeps: false,
-            lingering: None,
-            wants_thread: false,
-            stopping: false,
-        }
-    }
-
-    /// Whether a thread that runs, or was woken a moment ago, will come by for what waits, and soon: none of those will that have been at the
-    /// same thing for long.
-    fn is_attended(&self, now: Instant) -> bool {
-        let comes_soon = |thread: &Thread| {
-            let is_fresh = |stretch: &Stretch| !stretch.is_suspicious(now);
-            thread.assigned.is_some() || thread.stretch.as_ref().is_some_and(is_fresh)
-        };
-        self.queue.is_attended() && self.threads.iter().any(comes_soon)
-    }
-
-    /// Whether a thread is about to look for what waits without being woken.
-    fn is_looked_at(&self, now: Instant) -> bool {
-        self.lingering
-            .is_some_and(|(_, since)| now.saturating_duration_since(since) < LINGERING)
-    }
-
-    fn end_blocking(&mut self, current: &mut Current) {
-        if std::mem::take(&mut current.blocks) {
-            self.queue.end_blocking();
-        }
-    }
-
-    /// The thread is busy from here on.
-    fn begin_stretch(&mut self, number: usize, now: Instant) {
-        if let Some(thread) = self.threads.get_mut(number) {
-            thread.stretch = Some(Stretch::begin(now));
-        }
-    }
-
-    /// The thread waits from here on, or may. Its priority.
-    fn end_stretch(&mut self, number: usize) -> Priority {
-        self.threads.get_mut(number).map_or(Priority::Ordinary, |thread| {
-            thread.stretch = None;
-            thread.priority
-        })
-    }
-
-    fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {
-        let thread = self.threads.get_mut(number)?;
-        thread.assigned = Some(assigned);
-        Some(Arc::clone(&thread.wake))
-    }
-
-    fn take(&mut self, number: usize) -> Option<Assigned> {
-        self.threads.get_mut(number)?.assigned.take()
     }
 }
 

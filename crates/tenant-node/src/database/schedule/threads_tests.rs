@@ -4,7 +4,7 @@ use tenantry_types::TenantUid;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::database::schedule::{about_to_block, give_way, runs_long, while_waiting};
+use crate::database::schedule::{about_to_block, give_way, only_prepares, runs_long, while_waiting};
 
 const CONFIG: ThreadsConfig = ThreadsConfig {
     places: 1,
@@ -82,8 +82,8 @@ fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
     for tenant in 0..2 {
         assert!(!state.is_attended(began), "a core is free");
         assert!(state.queue.push(account(tenant), Job::unattended(|| ()), began).is_ok());
-        assert!(state.queue.next(true).is_some());
-        state.threads.push(Thread::new());
+        assert!(state.queue.next(MayBegin::ANYTHING).is_some());
+        state.add(Thread::new(Priority::Ordinary));
         state.begin_stretch(usize::try_from(tenant).unwrap(), began);
     }
     assert!(state.is_attended(began));
@@ -95,6 +95,48 @@ fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
     assert!(!state.is_attended(later));
     state.begin_stretch(1, later);
     assert!(state.is_attended(later), "one of them began something else");
+    state.set_lowered(1);
+    assert!(!state.is_attended(later), "it begins long jobs only from here on");
+}
+
+#[test]
+fn threads_are_counted_by_priority_and_found_by_class() {
+    let limits = Limits {
+        places: 1,
+        eager_places: 1,
+        long_places: 1,
+        begun_per_tenant: 1,
+        away_per_tenant: 0,
+        waiting: 1,
+        waiting_per_tenant: 1,
+    };
+    let mut state = State::new(Queue::new(limits));
+    let (first, second) = (
+        state.add(Thread::new(Priority::Ordinary)),
+        state.add(Thread::new(Priority::Lowered)),
+    );
+    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
+    state.set_idle(first);
+    state.set_idle(second);
+    assert_eq!((state.idle(Priority::Ordinary), state.idle(Priority::Lowered)), (1, 1));
+    assert_eq!(state.take_idle(Class::Long), Some(second));
+    assert_eq!(state.take_idle(Class::Long), None);
+    assert!(state.leave_idle(first) && !state.leave_idle(first));
+    assert!(!state.acquit(first));
+    state.set_suspected(first);
+    assert_eq!(state.priority(first), Priority::Suspected);
+    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
+    assert!(state.acquit(first) && !state.acquit(first));
+    for _ in 0..2 {
+        state.set_lowered(first);
+        state.set_suspected(first);
+        assert!(!state.acquit(first), "a lowered thread stays one");
+        assert_eq!((state.ordinary(), state.lowered()), (0, 2));
+    }
+    assert!(state.remove(first).is_none());
+    assert_eq!((state.ordinary(), state.lowered()), (0, 1));
+    assert_eq!(state.add(Thread::new(Priority::Ordinary)), first, "its number is free");
+    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
 }
 
 #[tokio::test]
@@ -165,7 +207,7 @@ async fn a_panic_while_waiting_outside_gives_no_place_away() {
 }
 
 #[tokio::test]
-async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
+async fn long_jobs_take_no_threads_from_others_and_none_is_left_at_the_end() {
     let config = ThreadsConfig {
         long_after: Duration::ZERO,
         ..CONFIG
@@ -177,10 +219,13 @@ async fn long_jobs_end_with_their_threads_and_others_take_their_place() {
             turn
         });
         assert_eq!(long.await.unwrap(), turn);
+        assert_eq!(threads.run(account(2), move || turn).await.unwrap(), turn);
     }
+    assert!(threads.shared.state.lock().alive <= CONFIG.most_threads);
     stop(&threads).await;
     // The kernel gives the numbers of threads that have ended to others.
     let state = threads.shared.state.lock();
+    assert_eq!((state.ordinary(), state.lowered()), (0, 0));
     assert!(
         state
             .threads
@@ -356,7 +401,7 @@ async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_wa
         (before, niceness())
     };
     assert_eq!(threads.run(account(2), announced).await.unwrap(), (ordinary, lowered));
-    // Its thread is not used again: what comes after it has the ordinary priority.
+    // Its thread is not for others: what comes after it has the ordinary priority.
     for _ in 0..5 {
         let (after, thread_after) = threads
             .run(account(1), || (niceness(), rustix::thread::gettid()))
@@ -366,4 +411,138 @@ async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_wa
         assert_ne!(thread_after, lowered_thread);
     }
     stop(&threads).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn jobs_of_a_tenant_that_has_long_ones_only_begin_behind_the_others_on_a_thread_that_is_kept_for_them() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let at_work = || (niceness(), rustix::thread::gettid());
+    let busy = move || {
+        let begun_with = at_work();
+        runs_long();
+        let before = priority::own_processor_time();
+        while !priority::is_long(priority::own_processor_time().saturating_sub(before)) {}
+        begun_with
+    };
+    let (ordinary, _) = threads.run(account(1), at_work).await.unwrap();
+    // After a few of them it is known. What only prepares them is short, which says nothing.
+    let mut known = None;
+    for _ in 0..10 {
+        threads.run(account(2), only_prepares).await.unwrap();
+        let (niceness, thread) = threads.run(account(2), busy).await.unwrap();
+        if niceness > ordinary {
+            assert_eq!(
+                known.replace(thread).unwrap_or(thread),
+                thread,
+                "one thread for one place"
+            );
+        } else {
+            assert_eq!(known, None);
+        }
+        assert_eq!(threads.run(account(1), at_work).await.unwrap().0, ordinary);
+    }
+    assert!(known.is_some());
+    // Two jobs of another kind, and it has the same as everybody.
+    for _ in 0..2 {
+        assert!(threads.run(account(2), at_work).await.unwrap().0 > ordinary);
+    }
+    assert_eq!(threads.run(account(2), at_work).await.unwrap().0, ordinary);
+    stop(&threads).await;
+}
+
+/// The slices of the calling thread, where the kernel tells and has them for each thread: from Linux 6.12 on.
+#[cfg(target_os = "linux")]
+fn slice() -> Option<Duration> {
+    let thread = rustix::thread::gettid();
+    let text = std::fs::read_to_string(format!("/proc/self/task/{}/sched", thread.as_raw_nonzero())).ok()?;
+    let line = text.lines().find(|line| line.starts_with("se.slice"))?;
+    line.rsplit(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn database_threads_have_longer_slices_than_others_and_the_longest_while_they_are_in_the_way() {
+    let on_its_own = std::thread::spawn(|| {
+        let before = slice()?;
+        priority::keep_waits_short();
+        let (own, started) = (slice(), std::thread::spawn(slice).join().unwrap());
+        (own != Some(before)).then_some((own?, started?))
+    });
+    let Some((short, inherited)) = on_its_own.join().unwrap() else {
+        eprintln!("skipped: this kernel does not give each thread slices of its own, or does not show them");
+        return;
+    };
+    assert_eq!(inherited, short);
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let ordinary = threads.run(account(1), slice).await.unwrap().unwrap();
+    assert!(ordinary > short);
+    let busy = move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while slice() <= Some(ordinary) && Instant::now() < deadline {}
+        (slice(), niceness(), rustix::thread::gettid())
+    };
+    for _ in 0..3 {
+        let before = threads.run(account(1), niceness).await.unwrap();
+        let (in_the_way, after, thread) = threads.run(account(1), busy).await.unwrap();
+        assert!(in_the_way > Some(ordinary));
+        if after == before {
+            // Unless it was lowered, too, it goes on like all others.
+            let next = threads.run(account(1), || (slice(), rustix::thread::gettid())).await;
+            assert_eq!(next.unwrap(), (Some(ordinary), thread));
+        }
+    }
+    let announced = || {
+        runs_long();
+        slice()
+    };
+    assert!(threads.run(account(1), announced).await.unwrap() > Some(ordinary));
+    stop(&threads).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_all_kinds_run_while_tenants_change_theirs_and_at_a_stop() {
+    let config = ThreadsConfig {
+        places: 3,
+        eager_places: 2,
+        waiting: 256,
+        long_after: Duration::from_micros(50),
+        ..CONFIG
+    };
+    for round in 0..5 {
+        let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+        let mut asking = tokio::task::JoinSet::new();
+        for task in 0..12_u32 {
+            let threads = Arc::clone(&threads);
+            asking.spawn(async move {
+                let mut answered = 0;
+                for turn in 0..60_u32 {
+                    // Long for a while, then short.
+                    let is_long = (turn / 12 + task + round) % 2 == 0;
+                    let job = move || {
+                        let began = Instant::now();
+                        while is_long && began.elapsed() < Duration::from_micros(200) {
+                            give_way(Instant::now());
+                        }
+                        turn
+                    };
+                    match threads.run(account(u128::from(task % 4)), job).await {
+                        Ok(answer) => assert_eq!(answer, turn),
+                        Err(DatabaseError::Stopping) => return answered,
+                        Err(other) => panic!("{other}"),
+                    }
+                    answered += 1;
+                }
+                answered
+            });
+        }
+        // Some are stopped in the middle: what was taken in is run.
+        if round % 2 == 1 {
+            stop(&threads).await;
+        }
+        while let Some(answered) = asking.join_next().await {
+            assert!(round % 2 == 1 || answered.unwrap() == 60);
+        }
+        stop(&threads).await;
+    }
 }

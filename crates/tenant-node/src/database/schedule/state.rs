@@ -1,0 +1,255 @@
+//! The threads there are, what each is at and which wait for something to do: what [`threads`](super::threads) keeps under its lock. Starts none
+//! and wakes none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Condvar;
+use rustix::process::Pid;
+
+use super::Account;
+use super::expectation::Class;
+use super::job::Job;
+use super::priority::Stretch;
+use super::queue::Queue;
+use super::running::Current;
+
+/// A thread that looks for a job again before it sleeps is relied on for this long. Then it is one that the kernel has no processor for, and
+/// another one is woken.
+pub(super) const LINGERING: Duration = Duration::from_micros(50);
+
+pub(super) struct State {
+    pub(super) queue: Queue<Job>,
+    pub(super) threads: Vec<Thread>,
+    /// Threads that wait for a job.
+    idle: Vec<usize>,
+    /// Numbers of threads that have ended.
+    unused: Vec<usize>,
+    pub(super) alive: usize,
+    lowered: usize,
+    /// Jobs that have begun since the start.
+    pub(super) begun: u64,
+    pub(super) watch_sleeps: bool,
+    /// The thread that is about to look for a job once more, and since when.
+    pub(super) lingering: Option<(usize, Instant)>,
+    /// Whether the watch is to hand out: a job waits for a thread that nobody with the ordinary priority has come by to start.
+    pub(super) wants_thread: bool,
+    pub(super) stopping: bool,
+}
+
+pub(super) struct Thread {
+    pub(super) wake: Arc<Condvar>,
+    pub(super) assigned: Option<Assigned>,
+    /// The kernel's number; `None` until it runs.
+    pub(super) id: Option<Pid>,
+    /// What it is busy with, unless it waits for its turn or a client.
+    pub(super) stretch: Option<Stretch>,
+    pub(super) priority: Priority,
+}
+
+/// A thread's, beside the others of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    Ordinary,
+    /// Its job has been at one thing for long enough to be in the way of whoever wakes: until the job's end it is behind those.
+    Suspected,
+    /// It takes what the others leave, until it ends.
+    Lowered,
+}
+
+impl Priority {
+    /// Of the threads that jobs of a class begin on.
+    pub(super) const fn of(class: Class) -> Self {
+        match class {
+            Class::Short => Self::Ordinary,
+            Class::Long => Self::Lowered,
+        }
+    }
+}
+
+pub(super) enum Assigned {
+    Begin(Begun),
+    Resume,
+}
+
+/// A job, when it was queued, and the class in which it begins.
+pub(super) struct Begun {
+    pub(super) account: Account,
+    pub(super) job: Job,
+    pub(super) since: Instant,
+    pub(super) class: Class,
+}
+
+impl Thread {
+    pub(super) fn new(priority: Priority) -> Self {
+        Self {
+            wake: Arc::default(),
+            assigned: None,
+            id: None,
+            stretch: None,
+            priority,
+        }
+    }
+}
+
+impl State {
+    pub(super) const fn new(queue: Queue<Job>) -> Self {
+        Self {
+            queue,
+            threads: Vec::new(),
+            idle: Vec::new(),
+            unused: Vec::new(),
+            alive: 0,
+            lowered: 0,
+            begun: 0,
+            watch_sleeps: false,
+            lingering: None,
+            wants_thread: false,
+            stopping: false,
+        }
+    }
+
+    /// Adds a thread that is about to be started. Its number.
+    pub(super) fn add(&mut self, thread: Thread) -> usize {
+        self.lowered += usize::from(thread.priority == Priority::Lowered);
+        let number = self.unused.pop().unwrap_or(self.threads.len());
+        match self.threads.get_mut(number) {
+            Some(place) => *place = thread,
+            None => self.threads.push(thread),
+        }
+        self.alive += 1;
+        number
+    }
+
+    /// The thread has ended, or was not started. What it had not begun.
+    pub(super) fn remove(&mut self, number: usize) -> Option<Assigned> {
+        let thread = self.threads.get_mut(number)?;
+        // The kernel gives its number to others.
+        let removed = std::mem::replace(thread, Thread::new(Priority::Ordinary));
+        self.unused.push(number);
+        self.alive -= 1;
+        self.lowered -= usize::from(removed.priority == Priority::Lowered);
+        removed.assigned
+    }
+
+    /// Threads whose priority is not lowered.
+    pub(super) const fn ordinary(&self) -> usize {
+        self.alive - self.lowered
+    }
+
+    /// Threads whose priority is lowered.
+    pub(super) const fn lowered(&self) -> usize {
+        self.lowered
+    }
+
+    pub(super) fn priority(&self, number: usize) -> Priority {
+        self.threads
+            .get(number)
+            .map_or(Priority::Ordinary, |thread| thread.priority)
+    }
+
+    /// The thread's job is at one thing for long.
+    pub(super) fn set_suspected(&mut self, number: usize) {
+        if let Some(thread) = self.threads.get_mut(number)
+            && thread.priority == Priority::Ordinary
+        {
+            thread.priority = Priority::Suspected;
+        }
+    }
+
+    /// The thread's job has ended. Whether it was suspected, and has to be given what others have.
+    pub(super) fn acquit(&mut self, number: usize) -> bool {
+        match self.threads.get_mut(number) {
+            Some(thread) if thread.priority == Priority::Suspected => {
+                thread.priority = Priority::Ordinary;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The thread was lowered, by itself or by the watch.
+    pub(super) fn set_lowered(&mut self, number: usize) {
+        if let Some(thread) = self.threads.get_mut(number)
+            && std::mem::replace(&mut thread.priority, Priority::Lowered) != Priority::Lowered
+        {
+            self.lowered += 1;
+        }
+    }
+
+    /// How many of a priority wait for a job.
+    pub(super) fn idle(&self, priority: Priority) -> usize {
+        self.idle
+            .iter()
+            .filter(|number| self.priority(**number) == priority)
+            .count()
+    }
+
+    /// The thread waits for a job from here on.
+    pub(super) fn set_idle(&mut self, number: usize) {
+        self.idle.push(number);
+    }
+
+    /// The thread waits no more, if nothing was assigned to it meanwhile. Whether it waited.
+    pub(super) fn leave_idle(&mut self, number: usize) -> bool {
+        let position = self.idle.iter().position(|idle| *idle == number);
+        position.map(|position| self.idle.remove(position)).is_some()
+    }
+
+    /// A thread for jobs of a class that waits for one, the one that began to wait last: its caches are the warmest.
+    pub(super) fn take_idle(&mut self, class: Class) -> Option<usize> {
+        let priority = Priority::of(class);
+        let position = self
+            .idle
+            .iter()
+            .rposition(|number| self.priority(*number) == priority)?;
+        Some(self.idle.remove(position))
+    }
+
+    /// Whether a thread that runs, or was woken a moment ago, will come by for what waits, and soon: none of those will that have been at the
+    /// same thing for long, or that only begin long jobs.
+    pub(super) fn is_attended(&self, now: Instant) -> bool {
+        let comes_soon = |thread: &Thread| {
+            let is_fresh = |stretch: &Stretch| !stretch.is_suspicious(now);
+            let is_at_work = thread.assigned.is_some() || thread.stretch.as_ref().is_some_and(is_fresh);
+            is_at_work && thread.priority != Priority::Lowered
+        };
+        self.queue.is_attended() && self.threads.iter().any(comes_soon)
+    }
+
+    /// Whether a thread is about to look for what waits without being woken.
+    pub(super) fn is_looked_at(&self, now: Instant) -> bool {
+        self.lingering
+            .is_some_and(|(_, since)| now.saturating_duration_since(since) < LINGERING)
+    }
+
+    pub(super) fn end_blocking(&mut self, current: &mut Current) {
+        if std::mem::take(&mut current.blocks) {
+            self.queue.end_blocking();
+        }
+    }
+
+    /// The thread is busy from here on.
+    pub(super) fn begin_stretch(&mut self, number: usize, now: Instant) {
+        if let Some(thread) = self.threads.get_mut(number) {
+            thread.stretch = Some(Stretch::begin(now));
+        }
+    }
+
+    /// The thread waits from here on, or may.
+    pub(super) fn end_stretch(&mut self, number: usize) {
+        if let Some(thread) = self.threads.get_mut(number) {
+            thread.stretch = None;
+        }
+    }
+
+    pub(super) fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {
+        let thread = self.threads.get_mut(number)?;
+        thread.assigned = Some(assigned);
+        Some(Arc::clone(&thread.wake))
+    }
+
+    pub(super) fn take(&mut self, number: usize) -> Option<Assigned> {
+        self.threads.get_mut(number)?.assigned.take()
+    }
+}

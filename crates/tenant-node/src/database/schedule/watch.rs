@@ -1,0 +1,87 @@
+//! The watch over the database threads, which looks every millisecond while there is something to do: somebody takes what waits, and those that
+//! do not come back are in nobody's way. Runs no job.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use super::priority;
+use super::state::{Priority, State, Thread};
+use super::threads::Shared;
+
+/// A job that waits for a thread that runs waits no longer than this, as a rule.
+const WATCH: Duration = Duration::from_millis(1);
+/// After so many looks with nothing to do the watch sleeps until it is called.
+const QUIET_LOOKS: u32 = 50;
+
+impl Shared {
+    /// Wakes a thread for what waits while none comes back, and sees to it that those who do not come back are in nobody's way.
+    pub(super) fn watch(self: Arc<Self>) {
+        let (mut begun, mut quiet_looks) = (0, 0);
+        let mut state = self.state.lock();
+        while !state.stopping {
+            if state.queue.waiting() > 0 && (state.begun == begun || std::mem::take(&mut state.wants_thread)) {
+                self.hand_out(state);
+                state = self.state.lock();
+            }
+            self.lower_too_long(&mut state);
+            self.keep_spare(&mut state);
+            let quiet = state.queue.waiting() == 0 && state.queue.running() == 0;
+            quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
+            begun = state.begun;
+            if state.stopping {
+                return;
+            }
+            if quiet_looks < QUIET_LOOKS {
+                let _timed_out = self.call_watch.wait_for(&mut state, WATCH);
+            } else {
+                state.watch_sleeps = true;
+                self.call_watch.wait(&mut state);
+                state.watch_sleeps = false;
+                quiet_looks = 0;
+            }
+        }
+    }
+
+    /// Puts threads behind the others that have been at one thing for long, and lowers the priority of those that have used the processor for
+    /// too long meanwhile.
+    fn lower_too_long(&self, state: &mut MutexGuard<'_, State>) {
+        let now = Instant::now();
+        let suspicious = |(number, thread): (usize, &Thread)| {
+            let stretch = thread.stretch.as_ref().filter(|stretch| stretch.is_suspicious(now))?;
+            let is_lowered = thread.priority == Priority::Lowered;
+            (!is_lowered).then_some((number, thread.id?, stretch.began()))
+        };
+        let suspicious: Vec<_> = state.threads.iter().enumerate().filter_map(suspicious).collect();
+        for (number, id, began) in suspicious {
+            let used = MutexGuard::unlocked(state, || priority::processor_time(id));
+            let thread = state.threads.get_mut(number);
+            if let (Some(thread), Some(used)) = (thread, used)
+                && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.began() == began)
+            {
+                // Under the lock: the thread has not begun anything else.
+                if stretch.is_too_long(used) {
+                    priority::lower(id);
+                    state.set_lowered(number);
+                } else if thread.priority == Priority::Ordinary {
+                    priority::suspect(id, self.ordinary_priority);
+                    state.set_suspected(number);
+                }
+            }
+        }
+    }
+
+    /// While threads are lowered, has one ready for what comes next: a new one that has to be started then begins behind those that run.
+    fn keep_spare(self: &Arc<Self>, state: &mut State) {
+        let missing = state.lowered() > 0 && state.idle(Priority::Ordinary) == 0;
+        if missing
+            && state.ordinary() <= self.config.places
+            && state.alive < self.config.most_threads
+            && !state.stopping
+            && let Err((error, _nothing)) = self.spawn(state, Priority::Ordinary, None)
+        {
+            tracing::debug!(%error, "a spare database thread could not be started");
+        }
+    }
+}

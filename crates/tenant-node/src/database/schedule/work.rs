@@ -1,0 +1,187 @@
+//! What a database thread does all its life: one job after the other, until nobody needs it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use super::expectation::Class;
+use super::job::Turn;
+use super::queue::{MayBegin, Next};
+use super::running::{self, Current, Ended, Purpose};
+use super::state::{Assigned, Begun, LINGERING, Priority, State};
+use super::threads::Shared;
+use super::{Account, priority};
+
+/// So often a thread that came from one job to the next lets others run and looks again before it sleeps: those that run are about to
+/// bring what it would have to be woken for.
+const LOOKS_BEFORE_SLEEP: u32 = 4;
+impl Shared {
+    pub(super) fn work(self: Arc<Self>, number: usize, priority: Priority) {
+        let id = rustix::thread::gettid();
+        match priority {
+            Priority::Lowered => priority::lower(id),
+            Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority),
+        }
+        let mut state = self.state.lock();
+        if let Some(thread) = state.threads.get_mut(number) {
+            thread.id = Some(id);
+        }
+        let mut in_a_row = 0;
+        let mut next = self.wait_for_job(number, state, Instant::now(), &mut in_a_row);
+        while let Some((begun, began)) = next {
+            let Begun {
+                account,
+                job,
+                since,
+                class,
+            } = begun;
+            let turn = if began.saturating_duration_since(since) > self.config.patience {
+                Turn::TooLate
+            } else {
+                Turn::Run
+            };
+            // What it uses of the processor tells whether it was expected with reason.
+            let used_before = (class == Class::Long).then(priority::own_processor_time);
+            running::begin(Current::new(Arc::clone(&self), number, account, class, began));
+            // The caller learns of it from the job that has no result; what the job owned is dropped while unwinding.
+            if std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn))).is_err() {
+                tracing::error!("a job on a database thread panicked");
+            }
+            let ended = running::end();
+            let used = used_before.map(|before| priority::own_processor_time().saturating_sub(before));
+            in_a_row += 1;
+            let mut state = self.state.lock();
+            self.end_job(&mut state, number, account, &ended, used);
+            next = self.wait_for_job(number, state, ended.at, &mut in_a_row);
+        }
+        let state = self.state.lock();
+        self.retire(number, state);
+    }
+
+    /// `used` is processor time of a job that was expected to be long.
+    fn end_job(&self, state: &mut State, number: usize, account: Account, ended: &Ended, used: Option<Duration>) {
+        if ended.blocks {
+            state.queue.end_blocking();
+        }
+        state.queue.charge(account, ended.ran);
+        state.queue.end(account, ended.class);
+        state.end_stretch(number);
+        if state.acquit(number) {
+            priority::ordinary(rustix::thread::gettid(), self.ordinary_priority);
+        }
+        let was_long = match used {
+            Some(used) => priority::is_long(used),
+            None => state.priority(number) == Priority::Lowered,
+        };
+        match (was_long, ended.purpose) {
+            (true, _) => state.queue.learn(account.tenant, Class::Long),
+            (false, Purpose::Query) => state.queue.learn(account.tenant, Class::Short),
+            (false, Purpose::Preparation) => {}
+        }
+    }
+
+    /// The next job for this thread, and when it begins; `None` when the thread is to end. `in_a_row` counts the jobs since it slept.
+    fn wait_for_job<'state>(
+        self: &'state Arc<Self>,
+        number: usize,
+        mut state: MutexGuard<'state, State>,
+        mut now: Instant,
+        in_a_row: &mut u32,
+    ) -> Option<(Begun, Instant)> {
+        let mut looks = 0;
+        let priority = state.priority(number);
+        loop {
+            if let Some(Assigned::Begin(begun)) = state.take(number) {
+                state.begin_stretch(number, now);
+                return Some((begun, now));
+            }
+            let may_begin = self.may_begin_on(priority, &state);
+            match state.queue.next(may_begin) {
+                Some(Next::Begin {
+                    account,
+                    job,
+                    since,
+                    class,
+                }) => {
+                    state.begun += 1;
+                    state.begin_stretch(number, now);
+                    let begun = Begun {
+                        account,
+                        job,
+                        since,
+                        class,
+                    };
+                    return Some((begun, now));
+                }
+                Some(Next::Resume { thread }) => {
+                    if let Some(wake) = state.assign(thread, Assigned::Resume) {
+                        MutexGuard::unlocked(&mut state, || wake.notify_one());
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            // What still waits is taken by the threads that run: each looks here when its job has ended.
+            let enough = match priority {
+                Priority::Ordinary | Priority::Suspected => self.config.places,
+                Priority::Lowered => self.config.long_places,
+            };
+            if state.stopping || state.idle(priority) >= enough {
+                return None;
+            }
+            // While something is held back there is nothing to look for: who lets it begin wakes a thread.
+            let may_linger = priority != Priority::Lowered && !state.is_looked_at(now) && state.queue.waiting() == 0;
+            if *in_a_row > 1 && looks < LOOKS_BEFORE_SLEEP && may_linger {
+                looks += 1;
+                state.lingering = Some((number, now));
+                MutexGuard::unlocked(&mut state, std::thread::yield_now);
+                if state.lingering.is_some_and(|(thread, _)| thread == number) {
+                    state.lingering = None;
+                }
+                now = Instant::now();
+                continue;
+            }
+            looks = 0;
+            let wake = state.threads.get(number).map(|thread| Arc::clone(&thread.wake))?;
+            state.set_idle(number);
+            if priority == Priority::Lowered && state.queue.waiting() > 0 {
+                // It has left a place that is not for what it looks for.
+                self.hand_out(state);
+                state = self.state.lock();
+            }
+            while state
+                .threads
+                .get(number)
+                .is_some_and(|thread| thread.assigned.is_none())
+            {
+                if state.stopping && state.leave_idle(number) {
+                    break;
+                }
+                wake.wait(&mut state);
+            }
+            let since = std::mem::replace(&mut now, Instant::now());
+            // A sleep that short was hardly worth it.
+            *in_a_row = u32::from(now.saturating_duration_since(since) < LINGERING);
+        }
+    }
+
+    /// What a thread may begin: long jobs are for lowered ones. At a stop everybody takes what is left.
+    fn may_begin_on(&self, priority: Priority, state: &State) -> MayBegin {
+        if state.queue.waiting() == 0 || !self.results_are_taken(state) {
+            return MayBegin::NOTHING;
+        }
+        MayBegin {
+            short: priority != Priority::Lowered || state.stopping,
+            long: priority == Priority::Lowered || state.stopping,
+        }
+    }
+
+    /// The thread ends. Its place, where it still has one to give, goes to whoever is due.
+    fn retire(self: &Arc<Self>, number: usize, mut state: MutexGuard<'_, State>) {
+        state.remove(number);
+        self.ended.notify_all();
+        self.hand_out(state);
+    }
+}
