@@ -157,7 +157,7 @@ fn lead(lease: TenantLease, permit: Option<OwnedSemaphorePermit>, runtime: Handl
     match permit {
         Some(permit) => {
             let account = lease.tenant().account();
-            shared.threads.clean_up(account, move || {
+            shared.threads.run_unattended(account, move || {
                 let leader = Leader {
                     lease: Some(lease),
                     runtime,

@@ -10,7 +10,7 @@ use super::slot::{OldBaton, StreamSlot};
 use super::stored_sql::StoredSql;
 use super::streams::{Parked, Transaction};
 use super::{problems, request_body};
-use crate::database::{DatabaseError, Session, StatementLimits, only_prepares, runs_long};
+use crate::database::{DatabaseError, Session, StatementLimits, is_errand, runs_long};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::layers::TenantContext;
@@ -72,7 +72,7 @@ impl HranaService {
             parse(&body)
         } else {
             let parsing = self.databases.run_blocking(caller.tenant, caller.weight, move || {
-                only_prepares();
+                is_errand();
                 if body.len() > PARSED_BEHIND_BYTES {
                     runs_long();
                 }

@@ -26,7 +26,8 @@ pub(super) struct Job(Option<Arc<dyn Runs>>);
 pub(super) struct Outcome<W, T>(Arc<Shared<W, T>>);
 
 trait Runs: Send + Sync {
-    fn run(self: Arc<Self>, turn: Turn);
+    /// Whether the work was done.
+    fn run(self: Arc<Self>, turn: Turn) -> bool;
     fn lose(self: Arc<Self>);
 }
 
@@ -70,11 +71,9 @@ impl Job {
         })))))
     }
 
-    /// Blocks for as long as the work takes. Panics where it does.
-    pub(super) fn run(mut self, turn: Turn) {
-        if let Some(shared) = self.0.take() {
-            shared.run(turn);
-        }
+    /// Blocks for as long as the work takes. Panics where it does. Whether somebody still waited for it.
+    pub(super) fn run(mut self, turn: Turn) -> bool {
+        self.0.take().is_some_and(|shared| shared.run(turn))
     }
 }
 
@@ -91,17 +90,18 @@ where
     W: FnOnce(Turn) -> T + Send,
     T: Send,
 {
-    fn run(self: Arc<Self>, turn: Turn) {
+    fn run(self: Arc<Self>, turn: Turn) -> bool {
         let stage = std::mem::replace(&mut self.0.lock().stage, Stage::Begun);
         let Stage::Queued(work) = stage else {
             // Nobody waits for it: it is dropped here, and nothing else happens.
-            return;
+            return false;
         };
         let mut unless_done = LostUnlessDone(Some(self));
         let result = work(turn);
         if let Some(shared) = unless_done.0.take() {
             shared.end(Stage::Done(result));
         }
+        true
     }
 
     fn lose(self: Arc<Self>) {
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken() {
-        for ends in [|job: Job| job.run(Turn::Run), |job: Job| drop(job)] {
+        for ends in [|job: Job| assert!(job.run(Turn::Run)), |job: Job| drop(job)] {
             let (job, outcome) = Job::new(|_| ());
             let waiting = tokio::spawn(outcome);
             tokio::task::yield_now().await;

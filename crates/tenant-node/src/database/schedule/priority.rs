@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-/// How much less of a busy processor such a thread gets, as `nice` has it: about a tenth of what others get.
-const LOWERED: i32 = 10;
+/// How much nicer such a thread is than others: of a busy processor it gets about a tenth of what they get.
+const LOWERED_BY: i32 = 10;
+/// There is no lower priority.
+const NICEST: i32 = 19;
 /// Slices of async workers and of the watch, the shortest that the kernel has: who wakes and has shorter ones than the thread that runs need not
 /// wait for the kernel's timer.
 const SHORT_SLICE: Duration = Duration::from_micros(100);
@@ -22,7 +24,9 @@ const SLICE: Duration = Duration::from_micros(500);
 const LONG_SLICE: Duration = Duration::from_millis(20);
 /// A stretch of this length is looked at.
 const SUSPICIOUS: Duration = Duration::from_millis(1);
-/// Processor time since it was first looked at, from which on a stretch is too long.
+/// Processor time since it was first looked at, from which on a stretch is in the way.
+const IN_THE_WAY: Duration = Duration::from_micros(250);
+/// The same, from which on it is too long.
 const TOO_LONG: Duration = Duration::from_millis(2);
 
 /// Time of one thread in which nobody could ask it for its place.
@@ -50,11 +54,25 @@ impl Stretch {
         self.began
     }
 
-    /// Whether it is too long, told from the processor time that its thread has used since that thread began.
-    pub(super) fn is_too_long(&mut self, used: Duration) -> bool {
+    /// What is to be thought of it, told from the processor time that its thread has used since that thread began.
+    pub(super) fn judge(&mut self, used: Duration) -> Verdict {
         let first_look = *self.first_look.get_or_insert(used);
-        used.saturating_sub(first_look) >= TOO_LONG
+        match used.saturating_sub(first_look) {
+            used if used >= TOO_LONG => Verdict::TooLong,
+            used if used >= IN_THE_WAY => Verdict::InTheWay,
+            _ => Verdict::Fine,
+        }
     }
+}
+
+/// On a stretch that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It waits, for all that is known.
+    Fine,
+    /// Others should not have to wait for it.
+    InTheWay,
+    TooLong,
 }
 
 /// Processor time from which on a job that was expected to be long was one.
@@ -62,16 +80,17 @@ pub(super) fn is_long(used: Duration) -> bool {
     used >= SUSPICIOUS
 }
 
-/// From here on the thread only takes what the others leave: connections and short queries go first on a busy processor.
-pub(super) fn lower(thread: Pid) {
+/// From here on the thread only takes what the others, which are `nice`, leave: connections and short queries go first on a busy processor.
+pub(super) fn lower(thread: Pid, nice: i32) {
+    let nice = NICEST.min(nice + LOWERED_BY);
     #[cfg(target_os = "linux")]
-    if super::slice::set(thread, LOWERED, LONG_SLICE).is_err()
-        && let Err(error) = rustix::process::setpriority_process(Some(thread), LOWERED)
+    if super::slice::set(thread, nice, LONG_SLICE).is_err()
+        && let Err(error) = rustix::process::setpriority_process(Some(thread), nice)
     {
         tracing::debug!(%error, "the priority of a long query could not be lowered");
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (thread, LOWERED);
+    let _ = (thread, nice);
 }
 
 /// The thread is an ordinary database thread from here on, with a niceness that it has already.
@@ -133,10 +152,10 @@ mod tests {
         assert!(!stretch.is_suspicious(began) && stretch.is_suspicious(began + SUSPICIOUS));
         // A thread that has used a second before.
         let used = Duration::from_secs(1);
-        assert!(!stretch.is_too_long(used));
-        assert!(!stretch.is_too_long(used), "it waits");
-        assert!(!stretch.is_too_long(used + TOO_LONG / 2));
-        assert!(stretch.is_too_long(used + TOO_LONG));
+        assert_eq!(stretch.judge(used), Verdict::Fine);
+        assert_eq!(stretch.judge(used), Verdict::Fine, "it waits");
+        assert_eq!(stretch.judge(used + IN_THE_WAY), Verdict::InTheWay);
+        assert_eq!(stretch.judge(used + TOO_LONG), Verdict::TooLong);
     }
 
     #[test]

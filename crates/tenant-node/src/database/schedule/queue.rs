@@ -145,6 +145,10 @@ pub(super) struct Queue<J> {
     waiting: usize,
     running: usize,
     running_long: usize,
+    /// Jobs that want a place again.
+    paused: usize,
+    /// Tenants of which long jobs are expected.
+    expecting_long: usize,
     /// Of the running ones, those that are about to wait for a disk.
     blocking: usize,
 }
@@ -159,13 +163,15 @@ impl<J> Queue<J> {
             waiting: 0,
             running: 0,
             running_long: 0,
+            paused: 0,
+            expecting_long: 0,
             blocking: 0,
         }
     }
 
-    /// Whether a thread that runs will come by for what waits.
+    /// Whether a thread that runs will come by for a short job that waits. One that is about to wait for a disk will not, nor one with a long job.
     pub(super) const fn is_attended(&self) -> bool {
-        self.running - self.blocking >= self.limits.eager_places
+        self.running.saturating_sub(self.blocking + self.running_long) >= self.limits.eager_places
     }
 
     /// Whether all jobs since the idle ones were forgotten last are one tenant's.
@@ -215,13 +221,36 @@ impl<J> Queue<J> {
         self.waiting
     }
 
-    /// Takes what is next, if a place is free.
-    pub(super) fn next(&mut self, may_begin: MayBegin) -> Option<Next<J>> {
-        if self.running >= self.limits.places {
+    /// Whether a job of that class would begin, if there were a thread for it.
+    pub(super) fn would_begin(&self, class: Class) -> bool {
+        let long_may_run = self.long_may_run();
+        let is_possible = match class {
+            Class::Short => true,
+            Class::Long => long_may_run && self.expecting_long > 0,
+        };
+        is_possible
+            && self.running < self.limits.places
+            && self.due.iter().any(|(_, uid)| {
+                let tenant = self.tenants.get(uid);
+                tenant.is_some_and(|tenant| {
+                    tenant.expectation.class() == class && tenant.may_begin(&self.limits, long_may_run)
+                })
+            })
+    }
+
+    /// Whether something waits for a place or for a thread.
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Who is next, and whether a job of theirs begins.
+    fn choose(&self, may_begin: MayBegin) -> Option<(VirtualTime, TenantUid, bool)> {
+        let long_may_begin = may_begin.long && self.expecting_long > 0;
+        if self.running >= self.limits.places || !(may_begin.short || long_may_begin || self.paused > 0) {
             return None;
         }
         let long_may_run = self.long_may_run();
-        let (time, uid, begins) = self.due.iter().find_map(|(time, uid)| {
+        self.due.iter().find_map(|(time, uid)| {
             let tenant = self.tenants.get(uid)?;
             // What has begun holds locks and memory: it goes first.
             if tenant.may_resume(long_may_run) {
@@ -229,7 +258,13 @@ impl<J> Queue<J> {
             }
             let begins = may_begin.class(tenant.expectation.class()) && tenant.may_begin(&self.limits, long_may_run);
             begins.then_some((*time, *uid, true))
-        })?;
+        })
+    }
+
+    /// Takes what is next, if a place is free.
+    pub(super) fn next(&mut self, may_begin: MayBegin) -> Option<Next<J>> {
+        let (time, uid, begins) = self.choose(may_begin)?;
+        let long_may_run = self.long_may_run();
         self.now = self.now.max(time);
         self.running += 1;
         let tenant = self.tenants.get_mut(&uid)?;
@@ -253,6 +288,7 @@ impl<J> Queue<J> {
                 .iter()
                 .position(|paused| paused.class == Class::Short || long_may_run)?;
             let paused = tenant.paused.remove(position)?;
+            self.paused -= 1;
             if paused.class == Class::Long {
                 self.running_long += 1;
             }
@@ -297,9 +333,13 @@ impl<J> Queue<J> {
 
     /// Notes what a job of the tenant was like, now that it has ended.
     pub(super) fn learn(&mut self, tenant: TenantUid, class: Class) {
-        if let Some(tenant) = self.tenants.get_mut(&tenant) {
-            tenant.expectation.learn(class);
-        }
+        let Some(tenant) = self.tenants.get_mut(&tenant) else {
+            return;
+        };
+        let was_long = tenant.expectation.class() == Class::Long;
+        tenant.expectation.learn(class);
+        let is_long = tenant.expectation.class() == Class::Long;
+        self.expecting_long = self.expecting_long + usize::from(is_long) - usize::from(was_long);
     }
 
     const fn long_may_run(&self) -> bool {
@@ -319,6 +359,7 @@ impl<J> Queue<J> {
     /// A running job gives up its place and wants one again.
     pub(super) fn pause(&mut self, account: Account, thread: usize, class: Class) {
         self.free_place(class);
+        self.paused += 1;
         self.change(account, |tenant| tenant.paused.push_back(Paused { thread, class }));
     }
 
@@ -330,6 +371,7 @@ impl<J> Queue<J> {
 
     /// A job that had left wants a place again.
     pub(super) fn come_back(&mut self, account: Account, thread: usize, class: Class) {
+        self.paused += 1;
         self.change(account, |tenant| {
             tenant.away -= 1;
             tenant.paused.push_back(Paused { thread, class });
@@ -352,9 +394,14 @@ impl<J> Queue<J> {
     /// Forgets tenants that have nothing to run and owe nothing.
     pub(super) fn forget_idle(&mut self) {
         let now = self.now;
+        let mut expecting_long = 0;
         self.tenants.retain(|_, tenant| {
-            tenant.begun > 0 || !tenant.waiting.is_empty() || !tenant.paused.is_empty() || tenant.time > now
+            let is_idle =
+                tenant.begun == 0 && tenant.waiting.is_empty() && tenant.paused.is_empty() && tenant.time <= now;
+            expecting_long += usize::from(!is_idle && tenant.expectation.class() == Class::Long);
+            !is_idle
         });
+        self.expecting_long = expecting_long;
     }
 
     /// Takes out the jobs that have waited to begin since before `since`.

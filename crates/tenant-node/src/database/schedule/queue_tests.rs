@@ -404,6 +404,13 @@ proptest! {
                 Step::Forget => queue.forget_idle(),
             }
             prop_assert!(running.len() <= LIMITS.places);
+            prop_assert_eq!(queue.paused, paused.len());
+            let expecting_long = queue.tenants.values().filter(|tenant| tenant.expectation.class() == Class::Long);
+            prop_assert_eq!(queue.expecting_long, expecting_long.count());
+            if paused.is_empty() {
+                let would_begin = queue.would_begin(Class::Short) || queue.would_begin(Class::Long);
+                prop_assert_eq!(would_begin, queue.choose(MayBegin::ANYTHING).is_some());
+            }
             for uid in 1..4 {
                 let own = running.iter().chain(&paused).chain(&away).filter(|(_, account, _)| account.tenant == TenantUid::from_u128(uid));
                 prop_assert!(own.count() <= LIMITS.begun_per_tenant + LIMITS.away_per_tenant);

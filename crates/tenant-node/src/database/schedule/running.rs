@@ -1,23 +1,34 @@
 //! The job that runs on the present thread, as far as the schedule is concerned: how long it has run, and how it gives its place up.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Account;
 use super::expectation::Class;
 use super::threads::Shared;
-use super::{Account, priority};
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    static IS_LOWERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the priority of this thread is known to be lowered.
+pub(super) fn is_on_lowered_thread() -> bool {
+    IS_LOWERED.get()
+}
+
+/// This thread's priority is lowered, for good.
+pub(super) fn thread_is_lowered() {
+    IS_LOWERED.set(true);
 }
 
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Query,
-    /// It prepares another one, such as one that reads a request. That it is short says nothing about its tenant's queries.
-    Preparation,
+    /// It prepares another one, such as one that reads a request, or tidies up. What it is like says nothing about its tenant's queries.
+    Errand,
 }
 
 /// The job of this thread.
@@ -26,7 +37,7 @@ pub(super) struct Current {
     pub(super) thread: usize,
     pub(super) account: Account,
     pub(super) class: Class,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     /// Whether it is about to wait for a disk.
     pub(super) blocks: bool,
     /// Since when what it runs is not on its account.
@@ -62,7 +73,6 @@ impl Current {
     fn end_slice(&mut self, ran: Duration, becomes_long: bool) {
         if becomes_long {
             self.class = Class::Long;
-            priority::lower(rustix::thread::gettid());
         }
         let shared = Arc::clone(&self.shared);
         shared.end_of_slice(self, ran, becomes_long);
@@ -147,11 +157,11 @@ pub fn runs_long() {
     });
 }
 
-/// To be called by a job that prepares another one of its tenant's, such as one that reads a request.
-pub fn only_prepares() {
+/// To be called by a job that prepares another one of its tenant's, such as one that reads a request, or tidies up.
+pub fn is_errand() {
     CURRENT.with(|current| {
         if let Some(current) = current.borrow_mut().as_mut() {
-            current.purpose = Purpose::Preparation;
+            current.purpose = Purpose::Errand;
         }
     });
 }

@@ -20,8 +20,9 @@ use rustix::process::Pid;
 pub(super) fn set(thread: Pid, nice: i32, slice: Duration) -> std::io::Result<()> {
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(u32::MAX),
-        sched_policy: libc::SCHED_OTHER.unsigned_abs(),
-        sched_flags: 0,
+        sched_policy: 0,
+        // A policy that the node was started with stays; one for real time has no slices, and is refused.
+        sched_flags: u64::from(libc::SCHED_FLAG_KEEP_POLICY.unsigned_abs()),
         sched_nice: nice,
         sched_priority: 0,
         // For ordinary threads, the slice in nanoseconds.

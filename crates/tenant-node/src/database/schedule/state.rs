@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Condvar;
 use rustix::process::Pid;
 
 use super::Account;
@@ -13,6 +12,7 @@ use super::job::Job;
 use super::priority::Stretch;
 use super::queue::Queue;
 use super::running::Current;
+use super::slot::{Assigned, Assignment, Slot};
 
 /// A thread that looks for a job again before it sleeps is relied on for this long. Then it is one that the kernel has no processor for, and
 /// another one is woken.
@@ -27,7 +27,7 @@ pub(super) struct State {
     unused: Vec<usize>,
     pub(super) alive: usize,
     lowered: usize,
-    /// Jobs that have begun since the start.
+    /// Short jobs that have begun since the start.
     pub(super) begun: u64,
     pub(super) watch_sleeps: bool,
     /// The thread that is about to look for a job once more, and since when.
@@ -38,11 +38,10 @@ pub(super) struct State {
 }
 
 pub(super) struct Thread {
-    pub(super) wake: Arc<Condvar>,
-    pub(super) assigned: Option<Assigned>,
+    pub(super) slot: Arc<Slot>,
     /// The kernel's number; `None` until it runs.
     pub(super) id: Option<Pid>,
-    /// What it is busy with, unless it waits for its turn or a client.
+    /// What it is busy with, or was given to do, unless it waits for its turn or a client.
     pub(super) stretch: Option<Stretch>,
     pub(super) priority: Priority,
 }
@@ -67,11 +66,6 @@ impl Priority {
     }
 }
 
-pub(super) enum Assigned {
-    Begin(Begun),
-    Resume,
-}
-
 /// A job, when it was queued, and the class in which it begins.
 pub(super) struct Begun {
     pub(super) account: Account,
@@ -83,8 +77,7 @@ pub(super) struct Begun {
 impl Thread {
     pub(super) fn new(priority: Priority) -> Self {
         Self {
-            wake: Arc::default(),
-            assigned: None,
+            slot: Arc::default(),
             id: None,
             stretch: None,
             priority,
@@ -121,25 +114,29 @@ impl State {
         number
     }
 
-    /// The thread has ended, or was not started. What it had not begun.
-    pub(super) fn remove(&mut self, number: usize) -> Option<Assigned> {
-        let thread = self.threads.get_mut(number)?;
+    /// The thread has ended, or was not started.
+    pub(super) fn remove(&mut self, number: usize) {
+        let Some(thread) = self.threads.get_mut(number) else {
+            return;
+        };
         // The kernel gives its number to others.
         let removed = std::mem::replace(thread, Thread::new(Priority::Ordinary));
         self.unused.push(number);
         self.alive -= 1;
         self.lowered -= usize::from(removed.priority == Priority::Lowered);
-        removed.assigned
-    }
-
-    /// Threads whose priority is not lowered.
-    pub(super) const fn ordinary(&self) -> usize {
-        self.alive - self.lowered
     }
 
     /// Threads whose priority is lowered.
     pub(super) const fn lowered(&self) -> usize {
         self.lowered
+    }
+
+    /// Where a thread waits.
+    pub(super) fn slot(&self, number: usize) -> Arc<Slot> {
+        self.threads
+            .get(number)
+            .map(|thread| Arc::clone(&thread.slot))
+            .unwrap_or_default()
     }
 
     pub(super) fn priority(&self, number: usize) -> Priority {
@@ -190,10 +187,20 @@ impl State {
         self.idle.push(number);
     }
 
-    /// The thread waits no more, if nothing was assigned to it meanwhile. Whether it waited.
-    pub(super) fn leave_idle(&mut self, number: usize) -> bool {
-        let position = self.idle.iter().position(|idle| *idle == number);
-        position.map(|position| self.idle.remove(position)).is_some()
+    /// Has all that wait for a job end.
+    pub(super) fn end_idle(&mut self, now: Instant) -> Vec<Assignment> {
+        let idle = std::mem::take(&mut self.idle);
+        idle.into_iter()
+            .filter_map(|number| self.assign(number, Assigned::End, now))
+            .collect()
+    }
+
+    /// Whether an ordinary thread has been started and does not run yet.
+    pub(super) fn is_one_starting(&self) -> bool {
+        let is_starting = |(number, thread): (usize, &Thread)| {
+            thread.id.is_none() && thread.priority == Priority::Ordinary && !self.unused.contains(&number)
+        };
+        self.threads.iter().enumerate().any(is_starting)
     }
 
     /// A thread for jobs of a class that waits for one, the one that began to wait last: its caches are the warmest.
@@ -211,8 +218,7 @@ impl State {
     pub(super) fn is_attended(&self, now: Instant) -> bool {
         let comes_soon = |thread: &Thread| {
             let is_fresh = |stretch: &Stretch| !stretch.is_suspicious(now);
-            let is_at_work = thread.assigned.is_some() || thread.stretch.as_ref().is_some_and(is_fresh);
-            is_at_work && thread.priority != Priority::Lowered
+            thread.stretch.as_ref().is_some_and(is_fresh) && thread.priority != Priority::Lowered
         };
         self.queue.is_attended() && self.threads.iter().any(comes_soon)
     }
@@ -243,13 +249,15 @@ impl State {
         }
     }
 
-    pub(super) fn assign(&mut self, number: usize, assigned: Assigned) -> Option<Arc<Condvar>> {
-        let thread = self.threads.get_mut(number)?;
-        thread.assigned = Some(assigned);
-        Some(Arc::clone(&thread.wake))
+    /// Gives the thread something to do, to be handed over without the lock. From here on it is busy with that.
+    pub(super) fn assign(&mut self, number: usize, assigned: Assigned, now: Instant) -> Option<Assignment> {
+        self.begin_stretch(number, now);
+        let slot = Arc::clone(&self.threads.get(number)?.slot);
+        Some(Assignment { slot, assigned })
     }
 
-    pub(super) fn take(&mut self, number: usize) -> Option<Assigned> {
-        self.threads.get_mut(number)?.assigned.take()
+    /// Notes that a job begins.
+    pub(super) fn count_begun(&mut self, class: Class) {
+        self.begun += u64::from(class == Class::Short);
     }
 }

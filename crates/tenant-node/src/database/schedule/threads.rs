@@ -19,8 +19,9 @@ use super::expectation::Class;
 use super::job::{Job, Turn};
 use super::priority;
 use super::queue::{Limits, MayBegin, Next, Queue};
-use super::running::Current;
-use super::state::{Assigned, Begun, Priority, State, Thread};
+use super::running::{self, Current, Purpose};
+use super::slot::{Assigned, Assignment, Slot};
+use super::state::{Begun, Priority, State, Thread};
 use crate::database::{DatabaseError, StartError};
 
 /// A full queue drains within this, as a rule.
@@ -28,6 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// So many times as many results may be under way while there is no other tenant to be fair to. A thread that can go on is not woken again.
 const ALONE: usize = 8;
+/// So often a lowered thread lets others run before it stands in the row for the lock after all.
+const LOOKS_BEFORE_ROW: u32 = 64;
+
 /// Settings of [`DatabaseThreads`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::database) struct ThreadsConfig {
@@ -67,6 +71,8 @@ pub(super) struct Shared {
     pub(super) config: ThreadsConfig,
     deliveries: Arc<Deliveries>,
     pub(super) state: Mutex<State>,
+    /// Held by the one lowered thread that waits for the lock.
+    lowered_row: Mutex<()>,
     /// Told when a thread has ended.
     pub(super) ended: Condvar,
     /// Told when there is something for the watch.
@@ -78,10 +84,16 @@ pub(super) struct Shared {
 impl DatabaseThreads {
     /// Starts the first thread, so that a machine that cannot have any says so now.
     pub(in crate::database) fn start(config: ThreadsConfig) -> Result<Self, StartError> {
+        let places = config.places.max(1);
+        let config = ThreadsConfig {
+            places,
+            long_places: config.long_places.clamp(1, places),
+            ..config
+        };
         let limits = Limits {
-            places: config.places.max(1),
+            places,
             eager_places: config.eager_places.max(1),
-            long_places: config.long_places.clamp(1, config.places.max(1)),
+            long_places: config.long_places,
             begun_per_tenant: config.begun_per_tenant.max(1),
             away_per_tenant: config.away_per_tenant,
             waiting: config.waiting,
@@ -91,11 +103,12 @@ impl DatabaseThreads {
             config,
             deliveries: Arc::default(),
             state: Mutex::new(State::new(Queue::new(limits))),
+            lowered_row: Mutex::new(()),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
             ordinary_priority: priority::own(),
         });
-        let mut state = shared.state.lock();
+        let mut state = shared.lock();
         shared
             .spawn(&mut state, Priority::Ordinary, None)
             .map_err(|(error, _)| StartError::Thread(error))?;
@@ -108,9 +121,10 @@ impl DatabaseThreads {
         let resuming = Arc::downgrade(&shared);
         let resume = Arc::new(move || {
             if let Some(shared) = resuming.upgrade() {
-                let state = shared.state.lock();
-                if !state.is_looked_at(Instant::now()) {
-                    shared.hand_out(state);
+                let state = shared.lock();
+                match state.is_looked_at(Instant::now()) {
+                    true => shared.hand_out_long(state),
+                    false => shared.hand_out(state),
                 }
             }
         });
@@ -147,7 +161,15 @@ impl DatabaseThreads {
     /// Runs clean-up work that must not be refused, such as a rollback. Bounded by the number of open connections. After
     /// [`Self::stop`] it runs on the calling thread.
     pub(in crate::database) fn clean_up(&self, account: Account, work: impl FnOnce() + Send + 'static) {
-        let mut state = self.shared.state.lock();
+        self.run_unattended(account, move || {
+            running::is_errand();
+            work();
+        });
+    }
+
+    /// The same for queries that somebody waits for in another way.
+    pub(in crate::database) fn run_unattended(&self, account: Account, work: impl FnOnce() + Send + 'static) {
+        let mut state = self.shared.lock();
         if state.stopping {
             drop(state);
             work();
@@ -160,7 +182,7 @@ impl DatabaseThreads {
 
     /// Refuses the jobs that have waited too long, which only happens while no place becomes free, and forgets tenants that are idle.
     pub(in crate::database) fn refuse_late(&self, now: Instant) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         state.queue.forget_idle();
         let late = now
             .checked_sub(self.shared.config.patience)
@@ -173,16 +195,17 @@ impl DatabaseThreads {
 
     /// Takes no further jobs, runs those that wait, and returns when all threads have ended. Blocks.
     pub(in crate::database) fn stop(&self) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         state.stopping = true;
-        for thread in &state.threads {
-            thread.wake.notify_one();
-        }
+        let ending = state.end_idle(Instant::now());
+        drop(state);
+        ending.into_iter().for_each(Assignment::hand_over);
         self.shared.call_watch.notify_one();
+        let mut state = self.shared.lock();
         if std::mem::take(&mut state.wants_thread) {
             // The watch ends, too.
             self.shared.hand_out(state);
-            state = self.shared.state.lock();
+            state = self.shared.lock();
         }
         while state.alive > 0 {
             self.shared.ended.wait(&mut state);
@@ -206,7 +229,7 @@ fn overloaded(what: &'static str) -> DatabaseError {
 impl Shared {
     fn push(self: &Arc<Self>, account: Account, job: Job) -> Result<(), DatabaseError> {
         let now = Instant::now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.stopping {
             return Err(DatabaseError::Stopping);
         }
@@ -222,8 +245,10 @@ impl Shared {
 
     /// Sees to it that a job that has just been queued is run.
     fn attend(self: &Arc<Self>, state: MutexGuard<'_, State>, account: Account, now: Instant) {
-        let is_long = state.queue.expected(account.tenant) == Class::Long;
-        if is_long || !state.is_attended(now) && !state.is_looked_at(now) {
+        if state.queue.expected(account.tenant) == Class::Long {
+            return self.hand_out_long(state);
+        }
+        if !state.is_attended(now) && !state.is_looked_at(now) {
             return self.hand_out(state);
         }
         if state.watch_sleeps {
@@ -232,72 +257,115 @@ impl Shared {
         }
     }
 
-    /// Gives one free place, if there is one, to whoever is due.
-    pub(super) fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let may_begin = self.have_threads(&mut state);
-        let wake = match state.queue.next(may_begin) {
-            None => None,
-            Some(Next::Resume { thread }) => state.assign(thread, Assigned::Resume),
-            Some(Next::Begin {
-                account,
-                job,
-                since,
-                class,
-            }) => {
-                state.begun += 1;
-                let begun = Begun {
+    /// Takes the lock. Whoever waits for it is woken in the order of coming, and a lowered thread may be long in coming: it waits without standing
+    /// in that row, and one at a time.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        if !running::is_on_lowered_thread() {
+            return self.state.lock();
+        }
+        let _one_at_a_time = self.lowered_row.lock();
+        for _ in 0..LOOKS_BEFORE_ROW {
+            if let Some(state) = self.state.try_lock() {
+                return state;
+            }
+            std::thread::yield_now();
+        }
+        self.state.lock()
+    }
+
+    /// Gives free places to whoever is due, but no more than one to short jobs that begin: whoever ends one looks for the next.
+    pub(super) fn hand_out(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        self.hand_out_for(state, true);
+    }
+
+    /// The same without short jobs that begin: there are threads for those that look themselves.
+    pub(super) fn hand_out_long(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        self.hand_out_for(state, false);
+    }
+
+    fn hand_out_for(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut short: bool) {
+        let now = Instant::now();
+        let (mut assignments, mut refused) = (Vec::new(), Vec::new());
+        loop {
+            let may_begin = self.have_threads(&mut state, short);
+            match state.queue.next(may_begin) {
+                None => break,
+                Some(Next::Resume { thread }) => assignments.extend(state.assign(thread, Assigned::Resume, now)),
+                Some(Next::Begin {
                     account,
                     job,
                     since,
                     class,
-                };
-                match state.take_idle(class) {
-                    Some(thread) => state.assign(thread, Assigned::Begin(begun)),
-                    None => {
-                        if let Err((error, begun)) = self.spawn(&mut state, Priority::of(class), Some(begun)) {
-                            tracing::error!(%error, "a database thread could not be started");
-                            state.queue.end(account, class);
-                            drop(state);
-                            if let Some(begun) = begun {
-                                begun.job.run(Turn::TooLate);
-                            }
-                            return;
-                        }
-                        None
+                }) => {
+                    short &= class == Class::Long;
+                    state.count_begun(class);
+                    let begun = Begun {
+                        account,
+                        job,
+                        since,
+                        class,
+                    };
+                    if let Some(thread) = state.take_idle(class) {
+                        assignments.extend(state.assign(thread, Assigned::Begin(begun), now));
+                    } else if let Err((error, begun)) = self.spawn(&mut state, Priority::of(class), Some(begun)) {
+                        tracing::error!(%error, "a database thread could not be started");
+                        state.queue.end(account, class);
+                        refused.extend(begun);
                     }
                 }
             }
-        };
+        }
+        assignments.extend(self.make_room(&mut state, now));
         let call_watch = state.wants_thread || (state.watch_sleeps && state.queue.running() > 0);
         drop(state);
-        if let Some(wake) = wake {
-            wake.notify_one();
-        }
+        assignments.into_iter().for_each(Assignment::hand_over);
         if call_watch {
             self.call_watch.notify_one();
         }
+        for begun in refused {
+            begun.job.run(Turn::TooLate);
+        }
     }
 
-    /// For which jobs there is a thread, or one can be started.
-    fn have_threads(&self, state: &mut State) -> MayBegin {
+    /// Where there are as many threads as there may be, has one end that waits for other jobs than those that wait for a thread.
+    fn make_room(&self, state: &mut State, now: Instant) -> Option<Assignment> {
+        if state.alive < self.config.most_threads || state.queue.waiting() == 0 {
+            return None;
+        }
+        let other = [(Class::Short, Class::Long), (Class::Long, Class::Short)];
+        let (_, idle) = other
+            .into_iter()
+            .find(|(missing, _)| state.idle(Priority::of(*missing)) == 0 && state.queue.would_begin(*missing))?;
+        let number = state.take_idle(idle)?;
+        state.assign(number, Assigned::End, now)
+    }
+
+    /// For which jobs there is a thread, or one can be started; for short ones only where they are asked for.
+    fn have_threads(&self, state: &mut State, short: bool) -> MayBegin {
         if state.queue.waiting() == 0 || !self.results_are_taken(state) {
             return MayBegin::NOTHING;
         }
-        let may_start = state.alive < self.config.most_threads;
-        let mut short = state.idle(Priority::Ordinary) > 0;
-        if !short && may_start {
-            // A thread inherits the priority of the one that starts it: one that was lowered leaves that to the watch.
-            short = priority::own() <= self.ordinary_priority || state.stopping;
-            state.wants_thread |= !short;
+        let mut may_begin = MayBegin {
+            short: short && state.idle(Priority::Ordinary) > 0,
+            long: state.idle(Priority::Lowered) > 0,
+        };
+        let lacks_short = short && !may_begin.short && state.queue.would_begin(Class::Short);
+        let lacks_long = !may_begin.long && state.queue.would_begin(Class::Long);
+        if (lacks_short || lacks_long) && state.alive < self.config.most_threads {
+            // A thread inherits the priority of the one that starts it, and is started under the lock: a lowered one leaves that to the watch.
+            let may_start = priority::own() <= self.ordinary_priority || state.stopping;
+            state.wants_thread |= !may_start;
+            may_begin.short |= lacks_short && may_start;
+            may_begin.long |= lacks_long && may_start;
         }
-        MayBegin {
-            short,
-            long: may_start || state.idle(Priority::Lowered) > 0,
-        }
+        may_begin
     }
 
     /// Whether what waits may begin as far as the results before it are concerned.
     pub(super) fn results_are_taken(&self, state: &State) -> bool {
+        if state.stopping {
+            return true;
+        }
         let most = match state.queue.has_one_tenant() {
             true => ALONE * self.config.most_undelivered,
             false => self.config.most_undelivered,
@@ -312,20 +380,29 @@ impl Shared {
         priority: Priority,
         begun: Option<Begun>,
     ) -> Result<(), (std::io::Error, Option<Begun>)> {
-        let number = state.add(Thread {
-            assigned: begun.map(Assigned::Begin),
-            ..Thread::new(priority)
-        });
-        let shared = Arc::clone(self);
+        let thread = Thread::new(priority);
+        let slot = Arc::clone(&thread.slot);
+        let number = state.add(thread);
+        let first = match begun {
+            Some(begun) => state.assign(number, Assigned::Begin(begun), Instant::now()),
+            None => None,
+        };
+        if let Some(first) = first {
+            first.hand_over();
+        }
+        let (shared, own_slot) = (Arc::clone(self), Arc::clone(&slot));
         let spawned = std::thread::Builder::new()
             .name(format!("database-{number}"))
-            .spawn(move || shared.work(number, priority));
+            .spawn(move || shared.work(number, priority, &own_slot));
         match spawned {
             Ok(_detached) => Ok(()),
-            Err(error) => match state.remove(number) {
-                Some(Assigned::Begin(begun)) => Err((error, Some(begun))),
-                Some(Assigned::Resume) | None => Err((error, None)),
-            },
+            Err(error) => {
+                state.remove(number);
+                match slot.take_back() {
+                    Some(Assigned::Begin(begun)) => Err((error, Some(begun))),
+                    Some(Assigned::Resume | Assigned::End) | None => Err((error, None)),
+                }
+            }
         }
     }
 
@@ -336,21 +413,28 @@ impl Shared {
     /// Notes what a job has run so far, and whether it counts as long from now on. Where somebody else is due, gives the place up and
     /// waits until it has one again.
     pub(super) fn end_of_slice(self: &Arc<Self>, current: &mut Current, ran: Duration, became_long: bool) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.queue.charge(current.account, ran);
         if became_long {
             state.queue.becomes_long();
+            if current.purpose == Purpose::Query {
+                state.queue.learn(current.account.tenant, Class::Long);
+            }
+            // Under the lock, so that the watch knows of it and does not take it back.
+            priority::lower(rustix::thread::gettid(), self.ordinary_priority);
             state.set_lowered(current.thread);
+            running::thread_is_lowered();
         }
         if state.queue.must_give_way(current.account.tenant, current.class) {
             state.end_blocking(current);
             state.end_stretch(current.thread);
             state.queue.pause(current.account, current.thread, current.class);
+            let slot = state.slot(current.thread);
             self.hand_out(state);
-            self.wait_for_place(current.thread);
+            Self::wait_for_place(&slot);
         } else {
             state.begin_stretch(current.thread, Instant::now());
-            if state.queue.waiting() > 0 {
+            if state.queue.is_due() {
                 // This one does not come back at once.
                 self.hand_out(state);
             }
@@ -360,9 +444,9 @@ impl Shared {
     /// The job is about to wait for a disk: others need not wait for its thread.
     pub(super) fn begin_blocking(self: &Arc<Self>, current: &mut Current) {
         if !std::mem::replace(&mut current.blocks, true) {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.queue.begin_blocking();
-            if state.queue.waiting() > 0 {
+            if state.queue.is_due() {
                 self.hand_out(state);
             }
         }
@@ -370,7 +454,7 @@ impl Shared {
 
     /// Gives the place up.
     pub(super) fn leave(self: &Arc<Self>, current: &mut Current, ran: Duration) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.end_blocking(current);
         state.end_stretch(current.thread);
         state.queue.charge(current.account, ran);
@@ -380,21 +464,16 @@ impl Shared {
 
     /// Waits until it has a place again.
     pub(super) fn come_back(self: &Arc<Self>, current: &Current) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.queue.come_back(current.account, current.thread, current.class);
+        let slot = state.slot(current.thread);
         self.hand_out(state);
-        self.wait_for_place(current.thread);
+        Self::wait_for_place(&slot);
     }
 
-    fn wait_for_place(&self, number: usize) {
-        let mut state = self.state.lock();
-        let Some(wake) = state.threads.get(number).map(|thread| Arc::clone(&thread.wake)) else {
-            return;
-        };
-        while state.take(number).is_none() {
-            wake.wait(&mut state);
-        }
-        state.begin_stretch(number, Instant::now());
+    /// Waits for what a thread with a job is given: nothing but that it is to go on.
+    fn wait_for_place(slot: &Slot) {
+        while !matches!(slot.wait(), Assigned::Resume) {}
     }
 }
 

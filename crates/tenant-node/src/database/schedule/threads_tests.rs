@@ -4,7 +4,7 @@ use tenantry_types::TenantUid;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::database::schedule::{about_to_block, give_way, only_prepares, runs_long, while_waiting};
+use crate::database::schedule::{about_to_block, give_way, is_errand, runs_long, while_waiting};
 
 const CONFIG: ThreadsConfig = ThreadsConfig {
     places: 1,
@@ -89,9 +89,13 @@ fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
     assert!(state.is_attended(began));
     let later = began + Duration::from_millis(10);
     assert!(!state.is_attended(later));
-    assert!(state.assign(0, Assigned::Resume).is_some());
+    let resuming = state.assign(0, Assigned::Resume, later);
     assert!(state.is_attended(later), "one of them is being woken");
-    assert!(state.take(0).is_some());
+    resuming.unwrap().hand_over();
+    assert!(matches!(state.slot(0).wait(), Assigned::Resume));
+    let much_later = later + Duration::from_millis(10);
+    assert!(!state.is_attended(much_later), "the kernel has no processor for it");
+    state.end_stretch(0);
     assert!(!state.is_attended(later));
     state.begin_stretch(1, later);
     assert!(state.is_attended(later), "one of them began something else");
@@ -115,28 +119,29 @@ fn threads_are_counted_by_priority_and_found_by_class() {
         state.add(Thread::new(Priority::Ordinary)),
         state.add(Thread::new(Priority::Lowered)),
     );
-    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
+    assert_eq!((state.alive, state.lowered()), (2, 1));
     state.set_idle(first);
     state.set_idle(second);
     assert_eq!((state.idle(Priority::Ordinary), state.idle(Priority::Lowered)), (1, 1));
     assert_eq!(state.take_idle(Class::Long), Some(second));
     assert_eq!(state.take_idle(Class::Long), None);
-    assert!(state.leave_idle(first) && !state.leave_idle(first));
+    assert_eq!(state.end_idle(Instant::now()).len(), 1);
+    assert_eq!(state.take_idle(Class::Short), None);
     assert!(!state.acquit(first));
     state.set_suspected(first);
     assert_eq!(state.priority(first), Priority::Suspected);
-    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
+    assert_eq!((state.alive, state.lowered()), (2, 1));
     assert!(state.acquit(first) && !state.acquit(first));
     for _ in 0..2 {
         state.set_lowered(first);
         state.set_suspected(first);
         assert!(!state.acquit(first), "a lowered thread stays one");
-        assert_eq!((state.ordinary(), state.lowered()), (0, 2));
+        assert_eq!((state.alive, state.lowered()), (2, 2));
     }
-    assert!(state.remove(first).is_none());
-    assert_eq!((state.ordinary(), state.lowered()), (0, 1));
+    state.remove(first);
+    assert_eq!((state.alive, state.lowered()), (1, 1));
     assert_eq!(state.add(Thread::new(Priority::Ordinary)), first, "its number is free");
-    assert_eq!((state.ordinary(), state.lowered()), (1, 1));
+    assert_eq!((state.alive, state.lowered()), (2, 1));
 }
 
 #[tokio::test]
@@ -225,7 +230,7 @@ async fn long_jobs_take_no_threads_from_others_and_none_is_left_at_the_end() {
     stop(&threads).await;
     // The kernel gives the numbers of threads that have ended to others.
     let state = threads.shared.state.lock();
-    assert_eq!((state.ordinary(), state.lowered()), (0, 0));
+    assert_eq!((state.alive, state.lowered()), (0, 0));
     assert!(
         state
             .threads
@@ -429,7 +434,7 @@ async fn jobs_of_a_tenant_that_has_long_ones_only_begin_behind_the_others_on_a_t
     // After a few of them it is known. What only prepares them is short, which says nothing.
     let mut known = None;
     for _ in 0..10 {
-        threads.run(account(2), only_prepares).await.unwrap();
+        threads.run(account(2), is_errand).await.unwrap();
         let (niceness, thread) = threads.run(account(2), busy).await.unwrap();
         if niceness > ordinary {
             assert_eq!(
@@ -480,17 +485,12 @@ async fn database_threads_have_longer_slices_than_others_and_the_longest_while_t
     let busy = move || {
         let deadline = Instant::now() + Duration::from_secs(20);
         while slice() <= Some(ordinary) && Instant::now() < deadline {}
-        (slice(), niceness(), rustix::thread::gettid())
+        slice()
     };
     for _ in 0..3 {
-        let before = threads.run(account(1), niceness).await.unwrap();
-        let (in_the_way, after, thread) = threads.run(account(1), busy).await.unwrap();
-        assert!(in_the_way > Some(ordinary));
-        if after == before {
-            // Unless it was lowered, too, it goes on like all others.
-            let next = threads.run(account(1), || (slice(), rustix::thread::gettid())).await;
-            assert_eq!(next.unwrap(), (Some(ordinary), thread));
-        }
+        assert!(threads.run(account(1), busy).await.unwrap() > Some(ordinary));
+        // Whichever thread that is: the same as for all others.
+        assert_eq!(threads.run(account(1), slice).await.unwrap(), Some(ordinary));
     }
     let announced = || {
         runs_long();
@@ -541,8 +541,159 @@ async fn jobs_of_all_kinds_run_while_tenants_change_theirs_and_at_a_stop() {
             stop(&threads).await;
         }
         while let Some(answered) = asking.join_next().await {
-            assert!(round % 2 == 1 || answered.unwrap() == 60);
+            let answered = answered.unwrap();
+            assert!(round % 2 == 1 || answered == 60);
         }
         stop(&threads).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_expected_to_be_long_begins_beside_tenants_whose_short_ones_never_end() {
+    let config = ThreadsConfig {
+        places: 3,
+        eager_places: 1,
+        waiting: 64,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let until_long = || {
+        runs_long();
+        let before = priority::own_processor_time();
+        while !priority::is_long(priority::own_processor_time().saturating_sub(before)) {}
+    };
+    for _ in 0..8 {
+        threads.run(account(1), until_long).await.unwrap();
+    }
+    assert_eq!(
+        threads.shared.state.lock().queue.expected(account(1).tenant),
+        Class::Long
+    );
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut neighbours = tokio::task::JoinSet::new();
+    for tenant in 2..6 {
+        let (threads, over) = (Arc::clone(&threads), Arc::clone(&over));
+        neighbours.spawn(async move {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                threads.run(account(tenant), || ()).await.unwrap();
+            }
+        });
+    }
+    for _ in 0..50 {
+        let long = threads.run(account(1), until_long);
+        tokio::time::timeout(Duration::from_secs(20), long)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    while let Some(neighbour) = neighbours.join_next().await {
+        neighbour.unwrap();
+    }
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn long_jobs_take_turns_while_a_short_one_is_at_one_thing_and_nothing_waits() {
+    let config = ThreadsConfig {
+        places: 3,
+        long_after: Duration::ZERO,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let first = hold(&threads, 1, || give_way(Instant::now())).await;
+    let at_one_thing = hold(&threads, 3, std::thread::yield_now).await;
+    let (turns, has_had) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let second = tokio::spawn({
+        let threads = Arc::clone(&threads);
+        async move {
+            let work = move || {
+                while released.try_recv().is_err() {
+                    give_way(Instant::now());
+                    turns.send(()).unwrap();
+                }
+            };
+            threads.run(account(2), work).await
+        }
+    });
+    let counted = tokio::task::spawn_blocking(move || {
+        let counted = (0..20)
+            .filter(|_| has_had.recv_timeout(Duration::from_secs(20)).is_ok())
+            .count();
+        (counted, has_had)
+    });
+    let (counted, _has_had) = counted.await.unwrap();
+    assert_eq!(counted, 20);
+    release.send(()).unwrap();
+    second.await.unwrap().unwrap();
+    first.finish().await;
+    at_one_thing.finish().await;
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn at_the_most_threads_one_that_waits_makes_room_for_one_of_the_other_kind() {
+    let config = ThreadsConfig {
+        places: 2,
+        most_threads: 2,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let until_long = || {
+        runs_long();
+        let before = priority::own_processor_time();
+        while !priority::is_long(priority::own_processor_time().saturating_sub(before)) {}
+    };
+    for _ in 0..20 {
+        for _ in 0..5 {
+            let long = threads.run(account(1), until_long);
+            tokio::time::timeout(Duration::from_secs(20), long)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        // Two threads for short ones are wanted now, so the lowered one has to go.
+        let first = hold(&threads, 2, std::thread::yield_now).await;
+        let second = threads.run(account(3), || 3);
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(20), second)
+                .await
+                .unwrap()
+                .unwrap(),
+            3
+        );
+        first.finish().await;
+        assert!(threads.shared.state.lock().alive <= 2);
+    }
+    stop(&threads).await;
+}
+
+#[tokio::test]
+async fn what_did_not_run_and_what_only_tidies_up_changes_no_expectation() {
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let tenant = account(1);
+    for _ in 0..8 {
+        let long = threads.run(tenant, || {
+            runs_long();
+            let before = priority::own_processor_time();
+            while !priority::is_long(priority::own_processor_time().saturating_sub(before)) {}
+        });
+        long.await.unwrap();
+    }
+    for _ in 0..8 {
+        let held = hold(&threads, 2, std::thread::yield_now).await;
+        {
+            let mut given_up = Box::pin(threads.run(tenant, || ()));
+            assert!(futures_util::poll!(&mut given_up).is_pending());
+        }
+        let (done, is_done) = oneshot::channel();
+        threads.clean_up(tenant, move || done.send(()).unwrap());
+        held.finish().await;
+        is_done.await.unwrap();
+    }
+    // Behind it in its tenant's row.
+    threads.run(tenant, is_errand).await.unwrap();
+    assert_eq!(threads.shared.state.lock().queue.expected(tenant.tenant), Class::Long);
+    stop(&threads).await;
 }

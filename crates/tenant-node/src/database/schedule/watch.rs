@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::priority;
+use super::priority::{self, Verdict};
 use super::state::{Priority, State, Thread};
 use super::threads::Shared;
 
@@ -14,20 +14,29 @@ use super::threads::Shared;
 const WATCH: Duration = Duration::from_millis(1);
 /// After so many looks with nothing to do the watch sleeps until it is called.
 const QUIET_LOOKS: u32 = 50;
+/// Where a machine has no more threads to give.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Wakes a thread for what waits while none comes back, and sees to it that those who do not come back are in nobody's way.
     pub(super) fn watch(self: Arc<Self>) {
-        let (mut begun, mut quiet_looks) = (0, 0);
+        let (mut begun, mut quiet_looks, mut no_spare_before) = (0, 0, None);
         let mut state = self.state.lock();
         while !state.stopping {
-            if state.queue.waiting() > 0 && (state.begun == begun || std::mem::take(&mut state.wants_thread)) {
-                self.hand_out(state);
+            if state.queue.is_due() {
+                // Short jobs that wait are taken by threads that look for them, where any begin.
+                let is_wanted = std::mem::take(&mut state.wants_thread);
+                match is_wanted || state.begun == begun {
+                    true => self.hand_out(state),
+                    false => self.hand_out_long(state),
+                }
                 state = self.state.lock();
             }
             self.lower_too_long(&mut state);
-            self.keep_spare(&mut state);
-            let quiet = state.queue.waiting() == 0 && state.queue.running() == 0;
+            if no_spare_before.is_none_or(|then| Instant::now() >= then) {
+                no_spare_before = self.keep_spare(&mut state).err();
+            }
+            let quiet = !state.queue.is_due() && state.queue.running() == 0;
             quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
             begun = state.begun;
             if state.stopping {
@@ -61,27 +70,34 @@ impl Shared {
                 && let Some(stretch) = thread.stretch.as_mut().filter(|stretch| stretch.began() == began)
             {
                 // Under the lock: the thread has not begun anything else.
-                if stretch.is_too_long(used) {
-                    priority::lower(id);
-                    state.set_lowered(number);
-                } else if thread.priority == Priority::Ordinary {
-                    priority::suspect(id, self.ordinary_priority);
-                    state.set_suspected(number);
+                match (stretch.judge(used), thread.priority) {
+                    (Verdict::TooLong, _) => {
+                        priority::lower(id, self.ordinary_priority);
+                        state.set_lowered(number);
+                    }
+                    (Verdict::InTheWay, Priority::Ordinary) => {
+                        priority::suspect(id, self.ordinary_priority);
+                        state.set_suspected(number);
+                    }
+                    (Verdict::InTheWay | Verdict::Fine, _) => {}
                 }
             }
         }
     }
 
-    /// While threads are lowered, has one ready for what comes next: a new one that has to be started then begins behind those that run.
-    fn keep_spare(self: &Arc<Self>, state: &mut State) {
-        let missing = state.lowered() > 0 && state.idle(Priority::Ordinary) == 0;
-        if missing
-            && state.ordinary() <= self.config.places
-            && state.alive < self.config.most_threads
-            && !state.stopping
-            && let Err((error, _nothing)) = self.spawn(state, Priority::Ordinary, None)
-        {
-            tracing::debug!(%error, "a spare database thread could not be started");
+    /// While threads are lowered, has one ready for what comes next: one that has to be started then begins behind those that run.
+    ///
+    /// # Errors
+    /// When it could not be started: when to try again.
+    fn keep_spare(self: &Arc<Self>, state: &mut State) -> Result<(), Instant> {
+        let has_one = state.idle(Priority::Ordinary) > 0 || state.is_one_starting();
+        if state.lowered() == 0 || has_one || state.alive >= self.config.most_threads || state.stopping {
+            return Ok(());
         }
+        self.spawn(state, Priority::Ordinary, None)
+            .map_err(|(error, _nothing)| {
+                tracing::debug!(%error, "a spare database thread could not be started");
+                Instant::now() + BETWEEN_TRIES
+            })
     }
 }

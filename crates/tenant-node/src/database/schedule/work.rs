@@ -10,7 +10,8 @@ use super::expectation::Class;
 use super::job::Turn;
 use super::queue::{MayBegin, Next};
 use super::running::{self, Current, Ended, Purpose};
-use super::state::{Assigned, Begun, LINGERING, Priority, State};
+use super::slot::{Assigned, Slot};
+use super::state::{Begun, LINGERING, Priority, State};
 use super::threads::Shared;
 use super::{Account, priority};
 
@@ -18,18 +19,30 @@ use super::{Account, priority};
 /// bring what it would have to be woken for.
 const LOOKS_BEFORE_SLEEP: u32 = 4;
 impl Shared {
-    pub(super) fn work(self: Arc<Self>, number: usize, priority: Priority) {
+    /// `slot` is the thread's own, and may have its first job.
+    pub(super) fn work(self: Arc<Self>, number: usize, priority: Priority, slot: &Slot) {
         let id = rustix::thread::gettid();
         match priority {
-            Priority::Lowered => priority::lower(id),
+            Priority::Lowered => {
+                priority::lower(id, self.ordinary_priority);
+                running::thread_is_lowered();
+            }
             Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority),
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if let Some(thread) = state.threads.get_mut(number) {
             thread.id = Some(id);
         }
         let mut in_a_row = 0;
-        let mut next = self.wait_for_job(number, state, Instant::now(), &mut in_a_row);
+        let mut next = match slot.take_back() {
+            Some(Assigned::Begin(begun)) => {
+                drop(state);
+                Some((begun, Instant::now()))
+            }
+            Some(Assigned::Resume | Assigned::End) | None => {
+                self.wait_for_job(number, slot, state, Instant::now(), &mut in_a_row)
+            }
+        };
         while let Some((begun, began)) = next {
             let Begun {
                 account,
@@ -46,17 +59,21 @@ impl Shared {
             let used_before = (class == Class::Long).then(priority::own_processor_time);
             running::begin(Current::new(Arc::clone(&self), number, account, class, began));
             // The caller learns of it from the job that has no result; what the job owned is dropped while unwinding.
-            if std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn))).is_err() {
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn)));
+            if ran.is_err() {
                 tracing::error!("a job on a database thread panicked");
             }
-            let ended = running::end();
+            let mut ended = running::end();
+            if turn == Turn::TooLate || matches!(ran, Ok(false)) {
+                ended.purpose = Purpose::Errand;
+            }
             let used = used_before.map(|before| priority::own_processor_time().saturating_sub(before));
             in_a_row += 1;
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             self.end_job(&mut state, number, account, &ended, used);
-            next = self.wait_for_job(number, state, ended.at, &mut in_a_row);
+            next = self.wait_for_job(number, slot, state, ended.at, &mut in_a_row);
         }
-        let state = self.state.lock();
+        let state = self.lock();
         self.retire(number, state);
     }
 
@@ -68,17 +85,20 @@ impl Shared {
         state.queue.charge(account, ended.ran);
         state.queue.end(account, ended.class);
         state.end_stretch(number);
-        if state.acquit(number) {
+        if state.priority(number) == Priority::Lowered {
+            running::thread_is_lowered();
+        } else if state.acquit(number) {
             priority::ordinary(rustix::thread::gettid(), self.ordinary_priority);
         }
         let was_long = match used {
             Some(used) => priority::is_long(used),
             None => state.priority(number) == Priority::Lowered,
         };
-        match (was_long, ended.purpose) {
-            (true, _) => state.queue.learn(account.tenant, Class::Long),
-            (false, Purpose::Query) => state.queue.learn(account.tenant, Class::Short),
-            (false, Purpose::Preparation) => {}
+        // Of one that became long it was learnt when it did.
+        let is_known = used.is_none() && ended.class == Class::Long;
+        if ended.purpose == Purpose::Query && !is_known {
+            let class = if was_long { Class::Long } else { Class::Short };
+            state.queue.learn(account.tenant, class);
         }
     }
 
@@ -86,6 +106,7 @@ impl Shared {
     fn wait_for_job<'state>(
         self: &'state Arc<Self>,
         number: usize,
+        slot: &Slot,
         mut state: MutexGuard<'state, State>,
         mut now: Instant,
         in_a_row: &mut u32,
@@ -93,10 +114,6 @@ impl Shared {
         let mut looks = 0;
         let priority = state.priority(number);
         loop {
-            if let Some(Assigned::Begin(begun)) = state.take(number) {
-                state.begin_stretch(number, now);
-                return Some((begun, now));
-            }
             let may_begin = self.may_begin_on(priority, &state);
             match state.queue.next(may_begin) {
                 Some(Next::Begin {
@@ -105,7 +122,7 @@ impl Shared {
                     since,
                     class,
                 }) => {
-                    state.begun += 1;
+                    state.count_begun(class);
                     state.begin_stretch(number, now);
                     let begun = Begun {
                         account,
@@ -116,9 +133,12 @@ impl Shared {
                     return Some((begun, now));
                 }
                 Some(Next::Resume { thread }) => {
-                    if let Some(wake) = state.assign(thread, Assigned::Resume) {
-                        MutexGuard::unlocked(&mut state, || wake.notify_one());
+                    let assignment = state.assign(thread, Assigned::Resume, now);
+                    drop(state);
+                    if let Some(assignment) = assignment {
+                        assignment.hand_over();
                     }
+                    state = self.lock();
                     continue;
                 }
                 None => {}
@@ -144,26 +164,25 @@ impl Shared {
                 continue;
             }
             looks = 0;
-            let wake = state.threads.get(number).map(|thread| Arc::clone(&thread.wake))?;
             state.set_idle(number);
-            if priority == Priority::Lowered && state.queue.waiting() > 0 {
-                // It has left a place that is not for what it looks for.
+            if state.queue.is_due() {
+                // It leaves a place, and nothing of what waits for one is for this thread.
                 self.hand_out(state);
-                state = self.state.lock();
+            } else {
+                drop(state);
             }
-            while state
-                .threads
-                .get(number)
-                .is_some_and(|thread| thread.assigned.is_none())
-            {
-                if state.stopping && state.leave_idle(number) {
-                    break;
-                }
-                wake.wait(&mut state);
-            }
+            let next = match slot.wait() {
+                Assigned::Begin(begun) => Some(begun),
+                Assigned::Resume => None,
+                Assigned::End => return None,
+            };
             let since = std::mem::replace(&mut now, Instant::now());
             // A sleep that short was hardly worth it.
             *in_a_row = u32::from(now.saturating_duration_since(since) < LINGERING);
+            if let Some(begun) = next {
+                return Some((begun, now));
+            }
+            state = self.lock();
         }
     }
 
