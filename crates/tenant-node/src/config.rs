@@ -69,7 +69,8 @@ pub struct Options {
     /// Requests that run SQL at a moment; those that wait for the disk count [default: 4 for each core].
     #[arg(long, env = "TENANTRY_RUNNING_QUERIES")]
     pub running_queries: Option<usize>,
-    /// Of these, requests whose SQL has been running for more than 10 ms; they also run at a lower priority [default: 1 for each core].
+    /// Of these, requests whose SQL has been running for more than 10 ms, or whose tenant sends hardly any others; they also run at a lower
+    /// priority [default: 1 for each core].
     #[arg(long, env = "TENANTRY_LONG_RUNNING_QUERIES")]
     pub long_running_queries: Option<usize>,
     /// Requests of one tenant that run SQL at a moment [default: half of running-queries].

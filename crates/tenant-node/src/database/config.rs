@@ -49,7 +49,7 @@ pub struct DatabasesConfig {
     pub idle_close: Duration,
     /// Jobs that run SQL at a moment, for all tenants together. At least 1.
     pub running_jobs: usize,
-    /// Of these, jobs that have been running for a while. At least 1.
+    /// Of these, jobs that have been running for a while, or are expected to. At least 1.
     pub long_running_jobs: usize,
     /// Most jobs that wait to begin; more are refused as a shortage of the node.
     pub queued_jobs: usize,

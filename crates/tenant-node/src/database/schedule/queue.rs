@@ -300,6 +300,16 @@ impl<J> Queue<J> {
         Some(next)
     }
 
+    /// Puts a job back that was to begin and for which no thread could be had, in front of its tenant's others.
+    pub(super) fn put_back(&mut self, account: Account, job: J, since: Instant, class: Class) {
+        self.free_place(class);
+        self.waiting += 1;
+        self.change(account, |tenant| {
+            tenant.begun -= 1;
+            tenant.waiting.push_front((job, since));
+        });
+    }
+
     /// Whether a running job of that tenant has to make room: somebody who is due before it has no place.
     pub(super) fn must_give_way(&self, tenant: TenantUid, class: Class) -> bool {
         let is_long = class == Class::Long;

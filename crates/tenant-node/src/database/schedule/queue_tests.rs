@@ -326,6 +326,8 @@ fn what_has_waited_too_long_is_taken_out() {
 enum Step {
     Push(u128),
     Next(MayBegin),
+    /// No thread could be had for what begins.
+    NextInVain,
     /// The job was as long as its class.
     End,
     Pause,
@@ -339,6 +341,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..4u128).prop_map(Step::Push),
         4 => any::<(bool, bool)>().prop_map(|(short, long)| Step::Next(MayBegin { short, long })),
+        1 => Just(Step::NextInVain),
         3 => Just(Step::End),
         1 => Just(Step::Pause),
         1 => Just(Step::BecomeLong),
@@ -379,6 +382,10 @@ proptest! {
                         running.push(paused.remove(index));
                     }
                     None => {}
+                },
+                Step::NextInVain => if paused.is_empty() && let Some(next) = queue.next(MayBegin::ANYTHING) {
+                    let Next::Begin { account, job, since, class } = next else { panic!("nothing is paused") };
+                    queue.put_back(account, job, since, class);
                 },
                 Step::End => if let Some((_, account, class)) = running.pop() {
                     queue.charge(account, Duration::from_millis(1));

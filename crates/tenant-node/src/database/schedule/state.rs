@@ -27,6 +27,8 @@ pub(super) struct State {
     unused: Vec<usize>,
     pub(super) alive: usize,
     lowered: usize,
+    /// Whether one of them was told to end in favour of another one, and has not.
+    pub(super) makes_room: bool,
     /// Short jobs that have begun since the start.
     pub(super) begun: u64,
     pub(super) watch_sleeps: bool,
@@ -94,6 +96,7 @@ impl State {
             unused: Vec::new(),
             alive: 0,
             lowered: 0,
+            makes_room: false,
             begun: 0,
             watch_sleeps: false,
             lingering: None,
@@ -122,6 +125,7 @@ impl State {
         // The kernel gives its number to others.
         let removed = std::mem::replace(thread, Thread::new(Priority::Ordinary));
         self.unused.push(number);
+        self.makes_room = false;
         self.alive -= 1;
         self.lowered -= usize::from(removed.priority == Priority::Lowered);
     }

@@ -29,8 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// So many times as many results may be under way while there is no other tenant to be fair to. A thread that can go on is not woken again.
 const ALONE: usize = 8;
-/// So often a lowered thread lets others run before it stands in the row for the lock after all.
-const LOOKS_BEFORE_ROW: u32 = 64;
+/// So often a lowered thread tries before it stands in the row for the lock after all, and this long it waits in between.
+const LOOKS_BEFORE_ROW: u32 = 16;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(20);
 
 /// Settings of [`DatabaseThreads`].
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ pub(in crate::database) struct ThreadsConfig {
     pub(in crate::database) places: usize,
     /// As many of them as should be filled at once, even if a thread has to be woken for it: one for each core.
     pub(in crate::database) eager_places: usize,
-    /// Of these, jobs that have run for longer than `long_after`.
+    /// Of these, jobs that have run for longer than `long_after`, or are expected to.
     pub(in crate::database) long_places: usize,
     /// Jobs of one tenant that have begun and not ended, those included that made room for others.
     pub(in crate::database) begun_per_tenant: usize,
@@ -268,7 +269,8 @@ impl Shared {
             if let Some(state) = self.state.try_lock() {
                 return state;
             }
-            std::thread::yield_now();
+            // Not `yield_now`: a thread with long slices that gives one up is behind the others for many of theirs.
+            std::thread::sleep(BETWEEN_LOOKS);
         }
         self.state.lock()
     }
@@ -285,7 +287,12 @@ impl Shared {
 
     fn hand_out_for(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut short: bool) {
         let now = Instant::now();
-        let (mut assignments, mut refused) = (Vec::new(), Vec::new());
+        if short && running::is_on_lowered_thread() && !state.stopping {
+            // This one may be displaced before it has handed over what it took: that is for the watch.
+            short = false;
+            state.wants_thread |= state.queue.would_begin(Class::Short) && !state.is_attended(now);
+        }
+        let (mut assignments, mut refused) = (Vec::new(), None);
         loop {
             let may_begin = self.have_threads(&mut state, short);
             match state.queue.next(may_begin) {
@@ -309,27 +316,44 @@ impl Shared {
                         assignments.extend(state.assign(thread, Assigned::Begin(begun), now));
                     } else if let Err((error, begun)) = self.spawn(&mut state, Priority::of(class), Some(begun)) {
                         tracing::error!(%error, "a database thread could not be started");
-                        state.queue.end(account, class);
-                        refused.extend(begun);
+                        refused = begun.and_then(|begun| Self::put_back(&mut state, begun));
+                        break;
                     }
                 }
             }
         }
         assignments.extend(self.make_room(&mut state, now));
-        let call_watch = state.wants_thread || (state.watch_sleeps && state.queue.running() > 0);
+        let call_watch = state.wants_thread || (state.watch_sleeps && state.queue.is_due());
         drop(state);
         assignments.into_iter().for_each(Assignment::hand_over);
         if call_watch {
             self.call_watch.notify_one();
         }
-        for begun in refused {
+        if let Some(begun) = refused {
             begun.job.run(Turn::TooLate);
         }
     }
 
+    /// No thread could be had for the job: it waits for one, and the watch tries again. Gives it back where there is no time for that.
+    fn put_back(state: &mut State, begun: Begun) -> Option<Begun> {
+        if state.stopping {
+            state.queue.end(begun.account, begun.class);
+            return Some(begun);
+        }
+        let Begun {
+            account,
+            job,
+            since,
+            class,
+        } = begun;
+        state.queue.put_back(account, job, since, class);
+        None
+    }
+
     /// Where there are as many threads as there may be, has one end that waits for other jobs than those that wait for a thread.
     fn make_room(&self, state: &mut State, now: Instant) -> Option<Assignment> {
-        if state.alive < self.config.most_threads || state.queue.waiting() == 0 {
+        let is_full = state.alive >= self.config.most_threads;
+        if !is_full || state.makes_room || state.queue.waiting() == 0 || !self.results_are_taken(state) {
             return None;
         }
         let other = [(Class::Short, Class::Long), (Class::Long, Class::Short)];
@@ -337,6 +361,7 @@ impl Shared {
             .into_iter()
             .find(|(missing, _)| state.idle(Priority::of(*missing)) == 0 && state.queue.would_begin(*missing))?;
         let number = state.take_idle(idle)?;
+        state.makes_room = true;
         state.assign(number, Assigned::End, now)
     }
 
@@ -420,30 +445,39 @@ impl Shared {
             if current.purpose == Purpose::Query {
                 state.queue.learn(current.account.tenant, Class::Long);
             }
-            // Under the lock, so that the watch knows of it and does not take it back.
-            priority::lower(rustix::thread::gettid(), self.ordinary_priority);
+            // From here on the watch takes nothing of that back.
             state.set_lowered(current.thread);
-            running::thread_is_lowered();
         }
+        // Not under the lock: it can be what the kernel takes the processor away for.
+        let lower = || {
+            if became_long {
+                priority::lower(rustix::thread::gettid(), self.ordinary_priority);
+                running::thread_is_lowered();
+            }
+        };
         if state.queue.must_give_way(current.account.tenant, current.class) {
             state.end_blocking(current);
             state.end_stretch(current.thread);
             state.queue.pause(current.account, current.thread, current.class);
             let slot = state.slot(current.thread);
             self.hand_out(state);
+            lower();
             Self::wait_for_place(&slot);
         } else {
             state.begin_stretch(current.thread, Instant::now());
             if state.queue.is_due() {
                 // This one does not come back at once.
                 self.hand_out(state);
+            } else {
+                drop(state);
             }
+            lower();
         }
     }
 
     /// The job is about to wait for a disk: others need not wait for its thread.
     pub(super) fn begin_blocking(self: &Arc<Self>, current: &mut Current) {
-        if !std::mem::replace(&mut current.blocks, true) {
+        if current.class == Class::Short && !std::mem::replace(&mut current.blocks, true) {
             let mut state = self.lock();
             state.queue.begin_blocking();
             if state.queue.is_due() {
@@ -480,3 +514,7 @@ impl Shared {
 #[cfg(test)]
 #[path = "threads_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lowered_tests.rs"]
+mod lowered_tests;

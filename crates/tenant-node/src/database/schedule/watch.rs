@@ -90,7 +90,8 @@ impl Shared {
     /// # Errors
     /// When it could not be started: when to try again.
     fn keep_spare(self: &Arc<Self>, state: &mut State) -> Result<(), Instant> {
-        let has_one = state.idle(Priority::Ordinary) > 0 || state.is_one_starting();
+        // Where enough run, what waits is taken by those.
+        let has_one = state.idle(Priority::Ordinary) > 0 || state.is_one_starting() || state.queue.is_attended();
         if state.lowered() == 0 || has_one || state.alive >= self.config.most_threads || state.stopping {
             return Ok(());
         }

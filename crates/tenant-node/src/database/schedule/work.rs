@@ -73,8 +73,6 @@ impl Shared {
             self.end_job(&mut state, number, account, &ended, used);
             next = self.wait_for_job(number, slot, state, ended.at, &mut in_a_row);
         }
-        let state = self.lock();
-        self.retire(number, state);
     }
 
     /// `used` is processor time of a job that was expected to be long.
@@ -102,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// The next job for this thread, and when it begins; `None` when the thread is to end. `in_a_row` counts the jobs since it slept.
+    /// The next job for this thread, and when it begins; `None` when the thread ends, and is no longer counted. `in_a_row` counts the jobs since it slept.
     fn wait_for_job<'state>(
         self: &'state Arc<Self>,
         number: usize,
@@ -113,7 +111,16 @@ impl Shared {
     ) -> Option<(Begun, Instant)> {
         let mut looks = 0;
         let priority = state.priority(number);
+        if priority == Priority::Lowered {
+            // It may have waited for the lock, on nobody's account.
+            now = Instant::now();
+        }
         loop {
+            if priority != Priority::Lowered && state.queue.would_begin(Class::Long) {
+                // The place that has become free would not be seen by others.
+                self.hand_out_long(state);
+                state = self.lock();
+            }
             let may_begin = self.may_begin_on(priority, &state);
             match state.queue.next(may_begin) {
                 Some(Next::Begin {
@@ -139,6 +146,7 @@ impl Shared {
                         assignment.hand_over();
                     }
                     state = self.lock();
+                    now = Instant::now();
                     continue;
                 }
                 None => {}
@@ -149,6 +157,7 @@ impl Shared {
                 Priority::Lowered => self.config.long_places,
             };
             if state.stopping || state.idle(priority) >= enough {
+                self.retire(number, state);
                 return None;
             }
             // While something is held back there is nothing to look for: who lets it begin wakes a thread.
@@ -174,7 +183,10 @@ impl Shared {
             let next = match slot.wait() {
                 Assigned::Begin(begun) => Some(begun),
                 Assigned::Resume => None,
-                Assigned::End => return None,
+                Assigned::End => {
+                    self.retire(number, self.lock());
+                    return None;
+                }
             };
             let since = std::mem::replace(&mut now, Instant::now());
             // A sleep that short was hardly worth it.
