@@ -187,7 +187,7 @@ async fn a_job_that_is_expected_to_be_long_begins_beside_tenants_whose_short_one
         let tenant = 2 + task % 4;
         let (threads, over) = (Arc::clone(&threads), Arc::clone(&over));
         neighbours.spawn(async move {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !over.load(Relaxed) {
                 threads.run(account(tenant), || ()).await.unwrap();
             }
         });
@@ -199,7 +199,7 @@ async fn a_job_that_is_expected_to_be_long_begins_beside_tenants_whose_short_one
             .unwrap()
             .unwrap();
     }
-    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    over.store(true, Relaxed);
     while let Some(neighbour) = neighbours.join_next().await {
         neighbour.unwrap();
     }
@@ -298,5 +298,24 @@ async fn what_did_not_run_and_what_only_tidies_up_changes_no_expectation() {
     // Behind it in its tenant's row.
     threads.run(tenant, is_errand).await.unwrap();
     assert_eq!(threads.shared.state.lock().queue.expected(tenant.tenant), Class::Long);
+    stop(&threads).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn threads_are_started_also_when_all_of_the_node_have_been_reniced() {
+    let threads = Arc::new(DatabaseThreads::start(ThreadsConfig { places: 3, ..CONFIG }).unwrap());
+    let reniced = niceness() + 3;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        let id = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        // One that has just ended is none of ours.
+        let _ended = rustix::process::setpriority_process(rustix::process::Pid::from_raw(id), reniced);
+    }
+    let first = hold(&threads, 1, std::thread::yield_now).await;
+    let second = hold(&threads, 2, std::thread::yield_now).await;
+    let third = tokio::time::timeout(Duration::from_secs(20), threads.run(account(3), niceness)).await;
+    assert_eq!(third.unwrap().unwrap(), reniced);
+    first.finish().await;
+    second.finish().await;
     stop(&threads).await;
 }

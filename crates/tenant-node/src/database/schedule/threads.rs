@@ -8,6 +8,7 @@
 //! it is for jobs that are expected to be long, and others are started for the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -78,8 +79,8 @@ pub(super) struct Shared {
     pub(super) ended: Condvar,
     /// Told when there is something for the watch.
     pub(super) call_watch: Condvar,
-    /// What threads have before their priority is lowered, as `nice` has it.
-    pub(super) ordinary_priority: i32,
+    /// What threads have before their priority is lowered, as `nice` has it. Whoever runs the node may change it for all of them.
+    ordinary_priority: AtomicI32,
 }
 
 impl DatabaseThreads {
@@ -107,7 +108,7 @@ impl DatabaseThreads {
             lowered_row: Mutex::new(()),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
-            ordinary_priority: priority::own(),
+            ordinary_priority: AtomicI32::new(priority::own()),
         });
         let mut state = shared.lock();
         shared
@@ -378,7 +379,7 @@ impl Shared {
         let lacks_long = !may_begin.long && state.queue.would_begin(Class::Long);
         if (lacks_short || lacks_long) && state.alive < self.config.most_threads {
             // A thread inherits the priority of the one that starts it, and is started under the lock: a lowered one leaves that to the watch.
-            let may_start = priority::own() <= self.ordinary_priority || state.stopping;
+            let may_start = priority::own() <= self.ordinary_priority() || state.stopping;
             state.wants_thread |= !may_start;
             may_begin.short |= lacks_short && may_start;
             may_begin.long |= lacks_long && may_start;
@@ -431,6 +432,15 @@ impl Shared {
         }
     }
 
+    pub(super) fn ordinary_priority(&self) -> i32 {
+        self.ordinary_priority.load(Relaxed)
+    }
+
+    /// To be called by a thread that is never lowered.
+    pub(super) fn ask_for_ordinary_priority(&self) {
+        self.ordinary_priority.store(priority::own(), Relaxed);
+    }
+
     pub(super) const fn config(&self) -> &ThreadsConfig {
         &self.config
     }
@@ -451,7 +461,7 @@ impl Shared {
         // Not under the lock: it can be what the kernel takes the processor away for.
         let lower = || {
             if became_long {
-                priority::lower(rustix::thread::gettid(), self.ordinary_priority);
+                priority::lower(rustix::thread::gettid(), self.ordinary_priority());
                 running::thread_is_lowered();
             }
         };

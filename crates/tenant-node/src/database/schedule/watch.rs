@@ -26,6 +26,9 @@ impl Shared {
             if state.queue.is_due() {
                 // Short jobs that wait are taken by threads that look for them, where any begin.
                 let is_wanted = std::mem::take(&mut state.wants_thread);
+                if is_wanted {
+                    self.ask_for_ordinary_priority();
+                }
                 match is_wanted || state.begun == begun {
                     true => self.hand_out(state),
                     false => self.hand_out_long(state),
@@ -72,11 +75,11 @@ impl Shared {
                 // Under the lock: the thread has not begun anything else.
                 match (stretch.judge(used), thread.priority) {
                     (Verdict::TooLong, _) => {
-                        priority::lower(id, self.ordinary_priority);
+                        priority::lower(id, self.ordinary_priority());
                         state.set_lowered(number);
                     }
                     (Verdict::InTheWay, Priority::Ordinary) => {
-                        priority::suspect(id, self.ordinary_priority);
+                        priority::suspect(id, self.ordinary_priority());
                         state.set_suspected(number);
                     }
                     (Verdict::InTheWay | Verdict::Fine, _) => {}

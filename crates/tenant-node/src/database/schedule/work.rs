@@ -24,10 +24,10 @@ impl Shared {
         let id = rustix::thread::gettid();
         match priority {
             Priority::Lowered => {
-                priority::lower(id, self.ordinary_priority);
+                priority::lower(id, self.ordinary_priority());
                 running::thread_is_lowered();
             }
-            Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority),
+            Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority()),
         }
         let mut state = self.lock();
         if let Some(thread) = state.threads.get_mut(number) {
@@ -86,7 +86,7 @@ impl Shared {
         if state.priority(number) == Priority::Lowered {
             running::thread_is_lowered();
         } else if state.acquit(number) {
-            priority::ordinary(rustix::thread::gettid(), self.ordinary_priority);
+            priority::ordinary(rustix::thread::gettid(), self.ordinary_priority());
         }
         let was_long = match used {
             Some(used) => priority::is_long(used),
