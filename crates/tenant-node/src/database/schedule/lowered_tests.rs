@@ -15,6 +15,11 @@ fn until_long() {
     while !priority::is_long(priority::own_processor_time().saturating_sub(before)) {}
 }
 
+/// What comes of it, which must not take for ever.
+async fn soon<T>(job: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), job).await.unwrap()
+}
+
 #[cfg(target_os = "linux")]
 fn niceness() -> i32 {
     rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap()
@@ -193,11 +198,7 @@ async fn a_job_that_is_expected_to_be_long_begins_beside_tenants_whose_short_one
         });
     }
     for _ in 0..50 {
-        let long = threads.run(account(1), until_long);
-        tokio::time::timeout(Duration::from_secs(20), long)
-            .await
-            .unwrap()
-            .unwrap();
+        soon(threads.run(account(1), until_long)).await.unwrap();
     }
     over.store(true, Relaxed);
     while let Some(neighbour) = neighbours.join_next().await {
@@ -255,22 +256,11 @@ async fn at_the_most_threads_one_that_waits_makes_room_for_one_of_the_other_kind
     let threads = Arc::new(DatabaseThreads::start(config).unwrap());
     for round in 0..20 {
         for _ in 0..5 {
-            let long = threads.run(account(1), until_long);
-            tokio::time::timeout(Duration::from_secs(20), long)
-                .await
-                .unwrap()
-                .unwrap();
+            soon(threads.run(account(1), until_long)).await.unwrap();
         }
         // Two threads for short ones are wanted now, so the lowered one has to go.
         let first = hold(&threads, 100 + round, std::thread::yield_now).await;
-        let second = threads.run(account(3), || 3);
-        assert_eq!(
-            tokio::time::timeout(Duration::from_secs(20), second)
-                .await
-                .unwrap()
-                .unwrap(),
-            3
-        );
+        assert_eq!(soon(threads.run(account(3), || 3)).await.unwrap(), 3);
         first.finish().await;
         assert!(threads.shared.state.lock().alive <= 2);
     }
@@ -313,8 +303,7 @@ async fn threads_are_started_also_when_all_of_the_node_have_been_reniced() {
     }
     let first = hold(&threads, 1, std::thread::yield_now).await;
     let second = hold(&threads, 2, std::thread::yield_now).await;
-    let third = tokio::time::timeout(Duration::from_secs(20), threads.run(account(3), niceness)).await;
-    assert_eq!(third.unwrap().unwrap(), reniced);
+    assert_eq!(soon(threads.run(account(3), niceness)).await.unwrap(), reniced);
     first.finish().await;
     second.finish().await;
     stop(&threads).await;

@@ -76,16 +76,20 @@ impl MayBegin {
     }
 }
 
+/// A job that begins, when it was queued, and the class in which it begins: the one that it is expected to be of.
+#[derive(Debug)]
+pub(super) struct Begun<J> {
+    pub(super) account: Account,
+    pub(super) job: J,
+    pub(super) since: Instant,
+    pub(super) class: Class,
+}
+
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum Next<J> {
-    /// A job that has waited since then begins, in the class that it is expected to be of.
-    Begin {
-        account: Account,
-        job: J,
-        since: Instant,
-        class: Class,
-    },
+    /// A job begins.
+    Begin(Begun<J>),
     /// The thread with that number goes on with the job that it had begun.
     Resume { thread: usize },
 }
@@ -276,12 +280,12 @@ impl<J> Queue<J> {
             if class == Class::Long {
                 self.running_long += 1;
             }
-            Next::Begin {
+            Next::Begin(Begun {
                 account: Account { tenant: uid, weight },
                 job,
                 since,
                 class,
-            }
+            })
         } else {
             let position = tenant
                 .paused
@@ -301,12 +305,12 @@ impl<J> Queue<J> {
     }
 
     /// Puts a job back that was to begin and for which no thread could be had, in front of its tenant's others.
-    pub(super) fn put_back(&mut self, account: Account, job: J, since: Instant, class: Class) {
-        self.free_place(class);
+    pub(super) fn put_back(&mut self, begun: Begun<J>) {
+        self.free_place(begun.class);
         self.waiting += 1;
-        self.change(account, |tenant| {
+        self.change(begun.account, |tenant| {
             tenant.begun -= 1;
-            tenant.waiting.push_front((job, since));
+            tenant.waiting.push_front((begun.job, begun.since));
         });
     }
 

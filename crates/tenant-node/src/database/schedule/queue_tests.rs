@@ -32,7 +32,7 @@ fn shares(tenants: &[(u32, Duration)], total: Duration) -> Vec<Duration> {
     }
     let mut used = vec![Duration::ZERO; tenants.len()];
     while used.iter().sum::<Duration>() < total {
-        let Some(Next::Begin { account, job, .. }) = queue.next(MayBegin::ANYTHING) else {
+        let Some(Next::Begin(Begun { account, job, .. })) = queue.next(MayBegin::ANYTHING) else {
             panic!("somebody always waits")
         };
         // The next request comes before this one has ended, as from a client with many connections.
@@ -62,7 +62,7 @@ fn a_tenant_is_alone_until_another_one_comes_and_again_when_that_one_is_forgotte
     queue.push(one, 1, now).unwrap();
     assert!(queue.has_one_tenant());
     queue.push(other, 2, now).unwrap();
-    while let Some(Next::Begin { account, .. }) = queue.next(MayBegin::ANYTHING) {
+    while let Some(Next::Begin(Begun { account, .. })) = queue.next(MayBegin::ANYTHING) {
         queue.end(account, Class::Short);
         assert!(!queue.has_one_tenant(), "both have had something to run");
     }
@@ -87,7 +87,7 @@ fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
         queue.push(hostile, job, now).unwrap();
     }
     for _ in 0..10 {
-        let Some(Next::Begin { account, .. }) = queue.next(MayBegin::ANYTHING) else {
+        let Some(Next::Begin(Begun { account, .. })) = queue.next(MayBegin::ANYTHING) else {
             panic!()
         };
         queue.charge(account, Duration::from_millis(1));
@@ -96,7 +96,7 @@ fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
     queue.push(quiet, 1_000, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
-        Some(Next::Begin { job: 1_000, .. })
+        Some(Next::Begin(Begun { job: 1_000, .. }))
     ));
 }
 
@@ -105,7 +105,7 @@ fn a_pause_saves_nothing_up_and_a_debt_is_not_forgotten() {
     let now = Instant::now();
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
     let run = |queue: &mut Queue<u32>, ran| {
-        let Some(Next::Begin { account, job, .. }) = queue.next(MayBegin::ANYTHING) else {
+        let Some(Next::Begin(Begun { account, job, .. })) = queue.next(MayBegin::ANYTHING) else {
             panic!()
         };
         queue.charge(account, ran);
@@ -139,7 +139,7 @@ fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
     queue.push(busy, 1, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
-        Some(Next::Begin { job: 1, .. })
+        Some(Next::Begin(Begun { job: 1, .. }))
     ));
     queue.charge(busy, Duration::from_millis(5));
     assert!(!queue.must_give_way(busy.tenant, Class::Short), "nobody waits");
@@ -150,7 +150,7 @@ fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
     queue.pause(busy, 7, Class::Short);
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
-        Some(Next::Begin { job: 3, .. })
+        Some(Next::Begin(Begun { job: 3, .. }))
     ));
     assert!(queue.next(MayBegin::ANYTHING).is_none(), "the one place is taken");
     queue.charge(other, Duration::from_millis(10));
@@ -168,7 +168,10 @@ fn long_jobs_leave_a_place_for_short_ones() {
     let accounts: Vec<_> = (1..=2).map(|uid| account(uid, 1)).collect();
     for (thread, account) in accounts.iter().enumerate() {
         queue.push(*account, thread, now).unwrap();
-        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+        assert!(matches!(
+            queue.next(MayBegin::ANYTHING),
+            Some(Next::Begin(Begun { .. }))
+        ));
     }
     queue.becomes_long();
     assert!(!queue.must_give_way(accounts[0].tenant, Class::Long));
@@ -182,7 +185,7 @@ fn long_jobs_leave_a_place_for_short_ones() {
     queue.push(account(3, 1), 9, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
-        Some(Next::Begin { job: 9, .. })
+        Some(Next::Begin(Begun { job: 9, .. }))
     ));
     queue.end(account(3, 1), Class::Short);
     queue.end(accounts[0], Class::Long);
@@ -196,7 +199,10 @@ fn long_jobs_leave_a_place_for_short_ones() {
 fn expect_long(queue: &mut Queue<usize>, account: Account, now: Instant) {
     while queue.expected(account.tenant) == Class::Short {
         queue.push(account, 0, now).unwrap();
-        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+        assert!(matches!(
+            queue.next(MayBegin::ANYTHING),
+            Some(Next::Begin(Begun { .. }))
+        ));
         queue.becomes_long();
         queue.end(account, Class::Long);
         queue.learn(account.tenant, Class::Long);
@@ -217,22 +223,22 @@ fn jobs_that_are_expected_to_be_long_wait_for_a_place_of_those() {
     let begins = queue.next(only(false, true));
     assert!(matches!(
         begins,
-        Some(Next::Begin {
+        Some(Next::Begin(Begun {
             job: 1,
             class: Class::Long,
             ..
-        })
+        }))
     ));
     assert!(queue.next(MayBegin::ANYTHING).is_none(), "one long place");
     queue.push(short, 3, now).unwrap();
     let begins = queue.next(MayBegin::ANYTHING);
     assert!(matches!(
         begins,
-        Some(Next::Begin {
+        Some(Next::Begin(Begun {
             job: 3,
             class: Class::Short,
             ..
-        })
+        }))
     ));
     queue.end(long, Class::Long);
     queue.learn(long.tenant, Class::Short);
@@ -241,11 +247,11 @@ fn jobs_that_are_expected_to_be_long_wait_for_a_place_of_those() {
     let begins = queue.next(MayBegin::ANYTHING);
     assert!(matches!(
         begins,
-        Some(Next::Begin {
+        Some(Next::Begin(Begun {
             job: 2,
             class: Class::Short,
             ..
-        })
+        }))
     ));
 }
 
@@ -257,7 +263,10 @@ fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() 
     // The first one's runs on, the second one's has become long, too, and made room.
     for (thread, account) in [first, second].into_iter().enumerate() {
         queue.push(account, thread, now).unwrap();
-        assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+        assert!(matches!(
+            queue.next(MayBegin::ANYTHING),
+            Some(Next::Begin(Begun { .. }))
+        ));
         queue.becomes_long();
     }
     queue.pause(second, 1, Class::Long);
@@ -275,7 +284,10 @@ fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() 
     // A job that is expected to be long wants the same place, and one that is not does not.
     queue.charge(second, Duration::from_millis(1));
     queue.push(third, 2, now).unwrap();
-    assert!(matches!(queue.next(MayBegin::ANYTHING), Some(Next::Begin { .. })));
+    assert!(matches!(
+        queue.next(MayBegin::ANYTHING),
+        Some(Next::Begin(Begun { .. }))
+    ));
     assert!(!queue.must_give_way(second.tenant, Class::Long));
     queue.end(third, Class::Short);
     (0..4).for_each(|_| queue.learn(third.tenant, Class::Long));
@@ -317,7 +329,7 @@ fn what_has_waited_too_long_is_taken_out() {
     assert_eq!(taken, [1, 3]);
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
-        Some(Next::Begin { job: 2, .. })
+        Some(Next::Begin(Begun { job: 2, .. }))
     ));
     assert!(queue.next(MayBegin::ANYTHING).is_none());
 }
@@ -370,7 +382,7 @@ proptest! {
                     pushed += 1;
                 }
                 Step::Next(may_begin) => match queue.next(may_begin) {
-                    Some(Next::Begin { account, class, .. }) => {
+                    Some(Next::Begin(Begun { account, class, .. })) => {
                         prop_assert!(may_begin.class(class));
                         running.push((begun, account, class));
                         begun += 1;
@@ -384,8 +396,8 @@ proptest! {
                     None => {}
                 },
                 Step::NextInVain => if paused.is_empty() && let Some(next) = queue.next(MayBegin::ANYTHING) {
-                    let Next::Begin { account, job, since, class } = next else { panic!("nothing is paused") };
-                    queue.put_back(account, job, since, class);
+                    let Next::Begin(begun) = next else { panic!("nothing is paused") };
+                    queue.put_back(begun);
                 },
                 Step::End => if let Some((_, account, class)) = running.pop() {
                     queue.charge(account, Duration::from_millis(1));

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::state::Begun;
+use super::job::Job;
+use super::queue::Begun;
 
 /// What a thread is to do.
 pub(super) enum Assigned {
-    Begin(Begun),
+    Begin(Begun<Job>),
     /// To go on with the job that it had begun.
     Resume,
-    /// To end, once nothing is left that it may begin.
+    /// To end.
     End,
 }
 

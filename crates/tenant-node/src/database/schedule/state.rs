@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::Account;
 use super::expectation::Class;
 use super::job::Job;
 use super::priority::Stretch;
@@ -66,14 +65,6 @@ impl Priority {
             Class::Long => Self::Lowered,
         }
     }
-}
-
-/// A job, when it was queued, and the class in which it begins.
-pub(super) struct Begun {
-    pub(super) account: Account,
-    pub(super) job: Job,
-    pub(super) since: Instant,
-    pub(super) class: Class,
 }
 
 impl Thread {

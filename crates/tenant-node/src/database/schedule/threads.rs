@@ -19,10 +19,10 @@ use super::delivery::{Deliveries, Delivery};
 use super::expectation::Class;
 use super::job::{Job, Turn};
 use super::priority;
-use super::queue::{Limits, MayBegin, Next, Queue};
+use super::queue::{Begun, Limits, MayBegin, Next, Queue};
 use super::running::{self, Current, Purpose};
 use super::slot::{Assigned, Assignment, Slot};
-use super::state::{Begun, Priority, State, Thread};
+use super::state::{Priority, State, Thread};
 use crate::database::{DatabaseError, StartError};
 
 /// A full queue drains within this, as a rule.
@@ -299,20 +299,10 @@ impl Shared {
             match state.queue.next(may_begin) {
                 None => break,
                 Some(Next::Resume { thread }) => assignments.extend(state.assign(thread, Assigned::Resume, now)),
-                Some(Next::Begin {
-                    account,
-                    job,
-                    since,
-                    class,
-                }) => {
+                Some(Next::Begin(begun)) => {
+                    let class = begun.class;
                     short &= class == Class::Long;
                     state.count_begun(class);
-                    let begun = Begun {
-                        account,
-                        job,
-                        since,
-                        class,
-                    };
                     if let Some(thread) = state.take_idle(class) {
                         assignments.extend(state.assign(thread, Assigned::Begin(begun), now));
                     } else if let Err((error, begun)) = self.spawn(&mut state, Priority::of(class), Some(begun)) {
@@ -336,18 +326,12 @@ impl Shared {
     }
 
     /// No thread could be had for the job: it waits for one, and the watch tries again. Gives it back where there is no time for that.
-    fn put_back(state: &mut State, begun: Begun) -> Option<Begun> {
+    fn put_back(state: &mut State, begun: Begun<Job>) -> Option<Begun<Job>> {
         if state.stopping {
             state.queue.end(begun.account, begun.class);
             return Some(begun);
         }
-        let Begun {
-            account,
-            job,
-            since,
-            class,
-        } = begun;
-        state.queue.put_back(account, job, since, class);
+        state.queue.put_back(begun);
         None
     }
 
@@ -404,16 +388,14 @@ impl Shared {
         self: &Arc<Self>,
         state: &mut State,
         priority: Priority,
-        begun: Option<Begun>,
-    ) -> Result<(), (std::io::Error, Option<Begun>)> {
+        begun: Option<Begun<Job>>,
+    ) -> Result<(), (std::io::Error, Option<Begun<Job>>)> {
         let thread = Thread::new(priority);
         let slot = Arc::clone(&thread.slot);
         let number = state.add(thread);
-        let first = match begun {
-            Some(begun) => state.assign(number, Assigned::Begin(begun), Instant::now()),
-            None => None,
-        };
-        if let Some(first) = first {
+        if let Some(begun) = begun
+            && let Some(first) = state.assign(number, Assigned::Begin(begun), Instant::now())
+        {
             first.hand_over();
         }
         let (shared, own_slot) = (Arc::clone(self), Arc::clone(&slot));

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::expectation::Class;
-use super::job::Turn;
-use super::queue::{MayBegin, Next};
+use super::job::{Job, Turn};
+use super::queue::{Begun, MayBegin, Next};
 use super::running::{self, Current, Ended, Purpose};
 use super::slot::{Assigned, Slot};
-use super::state::{Begun, LINGERING, Priority, State};
+use super::state::{LINGERING, Priority, State};
 use super::threads::Shared;
 use super::{Account, priority};
 
@@ -100,7 +100,8 @@ impl Shared {
         }
     }
 
-    /// The next job for this thread, and when it begins; `None` when the thread ends, and is no longer counted. `in_a_row` counts the jobs since it slept.
+    /// The next job for this thread, and when it begins; `None` when the thread ends, and is no longer counted. `in_a_row` counts the jobs
+    /// since it slept.
     fn wait_for_job<'state>(
         self: &'state Arc<Self>,
         number: usize,
@@ -108,7 +109,7 @@ impl Shared {
         mut state: MutexGuard<'state, State>,
         mut now: Instant,
         in_a_row: &mut u32,
-    ) -> Option<(Begun, Instant)> {
+    ) -> Option<(Begun<Job>, Instant)> {
         let mut looks = 0;
         let priority = state.priority(number);
         if priority == Priority::Lowered {
@@ -123,20 +124,9 @@ impl Shared {
             }
             let may_begin = self.may_begin_on(priority, &state);
             match state.queue.next(may_begin) {
-                Some(Next::Begin {
-                    account,
-                    job,
-                    since,
-                    class,
-                }) => {
-                    state.count_begun(class);
+                Some(Next::Begin(begun)) => {
+                    state.count_begun(begun.class);
                     state.begin_stretch(number, now);
-                    let begun = Begun {
-                        account,
-                        job,
-                        since,
-                        class,
-                    };
                     return Some((begun, now));
                 }
                 Some(Next::Resume { thread }) => {
