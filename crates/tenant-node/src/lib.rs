@@ -23,4 +23,5 @@ pub mod placement;
 mod process_figures;
 pub mod sampler;
 pub mod server;
+pub mod thread_slices;
 pub mod usage;

@@ -45,7 +45,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    tenant_node::database::keep_waits_short();
+    tenant_node::thread_slices::keep_waits_short();
     exit_code(start())
 }
 

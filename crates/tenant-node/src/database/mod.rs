@@ -30,7 +30,7 @@ pub use databases::{Databases, TenantLease};
 pub use durability::Settlement;
 pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
-pub use schedule::{is_errand, keep_waits_short, runs_long, while_waiting};
+pub use schedule::{is_errand, runs_long, while_waiting};
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
 pub use split::{first_statement, is_rollback, is_single_read, is_single_write};
 pub use statement::{

@@ -1,5 +1,5 @@
 //! The functions of SQLite's C interface that rusqlite does not wrap, the allocator that SQLite is given, and SQL functions. The only
-//! unsafe code of this crate beside one system call in `schedule/slice.rs`: one call with a connection that is borrowed for its whole
+//! unsafe code of this crate beside one system call in `thread_slices.rs`: one call with a connection that is borrowed for its whole
 //! length; an allocator that counts and otherwise hands everything to the one that SQLite would have used; what is between SQLite and a SQL
 //! function of ours, in `functions`; and a layer between SQLite and its files that sees commits, in `wal_vfs`.
 #![expect(

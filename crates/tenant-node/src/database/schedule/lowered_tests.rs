@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::tests::{CONFIG, account, hold, hold_after, stop};
 use super::*;
 use crate::database::schedule::{give_way, is_errand, runs_long};
+use crate::thread_slices;
 
 /// A job that says that it is long, and is.
 fn until_long() {
@@ -18,11 +19,6 @@ fn until_long() {
 /// What comes of it, which must not take for ever.
 async fn soon<T>(job: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), job).await.unwrap()
-}
-
-#[cfg(target_os = "linux")]
-fn niceness() -> i32 {
-    rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap()
 }
 
 #[cfg(target_os = "linux")]
@@ -141,7 +137,7 @@ fn slice() -> Option<Duration> {
 async fn database_threads_have_longer_slices_than_others_and_the_longest_while_they_are_in_the_way() {
     let on_its_own = std::thread::spawn(|| {
         let before = slice()?;
-        priority::keep_waits_short();
+        thread_slices::keep_waits_short();
         let (own, started) = (slice(), std::thread::spawn(slice).join().unwrap());
         (own != Some(before)).then_some((own?, started?))
     });

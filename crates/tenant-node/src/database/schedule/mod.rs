@@ -13,14 +13,12 @@ mod priority;
 mod queue;
 mod running;
 #[cfg(target_os = "linux")]
-mod slice;
 mod slot;
 mod state;
 mod threads;
 mod watch;
 mod work;
 
-pub use priority::keep_waits_short;
 pub(super) use running::{about_to_block, give_way, time_away};
 pub use running::{is_errand, runs_long, while_waiting};
 pub(super) use threads::{DatabaseThreads, ThreadsConfig};

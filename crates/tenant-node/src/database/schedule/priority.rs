@@ -11,17 +11,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use crate::thread_slices::{self, Slice};
+
 /// How much nicer such a thread is than others: of a busy processor it gets about a tenth of what they get.
 const LOWERED_BY: i32 = 10;
 /// There is no lower priority.
 const NICEST: i32 = 19;
-/// Slices of async workers and of the watch, the shortest that the kernel has: who wakes and has shorter ones than the thread that runs need not
-/// wait for the kernel's timer.
-const SHORT_SLICE: Duration = Duration::from_micros(100);
-/// Those of database threads.
-const SLICE: Duration = Duration::from_micros(500);
-/// Those of database threads that are in the way.
-const LONG_SLICE: Duration = Duration::from_millis(20);
 /// A stretch of this length is looked at.
 const SUSPICIOUS: Duration = Duration::from_millis(1);
 /// Processor time since it was first looked at, from which on a stretch is in the way.
@@ -84,7 +79,7 @@ pub(super) fn is_long(used: Duration) -> bool {
 pub(super) fn lower(thread: Pid, nice: i32) {
     let nice = NICEST.min(nice + LOWERED_BY);
     #[cfg(target_os = "linux")]
-    if super::slice::set(thread, nice, LONG_SLICE).is_err()
+    if thread_slices::set(thread, nice, Slice::InTheWay).is_err()
         && let Err(error) = rustix::process::setpriority_process(Some(thread), nice)
     {
         tracing::debug!(%error, "the priority of a long query could not be lowered");
@@ -95,36 +90,19 @@ pub(super) fn lower(thread: Pid, nice: i32) {
 
 /// The thread is an ordinary database thread from here on, with a niceness that it has already.
 pub(super) fn ordinary(thread: Pid, nice: i32) {
-    set_slice(thread, nice, SLICE);
+    set_slice(thread, nice, Slice::Database);
 }
 
 /// From here on whoever wakes goes before the thread, until [`ordinary`] is called for it.
 pub(super) fn suspect(thread: Pid, nice: i32) {
-    set_slice(thread, nice, LONG_SLICE);
+    set_slice(thread, nice, Slice::InTheWay);
 }
 
 /// Does nothing where the kernel cannot: then who wakes may wait for its timer.
-fn set_slice(thread: Pid, nice: i32, slice: Duration) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = super::slice::set(thread, nice, slice) {
-        tracing::debug!(%error, "the slices of a thread could not be set");
+fn set_slice(thread: Pid, nice: i32, slice: Slice) {
+    if let Err(error) = thread_slices::set(thread, nice, slice) {
+        tracing::debug!(%error, ?slice, "the slices of a thread could not be set");
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (thread, nice, slice);
-}
-
-/// Has the calling thread, and those that it starts from here on, run as soon as they wake, before database threads: to be called before any
-/// other thread is started.
-pub fn keep_waits_short() {
-    set_slice(rustix::thread::gettid(), own(), SHORT_SLICE);
-}
-
-/// The priority of the calling thread, as `nice` has it. A thread that it starts begins with the same.
-pub(super) fn own() -> i32 {
-    #[cfg(target_os = "linux")]
-    return rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
-    #[cfg(not(target_os = "linux"))]
-    0
 }
 
 /// Processor time that the calling thread has used so far.

@@ -24,6 +24,7 @@ use super::running::{self, Current, Purpose};
 use super::slot::{Assigned, Assignment, Slot};
 use super::state::{Priority, State, Thread};
 use crate::database::{DatabaseError, StartError};
+use crate::thread_slices::niceness;
 
 /// A full queue drains within this, as a rule.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -108,7 +109,7 @@ impl DatabaseThreads {
             lowered_row: Mutex::new(()),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
-            ordinary_priority: AtomicI32::new(priority::own()),
+            ordinary_priority: AtomicI32::new(niceness()),
         });
         let mut state = shared.lock();
         shared
@@ -363,7 +364,7 @@ impl Shared {
         let lacks_long = !may_begin.long && state.queue.would_begin(Class::Long);
         if (lacks_short || lacks_long) && state.alive < self.config.most_threads {
             // A thread inherits the priority of the one that starts it, and is started under the lock: a lowered one leaves that to the watch.
-            let may_start = priority::own() <= self.ordinary_priority() || state.stopping;
+            let may_start = niceness() <= self.ordinary_priority() || state.stopping;
             state.wants_thread |= !may_start;
             may_begin.short |= lacks_short && may_start;
             may_begin.long |= lacks_long && may_start;
@@ -420,7 +421,7 @@ impl Shared {
 
     /// To be called by a thread that is never lowered.
     pub(super) fn ask_for_ordinary_priority(&self) {
-        self.ordinary_priority.store(priority::own(), Relaxed);
+        self.ordinary_priority.store(niceness(), Relaxed);
     }
 
     pub(super) const fn config(&self) -> &ThreadsConfig {
