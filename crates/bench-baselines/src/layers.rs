@@ -18,6 +18,7 @@ use tenant_node::database::{Databases, DatabasesConfig};
 use tenant_node::hrana::{HranaConfig, HranaService};
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, full};
+use tenant_node::http::lanes::Lanes;
 use tenant_node::http::router::{RateLimitFields, Stack, StackParts, layers};
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::{Authentication, Ingress};
@@ -85,7 +86,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let (lanes, _busy_workers) = Lanes::start().context("cannot start workers")?;
     let options = ServerOptions {
+        lanes,
         security: Security::Plain,
         ingress: Ingress::Public,
         max_connections: 4_096,

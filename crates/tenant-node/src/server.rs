@@ -24,6 +24,7 @@ use crate::file_limit::{self, FileBudget};
 use crate::heartbeat::Heartbeat;
 use crate::hrana::{HranaConfig, HranaService};
 use crate::http::StopNotice;
+use crate::http::lanes::Lanes;
 use crate::http::router::{StackParts, stack};
 use crate::http::server::{ServerOptions, serve};
 use crate::identity::Identity;
@@ -168,9 +169,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     // The listeners end first and drain; the loops behind them only after the last request.
     let requests = TaskGroup::new(CancellationToken::new());
     let notice = StopNotice::default();
+    // Dropped after the last connection has ended.
+    let (lanes, _busy_workers) = Lanes::start().context("cannot start the workers of the busy lane")?;
     let options = |ingress, security| ServerOptions {
         ingress,
         security,
+        lanes: lanes.clone(),
         max_connections: files.connections,
         drain: config.drain,
         notice: notice.clone(),

@@ -17,6 +17,7 @@ use mutual_tls::authority::Authority;
 use mutual_tls::{Credentials, Role, Security, TlsFiles};
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, empty};
+use tenant_node::http::lanes::Lanes;
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::Ingress;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,6 +53,7 @@ async fn nodes_are_served_at_the_peer_port_and_other_roles_are_not() {
     let options = ServerOptions {
         ingress: Ingress::Peer,
         security: node.clone(),
+        lanes: Lanes::single(),
         max_connections: 10,
         drain: BOUND,
         notice: StopNotice::default(),

@@ -22,6 +22,7 @@ use tower::Service;
 
 use super::body::{Body, empty};
 use super::draining::{Begin, Draining};
+use super::lanes::Passenger;
 use super::owned_tasks::OwnedTasks;
 use super::problem::{IntoAnswer as _, Problem};
 use super::strangers::Strangers;
@@ -87,6 +88,8 @@ pub(super) struct Inbound<S> {
     pub(super) ingress: Ingress,
     pub(super) listening: Arc<Listening>,
     pub(super) first: FirstRequest,
+    /// Whose requests they are. `None` where that makes no difference.
+    pub(super) passenger: Option<Passenger>,
     /// Where bodies are read that nobody wants.
     pub(super) tasks: Arc<OwnedTasks>,
 }
@@ -111,6 +114,9 @@ where
             };
             let mut request = request.map(|body| Draining::new(body, &self.tasks, begin).boxed_unsync());
             request.extensions_mut().insert(self.ingress);
+            if let Some(passenger) = &self.passenger {
+                request.extensions_mut().insert(passenger.clone());
+            }
             // The layers of the stack are always ready.
             Serving::Stack {
                 future: self.stack.lock().call(request),

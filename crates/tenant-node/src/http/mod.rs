@@ -5,6 +5,7 @@ mod browsers;
 mod compression;
 mod draining;
 mod inbound;
+pub mod lanes;
 pub mod owned_tasks;
 mod pieces;
 pub mod problem;

@@ -4,6 +4,8 @@
 
 use std::future::Future;
 
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,16 @@ impl OwnedTasks {
     #[must_use]
     pub fn end(&self) -> CancellationToken {
         self.ended.clone()
+    }
+
+    /// Runs `task` on the workers of `runtime`. `None` if it was ended before it was done.
+    pub(crate) fn spawn_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker
+            .spawn_on(self.ended.clone().run_until_cancelled_owned(task), runtime)
     }
 
     /// Ends all tasks and waits until they are gone.

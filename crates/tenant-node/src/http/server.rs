@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use mutual_tls::{Connection, Role, Security};
+use mutual_tls::{Role, Security};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +24,7 @@ use tower::Service;
 
 use super::body::Body;
 use super::inbound::{FirstRequest, Inbound, Listening, StopNotice};
+use super::lanes::{Lane, LaneSocket, LaneTasks, Lanes, carry};
 use super::owned_tasks::OwnedTasks;
 use super::strangers::Strangers;
 use crate::layers::{Ingress, peer_protocol};
@@ -55,6 +56,8 @@ pub struct ServerOptions {
     pub ingress: Ingress,
     /// How its connections are taken. Where they have certificates, they must be nodes'.
     pub security: Security,
+    /// Who carries them.
+    pub lanes: Lanes,
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long requests under way may take to finish after the stop.
@@ -69,14 +72,15 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    let streams = OwnedTasks::default();
-    let builder = Arc::new(builder(&options, streams.clone()));
-    let rests = Arc::new(streams.clone());
+    let tasks = OwnedTasks::default();
+    let rests = Arc::new(tasks.clone());
+    let ending = tasks.clone();
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let mut connections = JoinSet::new();
     let ServerOptions {
         ingress,
         security,
+        lanes,
         drain,
         notice,
         ..
@@ -91,15 +95,19 @@ where
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        let accepted = Lane::here();
+        let passenger = lanes.passenger();
         let inbound = Inbound {
+            passenger: passenger.clone(),
             stack: Mutex::new(stack.clone()),
             ingress,
             listening: Arc::clone(&listening),
             first: FirstRequest::default(),
             tasks: Arc::clone(&rests),
         };
-        let (builder, security, stop) = (Arc::clone(&builder), security.clone(), stopping.clone());
-        connections.spawn(async move {
+        let builder = builder(ingress, LaneTasks::new(tasks.clone(), passenger.clone()));
+        let (security, stop) = (security.clone(), stopping.clone());
+        let ride = async move {
             // Who has not proved itself when the node stops has sent no request.
             let proved = tokio::select! {
                 proved = security.accept(socket) => proved,
@@ -110,13 +118,23 @@ where
             };
             match proved {
                 Ok((socket, caller)) if caller.is_one_of(&[Role::TenantNode]) => {
-                    serve_connection(&builder, socket, inbound, &stop).await;
+                    serve_connection(&builder, LaneSocket::new(socket, accepted), inbound, &stop).await;
                 }
                 Ok((_, caller)) => tracing::warn!(?caller, "a connection was refused: its certificate is not a node's"),
                 Err(error) => tracing::debug!(%error, "a connection was not proved"),
             }
             drop(slot);
-        });
+        };
+        match passenger {
+            // What comes from another node is of many tenants: their answers have lanes, the connection has not.
+            Some(passenger) if ingress == Ingress::Public => {
+                let workers = passenger.workers(passenger.lane()).clone();
+                connections.spawn_on(carry(ride, passenger, tasks.clone()), &workers);
+            }
+            _ => {
+                connections.spawn(ride);
+            }
+        }
     };
     let mut begun = 0_usize;
     loop {
@@ -158,7 +176,7 @@ where
         );
         connections.shutdown().await;
     }
-    streams.end_and_wait().await;
+    ending.end_and_wait().await;
 }
 
 /// Closes a listener, but for the connections in the kernel's queue: those clients believe to be connected, and may have sent a
@@ -178,8 +196,8 @@ fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
 }
 
 async fn serve_connection<S>(
-    builder: &auto::Builder<OwnedTasks>,
-    socket: Connection,
+    builder: &auto::Builder<LaneTasks>,
+    socket: LaneSocket,
     inbound: Inbound<S>,
     stop: &CancellationToken,
 ) where
@@ -219,8 +237,8 @@ async fn serve_connection<S>(
     }
 }
 
-fn builder(options: &ServerOptions, streams: OwnedTasks) -> auto::Builder<OwnedTasks> {
-    let mut builder = auto::Builder::new(streams);
+fn builder(ingress: Ingress, tasks: LaneTasks) -> auto::Builder<LaneTasks> {
+    let mut builder = auto::Builder::new(tasks);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -232,7 +250,7 @@ fn builder(options: &ServerOptions, streams: OwnedTasks) -> auto::Builder<OwnedT
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    match options.ingress {
+    match ingress {
         Ingress::Public => http2
             .max_concurrent_streams(STREAMS_PER_CLIENT)
             .max_header_list_size(MOST_HEADER_BYTES),
@@ -288,6 +306,7 @@ mod tests {
         let options = ServerOptions {
             ingress: Ingress::Public,
             security: Security::Plain,
+            lanes: Lanes::single(),
             max_connections: 2 * RUSH,
             drain: Duration::from_secs(5),
             notice: StopNotice::default(),

@@ -315,6 +315,52 @@ mod tests {
         assert_eq!(peer_headers::read(request.headers()).unwrap(), FORWARDED);
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_to_other_nodes_outlive_the_workers_of_the_request_that_needed_them_first() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counting = Arc::clone(&accepted);
+        let owner = tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                counting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let io = hyper_util::rt::TokioIo::new(socket);
+                let answer =
+                    hyper::service::service_fn(async |_| Ok::<_, std::convert::Infallible>(Response::new(empty())));
+                let executor = hyper_util::rt::TokioExecutor::new();
+                tokio::spawn(hyper::server::conn::http2::Builder::new(executor).serve_connection(io, answer));
+            }
+        });
+        let forwarder = Forwarder::new(Security::Plain);
+        let ask = move |forwarder: Forwarder| {
+            let node = node(&address);
+            async move {
+                let request = Request::get("http://acme.localhost/v2").body(empty()).unwrap();
+                match forwarder.forward(request, &node, FORWARDED).await {
+                    Forwarding::Answered(response) => response.status().as_u16(),
+                    Forwarding::Misdirected { .. } => 421,
+                }
+            }
+        };
+        // As many as there are connections to a node, so that each is opened by a worker that goes away.
+        let others = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let connections = super::super::peer_protocol::CONNECTIONS;
+        for _ in 0..connections {
+            assert_eq!(others.spawn(ask(forwarder.clone())).await.unwrap(), 200);
+        }
+        others.shutdown_background();
+        for _ in 0..2 * connections {
+            assert_eq!(ask(forwarder.clone()).await, 200);
+        }
+        assert_eq!(accepted.load(std::sync::atomic::Ordering::Relaxed), connections);
+        owner.abort();
+    }
+
     #[tokio::test]
     async fn a_node_that_is_not_there_gives_503_and_says_that_nothing_was_done() {
         // Nobody listens on port 1; the second address is none.

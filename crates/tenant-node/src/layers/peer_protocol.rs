@@ -51,10 +51,10 @@ pub(super) fn for_forwarder(tasks: OwnedTasks) -> client::Builder<OwnedTasks> {
 }
 
 /// The owner's side. Headers up to `header_bytes` are taken.
-pub(crate) fn for_owner<'builder, 'parts>(
-    builder: &'builder mut auto::Http2Builder<'parts, OwnedTasks>,
+pub(crate) fn for_owner<'builder, 'parts, E>(
+    builder: &'builder mut auto::Http2Builder<'parts, E>,
     header_bytes: u32,
-) -> &'builder mut auto::Http2Builder<'parts, OwnedTasks> {
+) -> &'builder mut auto::Http2Builder<'parts, E> {
     builder
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

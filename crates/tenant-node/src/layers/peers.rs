@@ -14,8 +14,10 @@ use hyper::rt::Executor as _;
 use hyper_util::rt::TokioIo;
 use mutual_tls::{Role, Security};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::first_word::Listening;
 use super::peer_protocol::{self, CONNECTIONS, REQUESTS_PER_CONNECTION};
@@ -74,20 +76,32 @@ impl PeerError {
 /// All other nodes, by address. Ends its connections when it is dropped.
 #[derive(Debug)]
 pub(super) struct Peers {
-    security: Security,
     by_address: Mutex<HashMap<Box<str>, Arc<Peer>>>,
-    tasks: OwnedTasks,
+    dialling: Dialling,
     _end_tasks: DropGuard,
 }
 
+/// What a new connection needs.
+#[derive(Debug, Clone)]
+struct Dialling {
+    security: Security,
+    tasks: OwnedTasks,
+    /// Who carries the connections. They are everybody's, so it must not depend on whose request comes first. `None`: whoever needs them.
+    workers: Option<Handle>,
+}
+
 impl Peers {
+    /// Connections by `security`, carried by the present runtime.
     pub(super) fn new(security: Security) -> Self {
         let tasks = OwnedTasks::default();
         Self {
-            security,
             by_address: Mutex::default(),
             _end_tasks: tasks.end().drop_guard(),
-            tasks,
+            dialling: Dialling {
+                security,
+                tasks,
+                workers: Handle::try_current().ok(),
+            },
         }
     }
 
@@ -100,7 +114,7 @@ impl Peers {
     ) -> Result<(Response<Incoming>, OwnedSemaphorePermit), PeerError> {
         let peer = self.peer(address);
         let (line, place) = peer.free_line().ok_or(PeerError::Busy)?;
-        let mut connection = line.connection(address, &self.security, &self.tasks).await?;
+        let mut connection = line.connection(address, &self.dialling).await?;
         match connection.try_send_request(request).await {
             Ok(response) => Ok((response, place)),
             Err(mut refused) => Err(match refused.take_message() {
@@ -172,12 +186,7 @@ impl Line {
     }
 
     /// The open connection, or a new one. Requests that come meanwhile wait for the same attempt and share its failure.
-    async fn connection(
-        &self,
-        address: &str,
-        security: &Security,
-        tasks: &OwnedTasks,
-    ) -> Result<Connection, PeerError> {
+    async fn connection(&self, address: &str, dialling: &Dialling) -> Result<Connection, PeerError> {
         if let Some(open) = self.open() {
             return Ok(open);
         }
@@ -191,7 +200,7 @@ impl Line {
         {
             return Err(PeerError::Unreachable(Arc::clone(failure)));
         }
-        let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, connect(address, security, tasks)).await {
+        let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, dialling.connect(address)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         };
@@ -212,6 +221,20 @@ impl Line {
                 self.failures.fetch_add(1, Ordering::AcqRel);
                 Err(PeerError::Unreachable(failure))
             }
+        }
+    }
+}
+
+impl Dialling {
+    async fn connect(&self, address: &str) -> std::io::Result<Connection> {
+        let (dialling, address) = (self.clone(), address.to_owned());
+        let connecting = async move { connect(&address, &dialling.security, &dialling.tasks).await };
+        match &self.workers {
+            None => connecting.await,
+            Some(workers) => AbortOnDropHandle::new(self.tasks.spawn_on(connecting, workers))
+                .await
+                .map_err(std::io::Error::other)?
+                .unwrap_or_else(|| Err(std::io::ErrorKind::Interrupted.into())),
         }
     }
 }

@@ -23,6 +23,7 @@ use super::destination::{Destination, destination, known_epoch, placement_changi
 use super::forward::{Forwarder, Forwarding};
 use super::ingress::Forwarded;
 use crate::http::body::Body;
+use crate::http::lanes::Passenger;
 use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::placement::{RoutingTable, SharedRoutingTable};
 
@@ -91,10 +92,12 @@ where
         let forwarded = request.extensions().get::<Forwarded>().copied();
         match destination(&table, &self.settings.this_node, hint, forwarded) {
             Destination::Here { route, epoch } => {
+                Passenger::note(request.extensions(), route.uid);
                 served_here(&mut request, &table, &route, epoch);
                 RouteFuture::served(self.inner.call(request))
             }
             Destination::Node { node, forwarded } => {
+                Passenger::note(request.extensions(), forwarded.tenant);
                 let forwarding = self.settings.clone().forward(request, node, forwarded);
                 RouteFuture::undecided(Box::pin(forwarding), self.inner.clone())
             }

@@ -19,6 +19,7 @@ use mutual_tls::Security;
 use serde_json::Value;
 use tenant_node::http::StopNotice;
 use tenant_node::http::body::{Body, BoxError, full};
+use tenant_node::http::lanes::Lanes;
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::{
     AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
@@ -111,6 +112,7 @@ impl Node {
         let options = |ingress| ServerOptions {
             ingress,
             security: Security::Plain,
+            lanes: Lanes::single(),
             max_connections: 1_024,
             drain,
             notice: notice.clone(),

@@ -1,0 +1,105 @@
+//! What each tenant's connections have cost lately.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tenantry_types::TenantUid;
+
+use super::Lane;
+use super::load::{Load, Share};
+
+/// At fewer accounts nobody looks which could go.
+const SWEEP_FROM: usize = 1_024;
+
+/// One tenant's, or the newcomers'.
+#[derive(Debug)]
+pub(super) struct Account {
+    tenant: Option<TenantUid>,
+    /// As `load` has it, for those who only look.
+    is_busy: AtomicBool,
+    load: Mutex<Load>,
+}
+
+impl Account {
+    /// `None`: of those whose tenant is not known.
+    pub(super) const fn of(tenant: Option<TenantUid>, now: Instant) -> Self {
+        Self {
+            tenant,
+            is_busy: AtomicBool::new(false),
+            load: Mutex::new(Load::none(now)),
+        }
+    }
+
+    pub(super) const fn tenant(&self) -> Option<TenantUid> {
+        self.tenant
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        match self.is_busy.load(Relaxed) {
+            true => Lane::Busy,
+            false => Lane::Quiet,
+        }
+    }
+
+    pub(super) fn charge(&self, turn: Duration, now: Instant, share: Share) {
+        let mut load = self.load.lock();
+        let lane = load.add(turn, now, share);
+        self.is_busy.store(lane == Lane::Busy, Relaxed);
+    }
+
+    fn is_paid(&self, now: Instant, share: Share) -> bool {
+        self.load.lock().is_paid(now, share)
+    }
+}
+
+/// All tenants' that have connections, or had until a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    by_tenant: HashMap<TenantUid, Arc<Account>>,
+    sweep_at: usize,
+}
+
+impl Accounts {
+    pub(super) fn of(&mut self, tenant: TenantUid, now: Instant, share: Share) -> Arc<Account> {
+        if let Some(account) = self.by_tenant.get(&tenant) {
+            return Arc::clone(account);
+        }
+        if self.by_tenant.len() >= self.sweep_at {
+            self.by_tenant
+                .retain(|_, account| Arc::strong_count(account) > 1 || !account.is_paid(now, share));
+            self.sweep_at = (2 * self.by_tenant.len()).max(SWEEP_FROM);
+        }
+        let account = Arc::new(Account::of(Some(tenant), now));
+        self.by_tenant.insert(tenant, Arc::clone(&account));
+        account
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_that_nobody_needs_are_given_up_and_busy_ones_are_kept() {
+        let (mut accounts, now, share) = (Accounts::default(), Instant::now(), Share::of(2));
+        let busy = TenantUid::from_u128(1);
+        for _ in 0..1_000 {
+            accounts
+                .of(busy, now, share)
+                .charge(Duration::from_millis(1), now, share);
+        }
+        let connected = accounts.of(TenantUid::from_u128(2), now, share);
+        for tenant in 10..100_000 {
+            accounts.of(TenantUid::from_u128(tenant), now, share);
+        }
+        assert!(accounts.by_tenant.len() <= SWEEP_FROM, "{}", accounts.by_tenant.len());
+        assert_eq!(accounts.of(busy, now, share).lane(), Lane::Busy);
+        assert!(Arc::ptr_eq(
+            &connected,
+            &accounts.of(TenantUid::from_u128(2), now, share)
+        ));
+    }
+}
