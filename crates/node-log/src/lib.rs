@@ -35,13 +35,14 @@ mod scan;
 mod segment;
 mod shared;
 mod start;
+mod tenant_files;
 #[cfg(test)]
 mod tests;
 mod waiters;
 mod wal;
 mod writer;
 
-pub use config::{NodeLogConfig, WalPath};
+pub use config::NodeLogConfig;
 pub use error::{AppendError, NeverDurable, OpenError};
 pub use figures::NodeLogFigures;
 pub use handle::NodeLog;
@@ -49,3 +50,4 @@ pub use lsn::Lsn;
 pub use record::CommitRecord;
 pub use recovery::Recovery;
 pub use shared::OnFailure;
+pub use tenant_files::DatabasePath;

@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 
-use crate::config::WalPath;
 use crate::error::OpenError;
 use crate::folder::{Folder, Listing};
 use crate::handle::io_error;
@@ -13,6 +12,7 @@ use crate::redo::Redo;
 use crate::scan::{self, Standing};
 use crate::segment::{self, SegmentHeader};
 use crate::start::{self, Start};
+use crate::tenant_files::TenantFiles;
 
 /// What was found when the log was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,10 +44,10 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the folder. When this returns, no segment in it is needed.
-pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(folder: &Folder, files: &TenantFiles) -> Result<Recovered, OpenError> {
     let listing = folder.list().map_err(io_error("list", folder.path()))?;
     let from = beginning(folder, &listing)?;
-    let mut redo = Redo::new(folder, wal_path);
+    let mut redo = Redo::new(folder, files);
     let mut next = from;
     let numbers = needed(folder, &listing, from)?;
     let mut bytes = Vec::new();

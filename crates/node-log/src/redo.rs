@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use tenantry_types::TenantUid;
 
-use crate::config::WalPath;
 use crate::disk::DiskFile;
 use crate::error::OpenError;
 use crate::folder::Folder;
 use crate::handle::io_error;
 use crate::recovery::Recovery;
 use crate::scan::Commit;
+use crate::tenant_files::TenantFiles;
 use crate::wal::{self, Chain};
 
 /// Frames are read about as many bytes at once.
@@ -19,7 +19,7 @@ const READ_BYTES: usize = 1 << 20;
 
 pub(crate) struct Redo<'a> {
     folder: &'a Folder,
-    wal_path: &'a WalPath,
+    files: &'a TenantFiles,
     seen: BTreeSet<TenantUid>,
     /// Where the last commit ends in the WAL file of each tenant that still needs its records.
     ends: BTreeMap<TenantUid, u64>,
@@ -38,10 +38,10 @@ struct Wal {
 type Broken = (u64, &'static str);
 
 impl<'a> Redo<'a> {
-    pub(crate) fn new(folder: &'a Folder, wal_path: &'a WalPath) -> Self {
+    pub(crate) fn new(folder: &'a Folder, files: &'a TenantFiles) -> Self {
         Self {
             folder,
-            wal_path,
+            files,
             seen: BTreeSet::new(),
             ends: BTreeMap::new(),
             report: Recovery::default(),
@@ -72,7 +72,7 @@ impl<'a> Redo<'a> {
 
     /// The tenant's WAL file; `None` if there is none, or nothing in it.
     fn open(&self, tenant: TenantUid) -> Result<Option<Wal>, OpenError> {
-        let path = (self.wal_path)(tenant);
+        let path = self.files.wal(tenant);
         let Some(file) = self.folder.disk().open(&path).map_err(io_error("open", &path))? else {
             return Ok(None);
         };

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tenantry_types::TenantUid;
 
-use super::support::{open_real, tenant, until, wal_path};
+use super::support::{database_path, open_real, tenant, until};
 use crate::wal::{self, Chain};
 use crate::{CommitRecord, NodeLog, OpenError};
 
@@ -27,9 +27,10 @@ struct Database {
 
 impl Database {
     fn open(tenants: &Path, uid: TenantUid) -> Self {
-        let wal = wal_path(tenants, uid);
-        fs::create_dir_all(wal.parent().unwrap()).unwrap();
-        let connection = Connection::open(wal.with_file_name("db.sqlite")).unwrap();
+        let path = database_path(tenants, uid);
+        let wal = path.with_file_name("db.sqlite-wal");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let connection = Connection::open(path).unwrap();
         connection
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;
@@ -134,7 +135,7 @@ impl Node {
     }
 
     fn wal(&self, uid: TenantUid) -> PathBuf {
-        wal_path(self.folder.path(), uid)
+        database_path(self.folder.path(), uid).with_file_name("db.sqlite-wal")
     }
 
     fn rows(&self, uid: TenantUid) -> i64 {

@@ -270,9 +270,10 @@ fn open_log(config: &DatabasesConfig) -> Result<NodeLog, StartError> {
         most_bytes: config.log_bytes,
         ..NodeLogConfig::new(config.data_dir.join("log"))
     };
-    let wal_path = move |tenant| wal_path(&database_path(&data_dir, tenant));
+    let database_path = move |tenant| database_path(&data_dir, tenant);
     let on_failure = config.on_log_failure;
-    let (log, recovery) = NodeLog::open(settings, Arc::new(wal_path), Box::new(on_failure)).map_err(StartError::Log)?;
+    let (log, recovery) =
+        NodeLog::open(settings, Arc::new(database_path), Box::new(on_failure)).map_err(StartError::Log)?;
     if recovery.records > 0 {
         tracing::info!(
             ?recovery,
