@@ -25,6 +25,7 @@ fn read_mark(bytes: &[u8], uid: TenantUid) -> (String, Vec<CommitRecord>) {
     let zero = content.iter().position(|byte| *byte == 0).unwrap();
     let text = std::str::from_utf8(&content[..zero]).unwrap();
     assert!(text.starts_with("tenantry quarantine 1\n"), "{text}");
+    assert_eq!(text.lines().count(), 11, "the runbook shows so many: {text}");
     let mut rest = &content[zero + 1..];
     let mut take = |count: usize| {
         let (taken, left) = rest.split_at(count);
