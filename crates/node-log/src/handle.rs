@@ -38,6 +38,9 @@ impl NodeLog {
     /// `on_failure` is called once, with the reason, when the disk failed a sync. From then on nothing becomes durable and nobody
     /// who waits is answered.
     ///
+    /// A tenant whose WAL file does not hold what was acknowledged is in [`Recovery::broken`], and has a mark by then that
+    /// [`Quarantine::of`](crate::Quarantine::of) finds.
+    ///
     /// # Errors
     /// [`OpenError`]: nothing that was acknowledged is left out silently.
     pub fn open(

@@ -84,3 +84,50 @@ impl Quarantines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(number: u128) -> TenantUid {
+        TenantUid::from_u128(number)
+    }
+
+    #[test]
+    fn marks_are_found_at_the_start_and_whenever_they_come_and_go() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let mark = |number| database_path(data_dir.path(), tenant(number)).with_file_name("QUARANTINED");
+        for number in 1..=3 {
+            std::fs::create_dir_all(mark(number).parent().unwrap()).unwrap();
+        }
+        std::fs::create_dir(tenants_path(data_dir.path()).join("lost+found")).unwrap();
+        std::fs::write(mark(1), "tenantry quarantine 1\na byte is missing\n").unwrap();
+        let quarantines = Quarantines::find(data_dir.path()).unwrap();
+        assert_eq!(quarantines.count(), 1);
+        let refused = quarantines.check(tenant(1)).unwrap_err().to_string();
+        assert!(
+            refused.contains("a byte is missing") && refused.contains("QUARANTINED"),
+            "{refused}"
+        );
+        quarantines.check(tenant(2)).unwrap();
+        // A folder of another node, say.
+        std::fs::write(mark(3), "").unwrap();
+        quarantines.check(tenant(3)).unwrap_err();
+        assert_eq!(quarantines.count(), 2);
+        std::fs::remove_file(mark(1)).unwrap();
+        assert_eq!(quarantines.count(), 1);
+        std::fs::remove_file(mark(3)).unwrap();
+        quarantines.check(tenant(3)).unwrap();
+        assert_eq!(quarantines.count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_searched_is_no_permission() {
+        let data_dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(tenants_path(data_dir.path())).unwrap();
+        std::fs::write(tenants_path(data_dir.path()).join(tenant(1).to_string()), "").unwrap();
+        let quarantines = Quarantines::find(data_dir.path()).unwrap();
+        let refused = quarantines.check(tenant(1));
+        assert!(matches!(refused, Err(DatabaseError::Mark(_))), "{refused:?}");
+    }
+}
