@@ -1,15 +1,9 @@
-//! What the operator decides about the log, and where tenants' WAL files lie.
+//! What the operator decides about the log.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use tenantry_types::TenantUid;
 
 use crate::batch::PAGE;
 use crate::error::OpenError;
-
-/// Where the WAL file of a tenant lies. Called by the keeper thread and while the log is opened; must not block.
-pub type WalPath = Arc<dyn Fn(TenantUid) -> PathBuf + Send + Sync>;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

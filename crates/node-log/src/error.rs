@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use tenantry_types::TenantUid;
-
 use crate::lsn::Lsn;
 
 /// Why the log cannot be opened. Nothing was left out silently: either all of it was read, or this is returned.
@@ -31,26 +29,6 @@ pub enum OpenError {
         offset: u64,
         /// What is wrong.
         what: String,
-    },
-    /// A tenant's WAL file does not hold what was acknowledged, even after its frames were written back.
-    #[error(
-        "the WAL file {} of tenant {tenant} breaks off at byte {offset}, and commits up to byte {end} were acknowledged: {what}. To \
-         go on without the commits behind that place move the folder of the node's log {} away",
-        .file.display(), .folder.display()
-    )]
-    BrokenWal {
-        /// Whose it is.
-        tenant: TenantUid,
-        /// The WAL file.
-        file: PathBuf,
-        /// The first byte that does not hold.
-        offset: u64,
-        /// Where the last commit in the log ends.
-        end: u64,
-        /// What is wrong.
-        what: &'static str,
-        /// The folder of the log.
-        folder: PathBuf,
     },
     /// The system refused something.
     #[error("the node's log cannot {doing} {}: {source}", .path.display())]

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 
-use crate::config::{NodeLogConfig, WalPath};
+use crate::config::NodeLogConfig;
 use crate::disk::{Disk, MachineDisk};
 use crate::error::{AppendError, NeverDurable, OpenError};
 use crate::figures::NodeLogFigures;
@@ -19,6 +19,7 @@ use crate::record::{CommitRecord, Summed};
 use crate::recovery::{self, Recovery};
 use crate::ring::Ring;
 use crate::shared::{OnFailure, Shared};
+use crate::tenant_files::{DatabasePath, TenantFiles};
 use crate::{keeper, writer};
 
 /// The log of a node. Dropping it stops it.
@@ -37,20 +38,23 @@ impl NodeLog {
     /// `on_failure` is called once, with the reason, when the disk failed a sync. From then on nothing becomes durable and nobody
     /// who waits is answered.
     ///
+    /// A tenant whose WAL file does not hold what was acknowledged is in [`Recovery::broken`], and has a mark by then that
+    /// [`Quarantine::of`](crate::Quarantine::of) finds.
+    ///
     /// # Errors
     /// [`OpenError`]: nothing that was acknowledged is left out silently.
     pub fn open(
         config: NodeLogConfig,
-        wal_path: WalPath,
+        database_path: DatabasePath,
         on_failure: OnFailure,
     ) -> Result<(Self, Recovery), OpenError> {
-        Self::open_on(Arc::new(MachineDisk), config, wal_path, on_failure)
+        Self::open_on(Arc::new(MachineDisk), config, database_path, on_failure)
     }
 
     pub(crate) fn open_on(
         disk: Arc<dyn Disk>,
         config: NodeLogConfig,
-        wal_path: WalPath,
+        database_path: DatabasePath,
         on_failure: OnFailure,
     ) -> Result<(Self, Recovery), OpenError> {
         config.check()?;
@@ -62,8 +66,9 @@ impl NodeLog {
             .lock(&lock_path)
             .map_err(io_error("lock", &lock_path))?
             .ok_or_else(|| OpenError::InUse(path.clone()))?;
+        let files = TenantFiles::new(database_path);
         let folder = Folder::new(disk, path.clone(), config.segment_bytes, config.keep_free_bytes);
-        let recovered = recovery::recover(&folder, &wal_path)?;
+        let recovered = recovery::recover(&folder, &files)?;
 
         // From here on the old segments are not needed.
         let listing = folder.list().map_err(io_error("list", &path))?;
@@ -82,14 +87,7 @@ impl NodeLog {
         }
         let ring = Ring::new(most, spares, recovered.next_segment, next_fresh);
         let queue = Queue::new(config.segment_bytes, recovered.next_lsn);
-        let shared = Arc::new(Shared::new(
-            folder,
-            wal_path,
-            on_failure,
-            config.queue_bytes,
-            queue,
-            ring,
-        ));
+        let shared = Arc::new(Shared::new(folder, files, on_failure, config.queue_bytes, queue, ring));
         let mut log = Self {
             shared: Arc::clone(&shared),
             threads: Mutex::default(),

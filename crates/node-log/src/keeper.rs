@@ -113,7 +113,7 @@ fn sync(shared: &Shared, tenant: TenantUid) -> Result<(), String> {
         }
         state.queue.last()
     };
-    let path = (shared.wal_path)(tenant);
+    let path = shared.files.wal(tenant);
     match shared.folder.disk().open(&path) {
         Ok(None) => {}
         Ok(Some(file)) => {

@@ -1,21 +1,23 @@
 //! What is done with a log that a former life left: read all of it, write back what WAL files lack, begin anew behind it.
 //!
-//! One segment is in memory at a time. Nothing is skipped silently.
+//! One segment is in memory at a time. Nothing is skipped silently. What one tenant's files do not hold keeps nobody else from being
+//! served; errors of the disk and damage of the log itself do.
 
 use std::path::PathBuf;
 
-use crate::config::WalPath;
 use crate::error::OpenError;
 use crate::folder::{Folder, Listing};
 use crate::handle::io_error;
 use crate::lsn::Lsn;
+use crate::quarantine::BrokenWal;
 use crate::redo::Redo;
 use crate::scan::{self, Standing};
 use crate::segment::{self, SegmentHeader};
 use crate::start::{self, Start};
+use crate::tenant_files::TenantFiles;
 
 /// What was found when the log was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovery {
     /// Records in the log.
     pub records: u64,
@@ -33,6 +35,8 @@ pub struct Recovery {
     pub segments: u64,
     /// Whether the log ended in a write that a crash tore. Nothing of it was acknowledged.
     pub torn: bool,
+    /// Tenants whose WAL files do not hold what was acknowledged. Each has a mark now, and must not be opened as long as it has.
+    pub broken: Vec<BrokenWal>,
 }
 
 /// A log that can go on.
@@ -44,10 +48,10 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the folder. When this returns, no segment in it is needed.
-pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(folder: &Folder, files: &TenantFiles) -> Result<Recovered, OpenError> {
     let listing = folder.list().map_err(io_error("list", folder.path()))?;
     let from = beginning(folder, &listing)?;
-    let mut redo = Redo::new(folder, wal_path);
+    let mut redo = Redo::new(folder, files);
     let mut next = from;
     let numbers = needed(folder, &listing, from)?;
     let mut bytes = Vec::new();
@@ -61,9 +65,10 @@ pub(crate) fn recover(folder: &Folder, wal_path: &WalPath) -> Result<Recovered, 
         check_beginning(folder, next, header)?;
         let scanned = scan::scan(&bytes, header, standing)
             .map_err(|damage| damaged(folder, folder.segment_path(number), damage.offset, damage.what))?;
-        redo.segment(&bytes, &scanned.commits)?;
-        redo.report.segments += 1;
-        redo.report.torn = scanned.torn;
+        redo.segment(number, &bytes, scanned.commits)?;
+        if scanned.torn {
+            redo.torn();
+        }
         next = Start {
             segment: number + 1,
             lsn: scanned.next,

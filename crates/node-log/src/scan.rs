@@ -19,6 +19,13 @@ pub(crate) struct Commit {
     pub(crate) frames: Range<usize>,
 }
 
+impl Commit {
+    /// Where its last frame ends in the WAL file.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.frames.len() as u64)
+    }
+}
+
 /// What a segment holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Scanned {

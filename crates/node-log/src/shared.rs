@@ -8,7 +8,6 @@ use parking_lot::{Condvar, Mutex};
 use tenantry_types::TenantUid;
 
 use crate::batch::Batch;
-use crate::config::WalPath;
 use crate::error::AppendError;
 use crate::figures::{Counters, NodeLogFigures, add};
 use crate::folder::{Folder, Spare};
@@ -16,6 +15,7 @@ use crate::lsn::Lsn;
 use crate::queue::Queue;
 use crate::record::Summed;
 use crate::ring::Ring;
+use crate::tenant_files::TenantFiles;
 use crate::waiters::Waiters;
 
 /// Called once with the reason when the disk failed a sync: nothing is acknowledged any more. Runs on the log's or the keeper's
@@ -28,7 +28,7 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// What all threads of a log share.
 pub(crate) struct Shared {
     pub(crate) folder: Folder,
-    pub(crate) wal_path: WalPath,
+    pub(crate) files: TenantFiles,
     pub(crate) waiters: Waiters,
     pub(crate) counters: Counters,
     queue_bytes: usize,
@@ -70,7 +70,7 @@ pub(crate) enum Phase {
 impl Shared {
     pub(crate) fn new(
         folder: Folder,
-        wal_path: WalPath,
+        files: TenantFiles,
         on_failure: OnFailure,
         queue_bytes: usize,
         queue: Queue,
@@ -78,7 +78,7 @@ impl Shared {
     ) -> Self {
         Self {
             folder,
-            wal_path,
+            files,
             waiters: Waiters::new(queue.last()),
             counters: Counters::default(),
             queue_bytes,

@@ -5,16 +5,10 @@ use crate::record::array;
 
 /// Bytes before the first frame.
 pub(crate) const HEADER: usize = 32;
-const FRAME_HEADER: usize = 24;
+/// Bytes of a frame before its page.
+pub(crate) const FRAME_HEADER: usize = 24;
 /// The lowest bit says that checksums read their input as big-endian numbers.
 const MAGIC: u32 = 0x377f_0682;
-
-/// Bytes 16..24 of a header.
-pub(crate) fn salts(header: &[u8; HEADER]) -> [u8; 8] {
-    let mut salts = [0; 8];
-    salts.copy_from_slice(&header[16..24]);
-    salts
-}
 
 /// The chain of checksums up to some frame.
 #[derive(Debug, Clone)]
@@ -42,7 +36,7 @@ impl Chain {
         let mut chain = Self {
             big_endian,
             page: page as usize,
-            salts: salts(header),
+            salts: array(&header[16..24]).unwrap_or_default(),
             sum: (0, 0),
         };
         chain.add(&header[..24]);
@@ -50,6 +44,11 @@ impl Chain {
             return Err("the checksum of the header is wrong");
         }
         Ok(chain)
+    }
+
+    /// Which life of the file it is.
+    pub(crate) const fn salts(&self) -> [u8; 8] {
+        self.salts
     }
 
     /// The length of a frame with its header.

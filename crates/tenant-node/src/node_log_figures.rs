@@ -18,6 +18,7 @@ const REFUSED: &str = "tenantry_node_log_refused_total";
 const WALS_SYNCED: &str = "tenantry_node_log_tenants_synced_total";
 const QUEUED: &str = "tenantry_node_log_queued_bytes";
 const UNAVAILABLE: &str = "tenantry_node_log_unavailable";
+const QUARANTINED: &str = "tenantry_node_quarantined_tenants";
 
 pub(crate) fn describe() {
     describe_counter!(RECORDS, Unit::Count, "Commits that the node's log has made durable.");
@@ -48,6 +49,11 @@ pub(crate) fn describe() {
         Unit::Count,
         "1 while the node's log takes no commits, for want of room; 0 otherwise."
     );
+    describe_gauge!(
+        QUARANTINED,
+        Unit::Count,
+        "Tenants whose own logs do not hold what was acknowledged; their databases are not opened until an operator has decided."
+    );
 }
 
 /// Shows the figures until `stop`.
@@ -69,6 +75,10 @@ pub(crate) async fn follow(databases: Databases, stop: CancellationToken) {
         counter!(WALS_SYNCED).absolute(figures.wals_synced);
         gauge!(QUEUED).set(figures.queued_bytes as f64);
         gauge!(UNAVAILABLE).set(f64::from(u8::from(figures.unavailable)));
+        let looking = databases.clone();
+        if let Ok(tenants) = tokio::task::spawn_blocking(move || looking.quarantined_tenants()).await {
+            gauge!(QUARANTINED).set(tenants as f64);
+        }
         if stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
             return;
         }

@@ -152,7 +152,7 @@ fn what_is_appended_while_the_keeper_syncs_is_not_covered_by_that() {
         }
     };
     commit(&mut wal, &mut random);
-    let _held = disk.hold("wal-");
+    let _held = disk.hold("-wal");
     until("the keeper syncs", || {
         turn();
         log.figures().live_segments >= 3

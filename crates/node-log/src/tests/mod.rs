@@ -5,6 +5,8 @@ mod damage;
 mod forgetful_disk;
 mod format;
 mod groups;
+mod headers;
+mod quarantine;
 mod ring;
 mod simulated_wal;
 mod sqlite;

@@ -131,13 +131,13 @@ fn a_wal_that_cannot_be_synced_for_room_is_a_failure() {
     let disk = ForgetfulDisk::default();
     let (log, failures) = simulated(&disk);
     simulated_wal::write(&disk, tenant(1), 0, &[0; 32]);
-    disk.fail_syncs_of("wal-");
+    disk.fail_syncs_of("-wal");
     until("it fails", || {
         log.append(record(tenant(1), 20_000)) == Err(AppendError::Failed)
     });
     let reason = failures.recv_timeout(LONG).unwrap();
     assert!(
-        reason.contains("wal-") && reason.contains("the disk is broken"),
+        reason.contains("-wal") && reason.contains("the disk is broken"),
         "{reason}"
     );
     log.stop();
@@ -146,7 +146,7 @@ fn a_wal_that_cannot_be_synced_for_room_is_a_failure() {
 
 #[test]
 fn files_that_cannot_be_opened_for_a_while_are_no_failure() {
-    for part in ["wal-", "making"] {
+    for part in ["-wal", "making"] {
         let disk = ForgetfulDisk::default();
         let (log, failures) = simulated(&disk);
         simulated_wal::write(&disk, tenant(1), 0, &[0; 32]);

@@ -103,8 +103,12 @@ fn sum(mut sum: (u32, u32), bytes: &[u8]) -> (u32, u32) {
     sum
 }
 
+pub(super) fn database_path(tenant: TenantUid) -> PathBuf {
+    Path::new("/tenants").join(tenant.to_string()).join("db")
+}
+
 pub(super) fn path(tenant: TenantUid) -> PathBuf {
-    Path::new("/tenants").join(format!("wal-{tenant}"))
+    database_path(tenant).with_file_name("db-wal")
 }
 
 /// Writes a part of a tenant's WAL file, without a sync.

@@ -11,25 +11,28 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tenantry_types::TenantUid;
 
-use super::support::{open_real, tenant, until, wal_path};
+use super::support::{database_path, open_real, tenant, until};
 use crate::wal::{self, Chain};
-use crate::{CommitRecord, NodeLog, OpenError};
+use crate::{CommitRecord, Lsn, NodeLog, OpenError};
 
 /// A tenant's database, whose commits go into a log.
-struct Database {
+pub(super) struct Database {
     uid: TenantUid,
     wal: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
     /// How far the WAL file is in the log.
     logged: u64,
+    /// Which life of the file that is.
+    salts: [u8; 8],
     rows: i64,
 }
 
 impl Database {
-    fn open(tenants: &Path, uid: TenantUid) -> Self {
-        let wal = wal_path(tenants, uid);
-        fs::create_dir_all(wal.parent().unwrap()).unwrap();
-        let connection = Connection::open(wal.with_file_name("db.sqlite")).unwrap();
+    pub(super) fn open(tenants: &Path, uid: TenantUid) -> Self {
+        let path = database_path(tenants, uid);
+        let wal = path.with_file_name("db.sqlite-wal");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let connection = Connection::open(path).unwrap();
         connection
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;
@@ -38,47 +41,72 @@ impl Database {
             .unwrap();
         // As the caller owes: what the file holds before the first append is synced.
         File::open(&wal).unwrap().sync_all().unwrap();
-        let logged = valid_end(&fs::read(&wal).unwrap());
+        let file = fs::read(&wal).unwrap();
+        let (logged, salts) = (valid_end(&file), salts(&file));
         let rows = count(&connection);
         Self {
             uid,
             wal,
             connection,
             logged,
+            salts,
             rows,
         }
     }
 
-    fn insert(&mut self, bytes: i64) {
+    pub(super) fn insert(&mut self, bytes: i64) {
         self.connection
             .execute("INSERT INTO t (content) VALUES (randomblob(?1))", [bytes])
             .unwrap();
         self.rows += 1;
     }
 
-    /// Hands the commits since the last time to the log.
-    fn log(&mut self, log: &NodeLog) {
+    pub(super) fn run(&mut self, sql: &str) {
+        self.connection.execute_batch(sql).unwrap();
+    }
+
+    pub(super) fn count(&self) -> i64 {
+        count(&self.connection)
+    }
+
+    /// Hands the commits since the last time to the log, and waits until they are acknowledged.
+    pub(super) fn log(&mut self, log: &NodeLog) {
         let file = fs::read(&self.wal).unwrap();
         let end = valid_end(&file);
-        if end < self.logged {
+        if salts(&file) != self.salts {
+            self.salts = salts(&file);
             self.logged = wal::HEADER as u64;
+        }
+        if end == self.logged {
+            return;
         }
         let range = usize::try_from(self.logged).unwrap()..usize::try_from(end).unwrap();
         let record = CommitRecord {
             tenant: self.uid,
-            salts: file[16..24].try_into().unwrap(),
+            salts: self.salts,
             offset: self.logged,
             frames: file[range].to_vec(),
         };
-        until("there is room", || log.append(record.clone()).is_ok());
+        let mut lsn = Lsn::NOTHING;
+        until("there is room", || {
+            log.append(record.clone()).is_ok_and(|appended| {
+                lsn = appended;
+                true
+            })
+        });
+        log.wait(lsn).unwrap();
         self.logged = end;
     }
 
-    fn checkpoint(&mut self) {
+    pub(super) fn checkpoint(&mut self) {
         self.connection
             .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
             .unwrap();
     }
+}
+
+fn salts(file: &[u8]) -> [u8; 8] {
+    file[16..24].try_into().unwrap()
 }
 
 /// Where the chain of checksums ends.
@@ -99,23 +127,23 @@ fn count(connection: &Connection) -> i64 {
 }
 
 /// The folder of a node: `log`, and the tenants beside it.
-struct Node {
-    folder: TempDir,
+pub(super) struct Node {
+    pub(super) folder: TempDir,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn open(&self) -> Result<(NodeLog, crate::Recovery), OpenError> {
+    pub(super) fn open(&self) -> Result<(NodeLog, crate::Recovery), OpenError> {
         open_real(&self.folder.path().join("log"), self.folder.path())
     }
 
     /// Another node with the files that are there at this moment, without those that SQLite keeps for a process.
-    fn copy(&self) -> Self {
+    pub(super) fn copy(&self) -> Self {
         let copy = Self::new();
         for folder in fs::read_dir(self.folder.path()).unwrap() {
             let folder = folder.unwrap().path();
@@ -133,11 +161,11 @@ impl Node {
         copy
     }
 
-    fn wal(&self, uid: TenantUid) -> PathBuf {
-        wal_path(self.folder.path(), uid)
+    pub(super) fn wal(&self, uid: TenantUid) -> PathBuf {
+        database_path(self.folder.path(), uid).with_file_name("db.sqlite-wal")
     }
 
-    fn rows(&self, uid: TenantUid) -> i64 {
+    pub(super) fn rows(&self, uid: TenantUid) -> i64 {
         let connection = Connection::open(self.wal(uid).with_file_name("db.sqlite")).unwrap();
         let check: String = connection
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
@@ -254,7 +282,7 @@ fn a_wal_that_is_gone_or_empty_needs_nothing() {
 }
 
 #[test]
-fn a_wal_that_lacks_what_the_log_never_had_is_refused_with_tenant_and_place() {
+fn a_wal_that_lacks_what_the_log_never_had_is_reported_with_tenant_and_place() {
     let node = Node::new();
     let (log, _) = node.open().unwrap();
     let mut database = Database::open(node.folder.path(), tenant(7));
@@ -272,19 +300,17 @@ fn a_wal_that_lacks_what_the_log_never_had_is_refused_with_tenant_and_place() {
     let crashed = node.copy();
     let file = File::options().write(true).open(crashed.wal(tenant(7))).unwrap();
     file.write_all_at(&[0xff; 8], unlogged + 30).unwrap();
-    let error = crashed.open().err().unwrap();
-    let text = error.to_string();
-    let OpenError::BrokenWal {
-        tenant: uid, offset, ..
-    } = error
-    else {
-        panic!("{text}");
+    let (_log, recovery) = crashed.open().unwrap();
+    let [broken] = &recovery.broken[..] else {
+        panic!("{recovery:?}");
     };
-    assert_eq!((uid, offset), (tenant(7), unlogged), "{text}");
+    let text = broken.to_string();
+    assert_eq!((broken.tenant, broken.offset), (tenant(7), unlogged), "{text}");
     assert!(
         text.contains(&tenant(7).to_string()) && text.contains("checksum of a frame"),
         "{text}"
     );
+    assert_eq!(crashed.rows(tenant(7)), 0, "that is what SQLite makes of the file");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) fn open_simulated(
     let (log, recovery) = NodeLog::open_on(
         Arc::new(disk.clone()),
         config,
-        Arc::new(simulated_wal::path),
+        Arc::new(simulated_wal::database_path),
         Box::new(move |reason| failed.send(reason).unwrap()),
     )?;
     Ok((log, recovery, failures))
@@ -51,7 +51,7 @@ pub(super) fn simulated(disk: &ForgetfulDisk) -> (NodeLog, Receiver<String>) {
     (log, failures)
 }
 
-/// A log on real files, whose tenants' WAL files are `UID/db.sqlite-wal` below `tenants`.
+/// A log on real files, whose tenants' databases are `UID/db.sqlite` below `tenants`.
 pub(super) fn open_real(folder: &Path, tenants: &Path) -> Result<(NodeLog, Recovery), OpenError> {
     let tenants = tenants.to_owned();
     // Wide enough that the keeper never syncs a WAL file.
@@ -61,13 +61,13 @@ pub(super) fn open_real(folder: &Path, tenants: &Path) -> Result<(NodeLog, Recov
     };
     NodeLog::open(
         config,
-        Arc::new(move |uid| wal_path(&tenants, uid)),
+        Arc::new(move |uid| database_path(&tenants, uid)),
         Box::new(|reason| panic!("the log failed: {reason}")),
     )
 }
 
-pub(super) fn wal_path(tenants: &Path, uid: TenantUid) -> PathBuf {
-    tenants.join(uid.to_string()).join("db.sqlite-wal")
+pub(super) fn database_path(tenants: &Path, uid: TenantUid) -> PathBuf {
+    tenants.join(uid.to_string()).join("db.sqlite")
 }
 
 /// A record of a tenant without a WAL file.

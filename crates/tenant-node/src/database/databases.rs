@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use super::descriptors::{Stock, divide};
 use super::figures::{DatabaseCounters, DatabaseFigures};
 use super::memory::NodeMemory;
+use super::quarantine::Quarantines;
 use super::schedule::{Account, DatabaseThreads, ThreadsConfig};
-use super::tenant::{TenantDatabase, database_path, wal_path};
+use super::tenant::{TenantDatabase, database_path, tenants_path, wal_path};
 use super::{DatabaseError, DatabasesConfig, StartError, raw_sqlite};
 
 /// The oldest SQLite without known ways to corrupt a write-ahead log, as `sqlite3_libversion_number` counts.
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     most_open: usize,
     stock: Arc<Stock>,
     log: Arc<NodeLog>,
+    quarantines: Arc<Quarantines>,
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
     counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
@@ -83,7 +85,7 @@ impl Databases {
             // Another connection of this process was faster, as can happen among tests.
             tracing::error!("SQLite's memory is not counted: tenants' memory limits are not kept");
         }
-        std::fs::create_dir_all(config.data_dir.join("tenants")).map_err(|source| StartError::DataDir {
+        std::fs::create_dir_all(tenants_path(&config.data_dir)).map_err(|source| StartError::DataDir {
             path: config.data_dir.clone(),
             source,
         })?;
@@ -110,6 +112,11 @@ impl Databases {
             long_after: LONG_AFTER,
         })?;
         let log = open_log(&config)?;
+        // Behind the log, which makes marks.
+        let quarantines = Quarantines::find(&config.data_dir).map_err(|source| StartError::DataDir {
+            path: config.data_dir.clone(),
+            source,
+        })?;
         let division = divide(config.descriptors, config.max_open);
         if division.open_tenants < config.max_open {
             tracing::warn!(
@@ -126,6 +133,7 @@ impl Databases {
                 most_open: division.open_tenants,
                 stock: Stock::new(division.further_connections),
                 log: Arc::new(log),
+                quarantines: Arc::new(quarantines),
                 open: Mutex::default(),
                 counters: Mutex::default(),
                 memory,
@@ -139,17 +147,18 @@ impl Databases {
     /// node beside others.
     ///
     /// # Errors
-    /// When it is damaged or cannot be opened, when too many databases are in use, or when the node is stopping.
+    /// When it is damaged, in quarantine or cannot be opened, when too many databases are in use, or when the node is stopping.
     pub async fn lease(&self, uid: TenantUid, weight: u32) -> Result<TenantLease, DatabaseError> {
         let lease = self.shared.enter(Account { tenant: uid, weight })?;
         let tenant = lease.tenant();
         if tenant.ready.get().is_none() {
             let load = || async {
-                let loading = Arc::clone(tenant);
-                self.shared
-                    .threads
-                    .run(tenant.account(), move || loading.load())
-                    .await?
+                let (loading, quarantines) = (Arc::clone(tenant), Arc::clone(&self.shared.quarantines));
+                let load = move || {
+                    quarantines.check(uid)?;
+                    loading.load()
+                };
+                self.shared.threads.run(tenant.account(), load).await?
             };
             tenant.ready.get_or_try_init(load).await?;
         }
@@ -184,6 +193,12 @@ impl Databases {
     #[must_use]
     pub fn log_figures(&self) -> NodeLogFigures {
         self.shared.log.figures()
+    }
+
+    /// How many tenants are in quarantine: their databases are not opened until an operator has decided. Blocks.
+    #[must_use]
+    pub fn quarantined_tenants(&self) -> usize {
+        self.shared.quarantines.count()
     }
 
     /// The tenants whose databases are open.
@@ -270,9 +285,10 @@ fn open_log(config: &DatabasesConfig) -> Result<NodeLog, StartError> {
         most_bytes: config.log_bytes,
         ..NodeLogConfig::new(config.data_dir.join("log"))
     };
-    let wal_path = move |tenant| wal_path(&database_path(&data_dir, tenant));
+    let database_path = move |tenant| database_path(&data_dir, tenant);
     let on_failure = config.on_log_failure;
-    let (log, recovery) = NodeLog::open(settings, Arc::new(wal_path), Box::new(on_failure)).map_err(StartError::Log)?;
+    let (log, recovery) =
+        NodeLog::open(settings, Arc::new(database_path), Box::new(on_failure)).map_err(StartError::Log)?;
     if recovery.records > 0 {
         tracing::info!(
             ?recovery,

@@ -51,6 +51,17 @@ pub enum DatabaseError {
     /// The file is not a database, or a damaged one. Other tenants are not affected.
     #[error("the database file is damaged: {0}")]
     Damaged(#[source] rusqlite::Error),
+    /// The tenant's own log does not hold what was acknowledged. Not opened before an operator has decided; other tenants are not affected.
+    #[error("the database is in quarantine, and the mark {} says what to do: {why}", .mark.display())]
+    Quarantined {
+        /// The file that keeps the database from being opened.
+        mark: PathBuf,
+        /// Why, for an operator.
+        why: String,
+    },
+    /// Whether the tenant is in quarantine cannot be read.
+    #[error("the tenant's folder cannot be searched for a mark: {0}")]
+    Mark(#[source] std::io::Error),
     /// The disk or the file system failed.
     #[error("the database file cannot be opened: {0}")]
     Open(#[source] rusqlite::Error),

@@ -14,6 +14,7 @@ mod error;
 mod figures;
 mod functions;
 mod memory;
+mod quarantine;
 mod raw_sqlite;
 mod schedule;
 mod session;

@@ -20,9 +20,14 @@ use super::storage_limit::LatestLimit;
 use super::write_group::WriteQueue;
 use super::{DatabaseError, StatementError, checkpoint};
 
+/// The folder of the tenants' folders, below the node's data folder.
+pub(super) fn tenants_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("tenants")
+}
+
 /// The database file of the tenant, below the node's data folder. Named by uid, so that no name ever touches a path.
 pub(super) fn database_path(data_dir: &Path, uid: TenantUid) -> PathBuf {
-    data_dir.join("tenants").join(uid.to_string()).join("db.sqlite")
+    tenants_path(data_dir).join(uid.to_string()).join("db.sqlite")
 }
 
 pub(super) fn wal_path(database: &Path) -> PathBuf {

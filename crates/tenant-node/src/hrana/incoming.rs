@@ -146,13 +146,15 @@ fn parked(session: Session, sqls: StoredSql, transaction: Transaction) -> Parked
 
 pub(super) fn log_database_error(tenant: TenantUid, error: &DatabaseError) {
     match error {
-        DatabaseError::Overloaded { .. } | DatabaseError::Stopping => {
+        // Who is in quarantine was told at the start.
+        DatabaseError::Overloaded { .. } | DatabaseError::Stopping | DatabaseError::Quarantined { .. } => {
             tracing::debug!(%tenant, %error, "a request was refused");
         }
         DatabaseError::Damaged(_)
         | DatabaseError::Open(_)
         | DatabaseError::Folder(_)
         | DatabaseError::Log(_)
+        | DatabaseError::Mark(_)
         | DatabaseError::Crashed => {
             tracing::error!(%tenant, %error, "a tenant's database cannot be served");
         }

@@ -141,7 +141,12 @@ pub(super) fn of_database(error: &DatabaseError) -> Problem {
         }
         DatabaseError::Stopping => stopping(),
         DatabaseError::Damaged(_) => damaged(),
-        DatabaseError::Open(_) | DatabaseError::Folder(_) | DatabaseError::Log(_) => disk(),
+        DatabaseError::Quarantined { .. } => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "database-quarantined",
+            "the tenant's database lacks commits that were acknowledged, and is not opened until its operator has decided",
+        ),
+        DatabaseError::Open(_) | DatabaseError::Folder(_) | DatabaseError::Log(_) | DatabaseError::Mark(_) => disk(),
         DatabaseError::Crashed => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
     }
 }

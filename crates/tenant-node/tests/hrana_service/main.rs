@@ -19,6 +19,7 @@ mod node;
 mod power_loss;
 mod protobuf;
 mod protobuf_messages;
+mod quarantine;
 mod quotas;
 mod requests;
 mod sockets;

@@ -12,9 +12,9 @@ use tenant_node::hrana::HranaConfig;
 
 use crate::harness::{Harness, Tenant, execute, tenant};
 
-const HEADER_BYTES: u64 = 32;
+pub(crate) const HEADER_BYTES: u64 = 32;
 
-fn wal(folder: &Path, tenant: &Tenant) -> PathBuf {
+pub(crate) fn wal(folder: &Path, tenant: &Tenant) -> PathBuf {
     folder
         .join("tenants")
         .join(tenant.uid.to_string())
@@ -37,7 +37,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The node as it starts on what a loss of power has left of this one's folder.
-fn after_power_loss(harness: &Harness, lose: impl FnOnce(&Path)) -> Harness {
+pub(crate) fn after_power_loss(harness: &Harness, lose: impl FnOnce(&Path)) -> Harness {
     let lose = |config: &mut DatabasesConfig| {
         copy(harness.folder.path(), &config.data_dir);
         lose(&config.data_dir);
@@ -46,7 +46,7 @@ fn after_power_loss(harness: &Harness, lose: impl FnOnce(&Path)) -> Harness {
 }
 
 /// Cuts a file, and puts noise behind what is left: blocks that were never written hold anything.
-fn tear(file: &Path, kept: u64, noise: usize) {
+pub(crate) fn tear(file: &Path, kept: u64, noise: usize) {
     let length = std::fs::metadata(file).unwrap().len();
     let mut content = std::fs::read(file).unwrap();
     content.truncate(usize::try_from(kept.min(length)).unwrap());
@@ -54,11 +54,11 @@ fn tear(file: &Path, kept: u64, noise: usize) {
     std::fs::write(file, content).unwrap();
 }
 
-async fn numbers(harness: &Harness, tenant: &Tenant) -> Vec<Vec<Value>> {
+pub(crate) async fn numbers(harness: &Harness, tenant: &Tenant) -> Vec<Vec<Value>> {
     harness.sql(tenant, "select x from t order by x").await
 }
 
-fn first(count: usize) -> Vec<Vec<Value>> {
+pub(crate) fn first(count: usize) -> Vec<Vec<Value>> {
     (0..count).map(|number| vec![json!(number.to_string())]).collect()
 }
 
