@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod hrana;
 pub mod http;
 pub mod identity;
+pub mod lane;
 pub mod latest_usage;
 pub mod layers;
 pub mod metrics;

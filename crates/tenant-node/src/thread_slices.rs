@@ -21,7 +21,7 @@ pub(crate) enum Slice {
     Shortest,
     /// Database threads.
     Database,
-    /// Async workers of the busy lane.
+    /// Async workers of the busy lane, while there is somebody in the quiet one.
     BusyLane,
     /// Database threads that are in the way of others.
     InTheWay,

@@ -115,6 +115,7 @@ where
             let mut request = request.map(|body| Draining::new(body, &self.tasks, begin).boxed_unsync());
             request.extensions_mut().insert(self.ingress);
             if let Some(passenger) = &self.passenger {
+                passenger.begin_request();
                 request.extensions_mut().insert(passenger.clone());
             }
             // The layers of the stack are always ready.

@@ -9,7 +9,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,9 +24,10 @@ use tower::Service;
 
 use super::body::Body;
 use super::inbound::{FirstRequest, Inbound, Listening, StopNotice};
-use super::lanes::{Lane, LaneSocket, LaneTasks, Lanes, carry};
+use super::lanes::{LaneSocket, LaneTasks, Lanes, carry};
 use super::owned_tasks::OwnedTasks;
 use super::strangers::Strangers;
+use crate::lane::Lane;
 use crate::layers::{Ingress, peer_protocol};
 
 /// How long a client may take to send a request's headers, and to begin with its first request.
@@ -128,7 +129,7 @@ where
         match passenger {
             // What comes from another node is of many tenants: their answers have lanes, the connection has not.
             Some(passenger) if ingress == Ingress::Public => {
-                let workers = passenger.workers(passenger.lane()).clone();
+                let workers = passenger.workers(passenger.lane(Instant::now())).clone();
                 connections.spawn_on(carry(ride, passenger, tasks.clone()), &workers);
             }
             _ => {

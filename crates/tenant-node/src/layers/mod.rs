@@ -8,6 +8,8 @@ mod first_word;
 mod forward;
 mod held_refusals;
 mod ingress;
+#[cfg(test)]
+mod passenger_tests;
 mod peer_headers;
 pub(crate) mod peer_protocol;
 mod peers;

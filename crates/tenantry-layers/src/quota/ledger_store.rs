@@ -53,7 +53,12 @@ impl LedgersOnDisk {
         let turns = Arc::clone(&self.turns);
         Box::pin(async move {
             // Nobody closes it, and without a turn the disk only has more to do.
-            let _turn = turns.acquire().await.ok();
+            let turn = turns.acquire_owned().await.ok();
+            // The turn ends with the work, not when the task that waits for it comes to hear of that: it may be behind many others.
+            let work = move || {
+                let _turn = turn;
+                work()
+            };
             match tokio::task::spawn_blocking(work).await {
                 Ok(outcome) => outcome,
                 Err(no_thread) => Err(unable(path, io::Error::other(no_thread))),

@@ -13,6 +13,7 @@ use tenantry_types::TenantUid;
 
 use super::Account;
 use super::expectation::{Class, Expectation};
+use crate::lane::{ByLane, Lane};
 
 /// Nanoseconds of running time, divided by the weight. Scaled so that a weight of 20 loses no precision that matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,22 +51,25 @@ pub(super) struct Limits {
     pub(super) waiting_per_tenant: usize,
 }
 
-/// Of which classes a job may begin: those for which there is a thread, unless nothing may.
+/// Of which classes a job may begin, those for which there is a thread, and for whom: tenants of the lanes that take their results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MayBegin {
     pub(super) short: bool,
     pub(super) long: bool,
+    pub(super) lanes: ByLane<bool>,
 }
 
 impl MayBegin {
     pub(super) const NOTHING: Self = Self {
         short: false,
         long: false,
+        lanes: ByLane::both(false),
     };
     #[cfg(test)]
     pub(super) const ANYTHING: Self = Self {
         short: true,
         long: true,
+        lanes: ByLane::both(true),
     };
 
     const fn class(self, class: Class) -> bool {
@@ -108,6 +112,8 @@ struct Paused {
 #[derive(Debug)]
 struct Tenant<J> {
     weight: u32,
+    /// Whose workers take the results of its jobs.
+    lane: Lane,
     time: VirtualTime,
     waiting: VecDeque<(J, Instant)>,
     paused: VecDeque<Paused>,
@@ -146,7 +152,8 @@ pub(super) struct Queue<J> {
     due: BTreeSet<(VirtualTime, TenantUid)>,
     /// The virtual time of the tenant that was chosen last. Never goes back.
     now: VirtualTime,
-    waiting: usize,
+    /// Jobs that wait to begin, of the tenants of each lane.
+    waiting: ByLane<usize>,
     running: usize,
     running_long: usize,
     /// Jobs that want a place again.
@@ -164,7 +171,7 @@ impl<J> Queue<J> {
             tenants: HashMap::new(),
             due: BTreeSet::new(),
             now: VirtualTime::default(),
-            waiting: 0,
+            waiting: ByLane::both(0),
             running: 0,
             running_long: 0,
             paused: 0,
@@ -193,26 +200,30 @@ impl<J> Queue<J> {
         self.blocking -= 1;
     }
 
-    /// Adds a job, unless there are too many.
+    /// Adds a job whose result is for a task of `lane`, unless there are too many.
     ///
     /// # Errors
     /// Gives the job back when the node or the tenant has too many waiting ones.
-    pub(super) fn push(&mut self, account: Account, job: J, now: Instant) -> Result<(), (Full, J)> {
+    pub(super) fn push(&mut self, account: Account, lane: Lane, job: J, now: Instant) -> Result<(), (Full, J)> {
         let own = self
             .tenants
             .get(&account.tenant)
             .map_or(0, |tenant| tenant.waiting.len());
-        if self.waiting >= self.limits.waiting || own >= self.limits.waiting_per_tenant {
+        if self.waiting() >= self.limits.waiting || own >= self.limits.waiting_per_tenant {
             return Err((Full, job));
         }
         self.push_unbounded(account, job, now);
+        self.move_to(account.tenant, lane);
         Ok(())
     }
 
     /// Adds a job that must not be refused.
     pub(super) fn push_unbounded(&mut self, account: Account, job: J, now: Instant) {
-        self.waiting += 1;
-        self.change(account, |tenant| tenant.waiting.push_back((job, now)));
+        let lane = self.change(account, |tenant| {
+            tenant.waiting.push_back((job, now));
+            tenant.lane
+        });
+        *self.waiting.of_mut(lane) += 1;
     }
 
     /// Jobs that have a place.
@@ -222,11 +233,16 @@ impl<J> Queue<J> {
 
     /// Jobs that wait to begin.
     pub(super) const fn waiting(&self) -> usize {
-        self.waiting
+        *self.waiting.of(Lane::Quiet) + *self.waiting.of(Lane::Busy)
     }
 
-    /// Whether a job of that class would begin, if there were a thread for it.
-    pub(super) fn would_begin(&self, class: Class) -> bool {
+    /// Lanes whose tenants have any.
+    pub(super) fn lanes_that_wait(&self) -> ByLane<bool> {
+        ByLane::each(|lane| *self.waiting.of(lane) > 0)
+    }
+
+    /// Whether a job of that class would begin for tenants of `lanes`, if there were a thread for it.
+    pub(super) fn would_begin(&self, class: Class, lanes: ByLane<bool>) -> bool {
         let long_may_run = self.long_may_run();
         let is_possible = match class {
             Class::Short => true,
@@ -237,7 +253,9 @@ impl<J> Queue<J> {
             && self.due.iter().any(|(_, uid)| {
                 let tenant = self.tenants.get(uid);
                 tenant.is_some_and(|tenant| {
-                    tenant.expectation.class() == class && tenant.may_begin(&self.limits, long_may_run)
+                    *lanes.of(tenant.lane)
+                        && tenant.expectation.class() == class
+                        && tenant.may_begin(&self.limits, long_may_run)
                 })
             })
     }
@@ -260,7 +278,9 @@ impl<J> Queue<J> {
             if tenant.may_resume(long_may_run) {
                 return Some((*time, *uid, false));
             }
-            let begins = may_begin.class(tenant.expectation.class()) && tenant.may_begin(&self.limits, long_may_run);
+            let begins = *may_begin.lanes.of(tenant.lane)
+                && may_begin.class(tenant.expectation.class())
+                && tenant.may_begin(&self.limits, long_may_run);
             begins.then_some((*time, *uid, true))
         })
     }
@@ -275,7 +295,7 @@ impl<J> Queue<J> {
         let next = if begins {
             let (job, since) = tenant.waiting.pop_front()?;
             tenant.begun += 1;
-            self.waiting -= 1;
+            *self.waiting.of_mut(tenant.lane) -= 1;
             let (weight, class) = (tenant.weight, tenant.expectation.class());
             if class == Class::Long {
                 self.running_long += 1;
@@ -307,11 +327,12 @@ impl<J> Queue<J> {
     /// Puts a job back that was to begin and for which no thread could be had, in front of its tenant's others.
     pub(super) fn put_back(&mut self, begun: Begun<J>) {
         self.free_place(begun.class);
-        self.waiting += 1;
-        self.change(begun.account, |tenant| {
+        let lane = self.change(begun.account, |tenant| {
             tenant.begun -= 1;
             tenant.waiting.push_front((begun.job, begun.since));
+            tenant.lane
         });
+        *self.waiting.of_mut(lane) += 1;
     }
 
     /// Whether a running job of that tenant has to make room: somebody who is due before it has no place.
@@ -433,7 +454,7 @@ impl<J> Queue<J> {
             };
             while tenant.waiting.front().is_some_and(|(_, queued)| *queued < since) {
                 taken.extend(tenant.waiting.pop_front().map(|(job, _)| job));
-                self.waiting -= 1;
+                *self.waiting.of_mut(tenant.lane) -= 1;
             }
             if tenant.waiting.is_empty() && tenant.paused.is_empty() {
                 self.due.remove(&(tenant.time, uid));
@@ -442,11 +463,23 @@ impl<J> Queue<J> {
         taken
     }
 
+    /// The tenant's connections are in that lane now.
+    fn move_to(&mut self, tenant: TenantUid, lane: Lane) {
+        if let Some(tenant) = self.tenants.get_mut(&tenant)
+            && tenant.lane != lane
+        {
+            *self.waiting.of_mut(tenant.lane) -= tenant.waiting.len();
+            *self.waiting.of_mut(lane) += tenant.waiting.len();
+            tenant.lane = lane;
+        }
+    }
+
     /// Changes a tenant and keeps `due` true.
-    fn change(&mut self, account: Account, change: impl FnOnce(&mut Tenant<J>)) {
+    fn change<T>(&mut self, account: Account, change: impl FnOnce(&mut Tenant<J>) -> T) -> T {
         let now = self.now;
         let tenant = self.tenants.entry(account.tenant).or_insert_with(|| Tenant {
             weight: account.weight,
+            lane: Lane::Quiet,
             time: now,
             waiting: VecDeque::new(),
             paused: VecDeque::new(),
@@ -461,7 +494,7 @@ impl<J> Queue<J> {
             // Idle time is not saved up.
             tenant.time = tenant.time.max(now);
         }
-        change(tenant);
+        let changed = change(tenant);
         let is_due = !tenant.waiting.is_empty() || !tenant.paused.is_empty();
         let after = tenant.time;
         if was_due && (before != after || !is_due) {
@@ -470,6 +503,7 @@ impl<J> Queue<J> {
         if is_due && (before != after || !was_due) {
             self.due.insert((after, account.tenant));
         }
+        changed
     }
 }
 

@@ -28,7 +28,7 @@ fn shares(tenants: &[(u32, Duration)], total: Duration) -> Vec<Duration> {
         .map(|(uid, (weight, _))| account(uid, *weight))
         .collect();
     for (index, account) in accounts.iter().enumerate() {
-        queue.push(*account, index, now).unwrap();
+        queue.push(*account, Lane::Quiet, index, now).unwrap();
     }
     let mut used = vec![Duration::ZERO; tenants.len()];
     while used.iter().sum::<Duration>() < total {
@@ -36,7 +36,7 @@ fn shares(tenants: &[(u32, Duration)], total: Duration) -> Vec<Duration> {
             panic!("somebody always waits")
         };
         // The next request comes before this one has ended, as from a client with many connections.
-        queue.push(account, job, now).unwrap();
+        queue.push(account, Lane::Quiet, job, now).unwrap();
         let length = tenants[job].1;
         used[job] += length;
         queue.charge(account, length);
@@ -59,9 +59,9 @@ fn equal_tenants_get_equal_time_however_long_their_jobs_are() {
 fn a_tenant_is_alone_until_another_one_comes_and_again_when_that_one_is_forgotten() {
     let (mut queue, now) = (Queue::new(LIMITS), Instant::now());
     let (one, other) = (account(1, 1), account(2, 1));
-    queue.push(one, 1, now).unwrap();
+    queue.push(one, Lane::Quiet, 1, now).unwrap();
     assert!(queue.has_one_tenant());
-    queue.push(other, 2, now).unwrap();
+    queue.push(other, Lane::Quiet, 2, now).unwrap();
     while let Some(Next::Begin(Begun { account, .. })) = queue.next(MayBegin::ANYTHING) {
         queue.end(account, Class::Short);
         assert!(!queue.has_one_tenant(), "both have had something to run");
@@ -84,7 +84,7 @@ fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
     let (hostile, quiet) = (account(1, 1), account(2, 1));
     for job in 0..500 {
-        queue.push(hostile, job, now).unwrap();
+        queue.push(hostile, Lane::Quiet, job, now).unwrap();
     }
     for _ in 0..10 {
         let Some(Next::Begin(Begun { account, .. })) = queue.next(MayBegin::ANYTHING) else {
@@ -93,7 +93,7 @@ fn a_rush_of_one_tenant_does_not_delay_the_next_job_of_another() {
         queue.charge(account, Duration::from_millis(1));
         queue.end(account, Class::Short);
     }
-    queue.push(quiet, 1_000, now).unwrap();
+    queue.push(quiet, Lane::Quiet, 1_000, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
         Some(Next::Begin(Begun { job: 1_000, .. }))
@@ -113,19 +113,19 @@ fn a_pause_saves_nothing_up_and_a_debt_is_not_forgotten() {
         job
     };
     // The second has used a second more than the first; then both are gone for a moment.
-    queue.push(account(1, 1), 1, now).unwrap();
-    queue.push(account(2, 1), 2, now).unwrap();
+    queue.push(account(1, 1), Lane::Quiet, 1, now).unwrap();
+    queue.push(account(2, 1), Lane::Quiet, 2, now).unwrap();
     run(&mut queue, Duration::from_millis(1));
     run(&mut queue, Duration::from_secs(1));
     queue.forget_idle();
-    queue.push(account(2, 1), 2, now).unwrap();
-    queue.push(account(1, 1), 1, now).unwrap();
+    queue.push(account(2, 1), Lane::Quiet, 2, now).unwrap();
+    queue.push(account(1, 1), Lane::Quiet, 1, now).unwrap();
     assert_eq!(run(&mut queue, Duration::from_millis(1)), 1);
     assert_eq!(run(&mut queue, Duration::from_millis(1)), 2);
     // A third who comes now shares from now on, and is not owed the past second.
     for _ in 0..10 {
-        queue.push(account(2, 1), 2, now).unwrap();
-        queue.push(account(3, 1), 3, now).unwrap();
+        queue.push(account(2, 1), Lane::Quiet, 2, now).unwrap();
+        queue.push(account(3, 1), Lane::Quiet, 3, now).unwrap();
     }
     let order: Vec<_> = (0..8).map(|_| run(&mut queue, Duration::from_millis(100))).collect();
     assert!(order.iter().filter(|job| **job == 3).count() <= 5, "{order:?}");
@@ -136,16 +136,16 @@ fn a_running_job_gives_way_to_whoever_is_due_before_it_and_not_to_others() {
     let now = Instant::now();
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
     let (busy, other) = (account(1, 1), account(2, 1));
-    queue.push(busy, 1, now).unwrap();
+    queue.push(busy, Lane::Quiet, 1, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
         Some(Next::Begin(Begun { job: 1, .. }))
     ));
     queue.charge(busy, Duration::from_millis(5));
     assert!(!queue.must_give_way(busy.tenant, Class::Short), "nobody waits");
-    queue.push(busy, 2, now).unwrap();
+    queue.push(busy, Lane::Quiet, 2, now).unwrap();
     assert!(!queue.must_give_way(busy.tenant, Class::Short), "its own jobs wait");
-    queue.push(other, 3, now).unwrap();
+    queue.push(other, Lane::Quiet, 3, now).unwrap();
     assert!(queue.must_give_way(busy.tenant, Class::Short));
     queue.pause(busy, 7, Class::Short);
     assert!(matches!(
@@ -167,7 +167,7 @@ fn long_jobs_leave_a_place_for_short_ones() {
     let mut queue = Queue::new(LIMITS);
     let accounts: Vec<_> = (1..=2).map(|uid| account(uid, 1)).collect();
     for (thread, account) in accounts.iter().enumerate() {
-        queue.push(*account, thread, now).unwrap();
+        queue.push(*account, Lane::Quiet, thread, now).unwrap();
         assert!(matches!(
             queue.next(MayBegin::ANYTHING),
             Some(Next::Begin(Begun { .. }))
@@ -182,7 +182,7 @@ fn long_jobs_leave_a_place_for_short_ones() {
         queue.next(MayBegin::ANYTHING).is_none(),
         "a free place, but not for a long job"
     );
-    queue.push(account(3, 1), 9, now).unwrap();
+    queue.push(account(3, 1), Lane::Quiet, 9, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
         Some(Next::Begin(Begun { job: 9, .. }))
@@ -198,7 +198,7 @@ fn long_jobs_leave_a_place_for_short_ones() {
 /// Has the tenant's jobs be expected to be long.
 fn expect_long(queue: &mut Queue<usize>, account: Account, now: Instant) {
     while queue.expected(account.tenant) == Class::Short {
-        queue.push(account, 0, now).unwrap();
+        queue.push(account, Lane::Quiet, 0, now).unwrap();
         assert!(matches!(
             queue.next(MayBegin::ANYTHING),
             Some(Next::Begin(Begun { .. }))
@@ -216,9 +216,13 @@ fn jobs_that_are_expected_to_be_long_wait_for_a_place_of_those() {
     let (long, short) = (account(1, 1), account(2, 1));
     expect_long(&mut queue, long, now);
     for job in 1..=2 {
-        queue.push(long, job, now).unwrap();
+        queue.push(long, Lane::Quiet, job, now).unwrap();
     }
-    let only = |short, long| MayBegin { short, long };
+    let only = |short, long| MayBegin {
+        short,
+        long,
+        ..MayBegin::ANYTHING
+    };
     assert!(queue.next(only(true, false)).is_none(), "there is no thread for it");
     let begins = queue.next(only(false, true));
     assert!(matches!(
@@ -230,7 +234,7 @@ fn jobs_that_are_expected_to_be_long_wait_for_a_place_of_those() {
         }))
     ));
     assert!(queue.next(MayBegin::ANYTHING).is_none(), "one long place");
-    queue.push(short, 3, now).unwrap();
+    queue.push(short, Lane::Quiet, 3, now).unwrap();
     let begins = queue.next(MayBegin::ANYTHING);
     assert!(matches!(
         begins,
@@ -262,7 +266,7 @@ fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() 
     let (first, second, third) = (account(1, 1), account(2, 1), account(3, 1));
     // The first one's runs on, the second one's has become long, too, and made room.
     for (thread, account) in [first, second].into_iter().enumerate() {
-        queue.push(account, thread, now).unwrap();
+        queue.push(account, Lane::Quiet, thread, now).unwrap();
         assert!(matches!(
             queue.next(MayBegin::ANYTHING),
             Some(Next::Begin(Begun { .. }))
@@ -283,7 +287,7 @@ fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() 
     ));
     // A job that is expected to be long wants the same place, and one that is not does not.
     queue.charge(second, Duration::from_millis(1));
-    queue.push(third, 2, now).unwrap();
+    queue.push(third, Lane::Quiet, 2, now).unwrap();
     assert!(matches!(
         queue.next(MayBegin::ANYTHING),
         Some(Next::Begin(Begun { .. }))
@@ -291,7 +295,7 @@ fn long_jobs_take_turns_with_each_other_while_there_are_places_for_short_ones() 
     assert!(!queue.must_give_way(second.tenant, Class::Long));
     queue.end(third, Class::Short);
     (0..4).for_each(|_| queue.learn(third.tenant, Class::Long));
-    queue.push(third, 3, now).unwrap();
+    queue.push(third, Lane::Quiet, 3, now).unwrap();
     queue.charge(second, Duration::from_millis(1));
     assert!(queue.must_give_way(second.tenant, Class::Long));
 }
@@ -307,11 +311,11 @@ fn a_tenant_has_a_bounded_number_of_jobs_begun_and_waiting() {
     });
     let one = account(1, 1);
     for job in 0..3 {
-        queue.push(one, job, now).unwrap();
+        queue.push(one, Lane::Quiet, job, now).unwrap();
     }
-    assert_eq!(queue.push(one, 3, now).unwrap_err(), (Full, 3));
-    queue.push(account(2, 1), 4, now).unwrap();
-    assert_eq!(queue.push(account(3, 1), 5, now).unwrap_err(), (Full, 5));
+    assert_eq!(queue.push(one, Lane::Quiet, 3, now).unwrap_err(), (Full, 3));
+    queue.push(account(2, 1), Lane::Quiet, 4, now).unwrap();
+    assert_eq!(queue.push(account(3, 1), Lane::Quiet, 5, now).unwrap_err(), (Full, 5));
     let begun = std::iter::from_fn(|| queue.next(MayBegin::ANYTHING)).count();
     assert_eq!(begun, 3, "two of the first tenant, one of the second");
     assert!(queue.next(MayBegin::NOTHING).is_none());
@@ -321,9 +325,11 @@ fn a_tenant_has_a_bounded_number_of_jobs_begun_and_waiting() {
 fn what_has_waited_too_long_is_taken_out() {
     let now = Instant::now();
     let mut queue = Queue::new(Limits { places: 1, ..LIMITS });
-    queue.push(account(1, 1), 1, now).unwrap();
-    queue.push(account(1, 1), 2, now + Duration::from_secs(2)).unwrap();
-    queue.push(account(2, 1), 3, now).unwrap();
+    queue.push(account(1, 1), Lane::Quiet, 1, now).unwrap();
+    queue
+        .push(account(1, 1), Lane::Quiet, 2, now + Duration::from_secs(2))
+        .unwrap();
+    queue.push(account(2, 1), Lane::Quiet, 3, now).unwrap();
     let mut taken = queue.take_waiting_since_before(now + Duration::from_secs(1));
     taken.sort_unstable();
     assert_eq!(taken, [1, 3]);
@@ -334,9 +340,37 @@ fn what_has_waited_too_long_is_taken_out() {
     assert!(queue.next(MayBegin::ANYTHING).is_none());
 }
 
+#[test]
+fn who_is_held_back_by_results_of_one_lane_holds_nobody_back_in_the_other() {
+    let now = Instant::now();
+    let mut queue = Queue::new(LIMITS);
+    let (busy, quiet) = (account(1, 1), account(2, 1));
+    for job in 1..=3 {
+        queue.push(busy, Lane::Busy, job, now).unwrap();
+    }
+    let only_quiet = MayBegin {
+        lanes: ByLane::each(|lane| lane == Lane::Quiet),
+        ..MayBegin::ANYTHING
+    };
+    assert_eq!(queue.lanes_that_wait(), ByLane::each(|lane| lane == Lane::Busy));
+    assert!(queue.next(only_quiet).is_none() && !queue.would_begin(Class::Short, only_quiet.lanes));
+    queue.push(quiet, Lane::Quiet, 4, now).unwrap();
+    assert!(matches!(
+        queue.next(only_quiet),
+        Some(Next::Begin(Begun { job: 4, .. }))
+    ));
+    // A tenant's jobs go along with it.
+    queue.push(busy, Lane::Quiet, 5, now).unwrap();
+    assert_eq!((queue.waiting(), *queue.waiting.of(Lane::Quiet)), (4, 4));
+    assert!(matches!(
+        queue.next(only_quiet),
+        Some(Next::Begin(Begun { job: 1, .. }))
+    ));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
-    Push(u128),
+    Push(u128, Lane),
     Next(MayBegin),
     /// No thread could be had for what begins.
     NextInVain,
@@ -349,10 +383,17 @@ enum Step {
     Forget,
 }
 
+fn lane() -> impl Strategy<Value = Lane> {
+    any::<bool>().prop_map(|busy| if busy { Lane::Busy } else { Lane::Quiet })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..4u128).prop_map(Step::Push),
-        4 => any::<(bool, bool)>().prop_map(|(short, long)| Step::Next(MayBegin { short, long })),
+        4 => (1..4u128, lane()).prop_map(|(uid, lane)| Step::Push(uid, lane)),
+        4 => any::<(bool, bool, bool, bool)>().prop_map(|(short, long, quiet, busy)| {
+            let lanes = ByLane::each(|lane| if lane == Lane::Quiet { quiet } else { busy });
+            Step::Next(MayBegin { short, long, lanes })
+        }),
         1 => Just(Step::NextInVain),
         3 => Just(Step::End),
         1 => Just(Step::Pause),
@@ -377,13 +418,14 @@ proptest! {
         let drain = (0..600).map(|turn| if turn % 3 == 0 { Step::End } else if turn % 3 == 1 { Step::ComeBack } else { Step::Next(MayBegin::ANYTHING) });
         for step in steps.into_iter().chain(drain) {
             match step {
-                Step::Push(uid) => {
-                    queue.push(account(uid, 1), pushed, now).unwrap();
+                Step::Push(uid, lane) => {
+                    queue.push(account(uid, 1), lane, pushed, now).unwrap();
                     pushed += 1;
                 }
                 Step::Next(may_begin) => match queue.next(may_begin) {
                     Some(Next::Begin(Begun { account, class, .. })) => {
                         prop_assert!(may_begin.class(class));
+                        prop_assert!(*may_begin.lanes.of(queue.tenants[&account.tenant].lane));
                         running.push((begun, account, class));
                         begun += 1;
                         let long = running.iter().filter(|(.., class)| *class == Class::Long).count();
@@ -424,11 +466,17 @@ proptest! {
             }
             prop_assert!(running.len() <= LIMITS.places);
             prop_assert_eq!(queue.paused, paused.len());
+            for lane in [Lane::Quiet, Lane::Busy] {
+                let own = queue.tenants.values().filter(|tenant| tenant.lane == lane);
+                prop_assert_eq!(*queue.waiting.of(lane), own.map(|tenant| tenant.waiting.len()).sum::<usize>());
+            }
             let expecting_long = queue.tenants.values().filter(|tenant| tenant.expectation.class() == Class::Long);
             prop_assert_eq!(queue.expecting_long, expecting_long.count());
             if paused.is_empty() {
-                let would_begin = queue.would_begin(Class::Short) || queue.would_begin(Class::Long);
-                prop_assert_eq!(would_begin, queue.choose(MayBegin::ANYTHING).is_some());
+                for lanes in [ByLane::both(true), queue.lanes_that_wait(), ByLane::each(|lane| lane == Lane::Quiet)] {
+                    let would_begin = queue.would_begin(Class::Short, lanes) || queue.would_begin(Class::Long, lanes);
+                    prop_assert_eq!(would_begin, queue.choose(MayBegin { lanes, ..MayBegin::ANYTHING }).is_some());
+                }
             }
             for uid in 1..4 {
                 let own = running.iter().chain(&paused).chain(&away).filter(|(_, account, _)| account.tenant == TenantUid::from_u128(uid));

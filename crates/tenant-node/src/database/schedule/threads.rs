@@ -24,6 +24,7 @@ use super::running::{self, Current, Purpose};
 use super::slot::{Assigned, Assignment, Slot};
 use super::state::{Priority, State, Thread};
 use crate::database::{DatabaseError, StartError};
+use crate::lane::{ByLane, Lane};
 use crate::thread_slices::niceness;
 
 /// A full queue drains within this, as a rule.
@@ -149,14 +150,15 @@ impl DatabaseThreads {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let (deliveries, resume) = (Arc::clone(&self.shared.deliveries), Arc::clone(&self.resume));
+        let lane = Lane::here();
         let (job, outcome) = Job::new(move |turn| {
             let result = match turn {
                 Turn::Run => Ok(work()),
                 Turn::TooLate => Err(overloaded("database thread")),
             };
-            Delivery::new(result, &deliveries, &resume)
+            Delivery::new(result, lane, &deliveries, &resume)
         });
-        self.shared.push(account, job)?;
+        self.shared.push(account, lane, job)?;
         let delivered = outcome.await.ok_or(DatabaseError::Crashed)?;
         delivered.take().unwrap_or(Err(DatabaseError::Crashed))
     }
@@ -230,13 +232,13 @@ fn overloaded(what: &'static str) -> DatabaseError {
 }
 
 impl Shared {
-    fn push(self: &Arc<Self>, account: Account, job: Job) -> Result<(), DatabaseError> {
+    fn push(self: &Arc<Self>, account: Account, lane: Lane, job: Job) -> Result<(), DatabaseError> {
         let now = Instant::now();
         let mut state = self.lock();
         if state.stopping {
             return Err(DatabaseError::Stopping);
         }
-        if let Err((_full, job)) = state.queue.push(account, job, now) {
+        if let Err((_full, job)) = state.queue.push(account, lane, job, now) {
             drop(state);
             // What it owns may take the lock when it is dropped.
             drop(job);
@@ -292,7 +294,8 @@ impl Shared {
         if short && running::is_on_lowered_thread() && !state.stopping {
             // This one may be displaced before it has handed over what it took: that is for the watch.
             short = false;
-            state.wants_thread |= state.queue.would_begin(Class::Short) && !state.is_attended(now);
+            state.wants_thread |=
+                state.queue.would_begin(Class::Short, self.lanes_to_serve(&state)) && !state.is_attended(now);
         }
         let (mut assignments, mut refused) = (Vec::new(), None);
         loop {
@@ -339,13 +342,14 @@ impl Shared {
     /// Where there are as many threads as there may be, has one end that waits for other jobs than those that wait for a thread.
     fn make_room(&self, state: &mut State, now: Instant) -> Option<Assignment> {
         let is_full = state.alive >= self.config.most_threads;
-        if !is_full || state.makes_room || state.queue.waiting() == 0 || !self.results_are_taken(state) {
+        if !is_full || state.makes_room {
             return None;
         }
+        let lanes = self.lanes_to_serve(state);
         let other = [(Class::Short, Class::Long), (Class::Long, Class::Short)];
         let (_, idle) = other
             .into_iter()
-            .find(|(missing, _)| state.idle(Priority::of(*missing)) == 0 && state.queue.would_begin(*missing))?;
+            .find(|(missing, _)| state.idle(Priority::of(*missing)) == 0 && state.queue.would_begin(*missing, lanes))?;
         let number = state.take_idle(idle)?;
         state.makes_room = true;
         state.assign(number, Assigned::End, now)
@@ -353,15 +357,17 @@ impl Shared {
 
     /// For which jobs there is a thread, or one can be started; for short ones only where they are asked for.
     fn have_threads(&self, state: &mut State, short: bool) -> MayBegin {
-        if state.queue.waiting() == 0 || !self.results_are_taken(state) {
+        let lanes = self.lanes_to_serve(state);
+        if lanes == MayBegin::NOTHING.lanes {
             return MayBegin::NOTHING;
         }
         let mut may_begin = MayBegin {
+            lanes,
             short: short && state.idle(Priority::Ordinary) > 0,
             long: state.idle(Priority::Lowered) > 0,
         };
-        let lacks_short = short && !may_begin.short && state.queue.would_begin(Class::Short);
-        let lacks_long = !may_begin.long && state.queue.would_begin(Class::Long);
+        let lacks_short = short && !may_begin.short && state.queue.would_begin(Class::Short, lanes);
+        let lacks_long = !may_begin.long && state.queue.would_begin(Class::Long, lanes);
         if (lacks_short || lacks_long) && state.alive < self.config.most_threads {
             // A thread inherits the priority of the one that starts it, and is started under the lock: a lowered one leaves that to the watch.
             let may_start = niceness() <= self.ordinary_priority() || state.stopping;
@@ -372,16 +378,17 @@ impl Shared {
         may_begin
     }
 
-    /// Whether what waits may begin as far as the results before it are concerned.
-    pub(super) fn results_are_taken(&self, state: &State) -> bool {
+    /// For tenants of which lanes something waits that may begin, as far as the results before it are concerned.
+    pub(super) fn lanes_to_serve(&self, state: &State) -> ByLane<bool> {
+        let waiting = state.queue.lanes_that_wait();
         if state.stopping {
-            return true;
+            return waiting;
         }
         let most = match state.queue.has_one_tenant() {
             true => ALONE * self.config.most_undelivered,
             false => self.config.most_undelivered,
         };
-        self.deliveries.may_begin(most)
+        ByLane::each(|lane| *waiting.of(lane) && self.deliveries.may_begin(lane, most))
     }
 
     /// Starts a thread, with a job or without. Gives the job back where that fails.

@@ -87,7 +87,12 @@ fn what_comes_while_all_threads_are_at_something_long_is_not_left_to_them() {
     let mut state = State::new(Queue::new(limits));
     for tenant in 0..2 {
         assert!(!state.is_attended(began), "a core is free");
-        assert!(state.queue.push(account(tenant), Job::unattended(|| ()), began).is_ok());
+        assert!(
+            state
+                .queue
+                .push(account(tenant), Lane::Quiet, Job::unattended(|| ()), began)
+                .is_ok()
+        );
         assert!(state.queue.next(MayBegin::ANYTHING).is_some());
         state.add(Thread::new(Priority::Ordinary));
         state.begin_stretch(usize::try_from(tenant).unwrap(), began);

@@ -117,7 +117,7 @@ impl Shared {
             now = Instant::now();
         }
         loop {
-            if priority != Priority::Lowered && state.queue.would_begin(Class::Long) {
+            if priority != Priority::Lowered && state.queue.would_begin(Class::Long, self.lanes_to_serve(&state)) {
                 // The place that has become free would not be seen by others.
                 self.hand_out_long(state);
                 state = self.lock();
@@ -190,10 +190,8 @@ impl Shared {
 
     /// What a thread may begin: long jobs are for lowered ones. At a stop everybody takes what is left.
     fn may_begin_on(&self, priority: Priority, state: &State) -> MayBegin {
-        if state.queue.waiting() == 0 || !self.results_are_taken(state) {
-            return MayBegin::NOTHING;
-        }
         MayBegin {
+            lanes: self.lanes_to_serve(state),
             short: priority != Priority::Lowered || state.stopping,
             long: priority == Priority::Lowered || state.stopping,
         }

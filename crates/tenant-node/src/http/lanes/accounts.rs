@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 
-use super::Lane;
 use super::load::{Load, Share};
+use crate::lane::Lane;
 
 /// At fewer accounts nobody looks which could go.
 const SWEEP_FROM: usize = 1_024;
@@ -18,8 +18,9 @@ const SWEEP_FROM: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Account {
     tenant: Option<TenantUid>,
-    /// As `load` has it, for those who only look.
-    is_busy: AtomicBool,
+    opened: Instant,
+    /// Until when the tenant is busy if it uses nothing more, in nanoseconds since `opened`, for those who only look. 0: it is not.
+    busy_until: AtomicU64,
     load: Mutex<Load>,
 }
 
@@ -28,7 +29,8 @@ impl Account {
     pub(super) const fn of(tenant: Option<TenantUid>, now: Instant) -> Self {
         Self {
             tenant,
-            is_busy: AtomicBool::new(false),
+            opened: now,
+            busy_until: AtomicU64::new(0),
             load: Mutex::new(Load::none(now)),
         }
     }
@@ -37,8 +39,8 @@ impl Account {
         self.tenant
     }
 
-    pub(super) fn lane(&self) -> Lane {
-        match self.is_busy.load(Relaxed) {
+    pub(super) fn lane(&self, now: Instant) -> Lane {
+        match self.busy_until.load(Relaxed) > self.nanos_until(now) {
             true => Lane::Busy,
             false => Lane::Quiet,
         }
@@ -46,13 +48,32 @@ impl Account {
 
     pub(super) fn charge(&self, turn: Duration, now: Instant, share: Share) {
         let mut load = self.load.lock();
-        let lane = load.add(turn, now, share);
-        self.is_busy.store(lane == Lane::Busy, Relaxed);
+        let busy_until = match load.add(turn, now, share) {
+            Lane::Quiet => 0,
+            Lane::Busy => self.nanos_until(now).saturating_add(nanos(load.paid_after(share))),
+        };
+        self.busy_until.store(busy_until, Relaxed);
+    }
+
+    /// As if it had been silent for long.
+    #[cfg(test)]
+    pub(super) fn pay(&self, now: Instant) {
+        *self.load.lock() = Load::none(now);
+        self.busy_until.store(0, Relaxed);
+    }
+
+    fn nanos_until(&self, time: Instant) -> u64 {
+        nanos(time.saturating_duration_since(self.opened))
     }
 
     fn is_paid(&self, now: Instant, share: Share) -> bool {
         self.load.lock().is_paid(now, share)
     }
+}
+
+/// Enough for centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// All tenants' that have connections, or had until a moment ago.
@@ -96,10 +117,21 @@ mod tests {
             accounts.of(TenantUid::from_u128(tenant), now, share);
         }
         assert!(accounts.by_tenant.len() <= SWEEP_FROM, "{}", accounts.by_tenant.len());
-        assert_eq!(accounts.of(busy, now, share).lane(), Lane::Busy);
+        assert_eq!(accounts.of(busy, now, share).lane(now), Lane::Busy);
         assert!(Arc::ptr_eq(
             &connected,
             &accounts.of(TenantUid::from_u128(2), now, share)
         ));
+    }
+
+    #[test]
+    fn who_has_fallen_silent_is_quiet_without_being_charged_again() {
+        let (now, share) = (Instant::now(), Share::of(2));
+        let account = Account::of(None, now);
+        for _ in 0..1_000 {
+            account.charge(Duration::from_millis(1), now, share);
+        }
+        assert_eq!(account.lane(now + Duration::from_millis(190)), Lane::Busy);
+        assert_eq!(account.lane(now + Duration::from_millis(201)), Lane::Quiet);
     }
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Lane, Passenger};
+use super::Passenger;
 use crate::http::owned_tasks::OwnedTasks;
+use crate::lane::Lane;
 
 /// Runs `ride` to its end. The calling task stays in its lane and waits there while `ride` is in the other one, as a task of `tasks`; whoever drops
 /// this future ends that one.
@@ -21,7 +22,7 @@ where
         let Some(leaving) = stay(ride, &passenger).await else {
             return;
         };
-        let workers = passenger.workers(passenger.lane());
+        let workers = passenger.workers(passenger.lane(Instant::now()));
         let away = tasks.spawn_on(stay(leaving, &passenger), workers);
         // Otherwise it has ended, by itself, by a panic or since all are ended.
         let Ok(Some(Some(back))) = AbortOnDropHandle::new(away).await else {
@@ -48,13 +49,14 @@ impl<F: Future<Output = ()>> Future for Stay<F> {
     type Output = Option<Pin<Box<F>>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.passenger.lane() != Lane::here() {
+        let began = Instant::now();
+        if self.passenger.lane(began) != Lane::here() {
             return Poll::Ready(self.ride.take());
         }
+        self.passenger.begin_turn(began);
         let Some(ride) = &mut self.ride else {
             return Poll::Ready(None);
         };
-        let began = Instant::now();
         let ended = ride.as_mut().poll(context);
         let now = Instant::now();
         self.passenger.charge(now.saturating_duration_since(began), now);

@@ -2,32 +2,50 @@
 
 use std::time::{Duration, Instant};
 
-use super::Lane;
+use crate::lane::Lane;
 
 /// One part in so many of the workers' time is nobody's burden.
 const PARTS: u32 = 16;
-/// Used at once.
-const BURST: Duration = Duration::from_millis(5);
-/// More is forgotten, so that a tenant that has become quiet is known as such after a fraction of a second.
-const MOST: Duration = Duration::from_millis(25);
+/// As much as a tenant may use in this time, it may use at once.
+const BURST: Duration = Duration::from_millis(40);
+/// More than it may use in this time is forgotten, so that a tenant that has become quiet is known as such soon.
+const MEMORY: Duration = Duration::from_millis(200);
 /// A turn counts at most so much: what was longer was mostly waiting for a processor, and who asks for little must not be taken for busy
 /// because others are.
-const LONGEST_TURN: Duration = Duration::from_micros(250);
+const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 /// What one tenant may use of the workers without being taken for busy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
     /// Workers' time for each second.
     per_second: Duration,
+    /// What is paid of it in a second.
+    pays: Duration,
 }
 
 impl Share {
     /// Of so many workers.
     pub(super) fn of(workers: usize) -> Self {
         let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+        let per_second = Duration::from_secs(1).saturating_mul(workers) / PARTS;
         Self {
-            per_second: Duration::from_secs(1).saturating_mul(workers) / PARTS,
+            per_second,
+            pays: per_second,
         }
+    }
+
+    /// The same, of which nothing is paid however long it takes.
+    #[cfg(test)]
+    pub(super) fn never_paid(workers: usize) -> Self {
+        Self {
+            pays: Duration::ZERO,
+            ..Self::of(workers)
+        }
+    }
+
+    /// What it is of so much time.
+    fn of_time(self, time: Duration) -> Duration {
+        time.mul_f64(self.per_second.as_secs_f64())
     }
 }
 
@@ -55,12 +73,20 @@ impl Load {
         if unpaid.is_zero() {
             self.lane = Lane::Quiet;
         }
-        self.unpaid = (unpaid + turn.min(LONGEST_TURN)).min(MOST);
+        self.unpaid = (unpaid + turn.min(LONGEST_TURN)).min(share.of_time(MEMORY));
         self.at = self.at.max(now);
-        if self.unpaid > BURST {
+        if self.unpaid > share.of_time(BURST) {
             self.lane = Lane::Busy;
         }
         self.lane
+    }
+
+    /// How long after the last turn all of it is paid, unless more is used until then.
+    pub(super) fn paid_after(&self, share: Share) -> Duration {
+        match share.pays.is_zero() {
+            true => Duration::MAX,
+            false => self.unpaid.div_f64(share.pays.as_secs_f64()),
+        }
     }
 
     /// Whether nothing would be lost if it was forgotten.
@@ -70,8 +96,7 @@ impl Load {
 
     fn unpaid_at(&self, now: Instant, share: Share) -> Duration {
         let elapsed = now.saturating_duration_since(self.at);
-        self.unpaid
-            .saturating_sub(elapsed.mul_f64(share.per_second.as_secs_f64()))
+        self.unpaid.saturating_sub(elapsed.mul_f64(share.pays.as_secs_f64()))
     }
 }
 
@@ -113,7 +138,8 @@ mod tests {
     fn a_burst_is_free_and_what_lies_long_ago_is_forgotten() {
         let (share, mut now) = (Share::of(2), Instant::now());
         let mut load = Load::none(now);
-        for _ in 0..BURST.as_micros() / TURN.as_micros() {
+        // 5 ms.
+        for _ in 0..100 {
             assert_eq!(load.add(TURN, now, share), Lane::Quiet);
         }
         assert_eq!(load.add(TURN, now, share), Lane::Busy);
@@ -121,6 +147,7 @@ mod tests {
             assert_eq!(load.add(TURN, now, share), Lane::Busy);
         }
         // 25 ms at an eighth.
+        assert_eq!(load.paid_after(share), Duration::from_millis(200));
         now += Duration::from_millis(190);
         assert!(!load.is_paid(now, share));
         assert_eq!(load.add(Duration::ZERO, now, share), Lane::Busy);
@@ -134,8 +161,8 @@ mod tests {
         let (share, mut now) = (Share::of(2), Instant::now());
         let mut load = Load::none(now);
         for _ in 0..1_000 {
-            now += Duration::from_millis(4);
-            assert_eq!(load.add(Duration::from_millis(4), now, share), Lane::Quiet);
+            now += Duration::from_millis(10);
+            assert_eq!(load.add(Duration::from_millis(10), now, share), Lane::Quiet);
         }
     }
 

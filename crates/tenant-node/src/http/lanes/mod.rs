@@ -3,7 +3,7 @@
 //! Connections begin in the quiet lane, whose workers sleep most of the time: who asks for little is served as soon as he asks. What turns of workers cost is
 //! put down to the tenant whose last request the connection carried ([`passenger`]); a tenant that has used more than its share
 //! ([`load`]) has all its connections carried on by the workers of the busy lane ([`carry`]), which the kernel serves later, until it has become
-//! quiet. Nothing is slowed down on purpose: a busy tenant that is alone has all cores.
+//! quiet. Workers of the busy lane stand back only while there is somebody in the quiet one ([`neighbours`]). Nothing is slowed down on purpose: a busy tenant that is alone has all cores.
 //!
 //! Who has not said yet for whom it asks, and who may not speak for the tenant that it names, counts as one tenant of its own, the newcomers: a rush of them is met in
 //! the busy lane.
@@ -13,10 +13,10 @@
 mod accounts;
 mod carry;
 mod load;
+mod neighbours;
 mod passenger;
 mod socket;
 mod tasks;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,31 +27,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use self::accounts::{Account, Accounts};
 pub(super) use self::carry::carry;
 use self::load::Share;
+use self::neighbours::Neighbours;
 pub(crate) use self::passenger::Passenger;
 pub(super) use self::socket::LaneSocket;
 pub(super) use self::tasks::LaneTasks;
-use crate::thread_slices::{self, Slice};
-
-/// A set of async workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// For those who ask for little, and everybody at first.
-    Quiet,
-    /// For those who keep workers busy.
-    Busy,
-}
-
-thread_local! {
-    static HERE: Cell<Lane> = const { Cell::new(Lane::Quiet) };
-}
-
-impl Lane {
-    /// The lane of the calling thread.
-    #[must_use]
-    pub fn here() -> Self {
-        HERE.get()
-    }
-}
+use crate::lane::Lane;
 
 /// Both lanes, or one for everybody. Clones share them.
 #[derive(Debug, Clone)]
@@ -64,6 +44,7 @@ struct Both {
     share: Share,
     newcomers: Arc<Account>,
     accounts: Mutex<Accounts>,
+    neighbours: Neighbours,
 }
 
 /// The workers of the busy lane, until it is dropped: then all that they carry is cut off. Outlives everything that is carried.
@@ -87,10 +68,7 @@ impl Lanes {
         let busy = Builder::new_multi_thread()
             .worker_threads(quiet.metrics().num_workers())
             .thread_name("busy-lane")
-            .on_thread_start(|| {
-                HERE.set(Lane::Busy);
-                thread_slices::set_for_this_thread(Slice::BusyLane);
-            })
+            .on_thread_start(|| Lane::Busy.enter())
             .enable_all()
             .build()?;
         let now = Instant::now();
@@ -100,6 +78,7 @@ impl Lanes {
             share,
             newcomers: Arc::new(Account::of(None, now)),
             accounts: Mutex::default(),
+            neighbours: Neighbours::none(now),
         };
         Ok((Self(Some(Arc::new(both))), BusyWorkers(Some(busy))))
     }
@@ -111,7 +90,7 @@ impl Lanes {
     }
 
     /// Whoever is on a new connection. `None` where there is one lane.
-    pub(super) fn passenger(&self) -> Option<Passenger> {
+    pub(crate) fn passenger(&self) -> Option<Passenger> {
         self.0.as_ref().map(Passenger::newcomer)
     }
 }

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use tenantry_types::TenantUid;
 use tokio::runtime::Handle;
 
+use super::Both;
 use super::accounts::Account;
-use super::{Both, Lane};
+use crate::lane::Lane;
 
 /// Whose turns the workers have on one connection. Travels in the extensions of its requests, so that it can be told. Clones are the same passenger.
 #[derive(Debug, Clone)]
@@ -43,6 +44,11 @@ impl Passenger {
         }))
     }
 
+    /// The next request on this connection begins: whose it is has to be told anew.
+    pub(crate) fn begin_request(&self) {
+        *self.0.account.lock() = Arc::clone(&self.0.lanes.newcomers);
+    }
+
     /// A request that came by a connection is for `tenant`, and its caller may speak for it.
     pub(crate) fn note(request: &Extensions, tenant: TenantUid) {
         if let Some(passenger) = request.get::<Self>() {
@@ -53,14 +59,25 @@ impl Passenger {
         }
     }
 
+    /// Whose it is, if that is known.
+    #[cfg(test)]
+    pub(crate) fn tenant(&self) -> Option<TenantUid> {
+        self.account().tenant()
+    }
+
     /// Where the passenger belongs.
-    pub(in crate::http) fn lane(&self) -> Lane {
-        self.0.account.lock().lane()
+    pub(in crate::http) fn lane(&self, now: Instant) -> Lane {
+        self.0.account.lock().lane(now)
     }
 
     /// The workers of a lane.
     pub(in crate::http) fn workers(&self, lane: Lane) -> &Handle {
         self.0.lanes.workers(lane)
+    }
+
+    /// A worker of the present lane takes this connection up.
+    pub(super) fn begin_turn(&self, now: Instant) {
+        self.0.lanes.neighbours.begin_turn(Lane::here(), now);
     }
 
     /// A worker had this connection for `turn`, until `now`.

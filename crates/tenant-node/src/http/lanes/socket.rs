@@ -10,7 +10,7 @@ use mutual_tls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Lane;
+use crate::lane::Lane;
 
 /// Goes along when its connection goes to the other lane. One with TLS stays where it was, and works all the same.
 #[derive(Debug)]
