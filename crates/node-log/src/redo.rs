@@ -37,9 +37,9 @@ pub(crate) struct Redo<'a> {
 
 /// What the tenant's folder has.
 enum Found {
-    /// No WAL file, or nothing in it.
+    /// No WAL file, or one without a frame.
     Nothing,
-    /// A WAL file without a valid header.
+    /// Frames, or what may be some, without a valid header.
     Headless(&'static str),
     Wal(Wal),
 }
@@ -111,17 +111,13 @@ impl<'a> Redo<'a> {
             return Ok(Found::Nothing);
         };
         let mut header = [0; wal::HEADER];
-        let length = file.read_at(&mut header, 0).map_err(io_error("read", &path))?;
-        if length == 0 {
-            return Ok(Found::Nothing);
+        file.read_at(&mut header, 0).map_err(io_error("read", &path))?;
+        match Chain::begin(&header) {
+            Ok(header) => Ok(Found::Wal(Wal { path, file, header })),
+            // SQLite syncs a header before it writes the first frame, so this file has never had one. The one before it is in the database.
+            Err(_) if file.length().map_err(io_error("read", &path))? <= wal::HEADER as u64 => Ok(Found::Nothing),
+            Err(what) => Ok(Found::Headless(what)),
         }
-        if length < wal::HEADER {
-            return Ok(Found::Headless("the header is cut off"));
-        }
-        Ok(match Chain::begin(&header) {
-            Ok(header) => Found::Wal(Wal { path, file, header }),
-            Err(what) => Found::Headless(what),
-        })
     }
 
     fn redo(&mut self, wal: &Wal, commit: &Commit, frames: &[u8]) -> Result<(), OpenError> {

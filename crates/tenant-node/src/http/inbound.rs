@@ -123,8 +123,11 @@ where
                 future: self.stack.lock().call(request),
             }
         };
+        // Over HTTP/2 each answer has a task, which is in its lane already.
+        let moves = self.ingress == Ingress::Public && version != Version::HTTP_2;
         InboundFuture {
             serving,
+            moving: self.passenger.clone().filter(|_| moves),
             version,
             is_head,
             listening: Arc::clone(&self.listening),
@@ -146,6 +149,8 @@ pin_project! {
     pub(super) struct InboundFuture<F> {
         #[pin]
         serving: Serving<F>,
+        // Until the connection is in the lane of the request's tenant, or was asked to go there.
+        moving: Option<Passenger>,
         version: Version,
         is_head: bool,
         listening: Arc<Listening>,
@@ -160,6 +165,13 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        // Before anything is done for the request: what waits for databases is counted by lane.
+        if let Some(passenger) = this.moving.take()
+            && !passenger.is_at_home()
+        {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut response = match this.serving.as_mut().project() {
             ServingProjection::Stack { future } => {
                 let Ok(response) = ready!(future.poll(context));

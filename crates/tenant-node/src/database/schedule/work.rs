@@ -190,8 +190,12 @@ impl Shared {
 
     /// What a thread may begin: long jobs are for lowered ones. At a stop everybody takes what is left.
     fn may_begin_on(&self, priority: Priority, state: &State) -> MayBegin {
+        let lanes = self.lanes_to_serve(state);
+        if lanes == MayBegin::NOTHING.lanes {
+            return MayBegin::NOTHING;
+        }
         MayBegin {
-            lanes: self.lanes_to_serve(state),
+            lanes,
             short: priority != Priority::Lowered || state.stopping,
             long: priority == Priority::Lowered || state.stopping,
         }

@@ -81,6 +81,11 @@ impl Load {
         self.lane
     }
 
+    /// When the last turn ended.
+    pub(super) const fn at(&self) -> Instant {
+        self.at
+    }
+
     /// How long after the last turn all of it is paid, unless more is used until then.
     pub(super) fn paid_after(&self, share: Share) -> Duration {
         match share.pays.is_zero() {

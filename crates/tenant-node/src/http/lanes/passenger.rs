@@ -20,42 +20,61 @@ pub(crate) struct Passenger(Arc<Seat>);
 #[derive(Debug)]
 struct Seat {
     lanes: Arc<Both>,
-    account: Mutex<Arc<Account>>,
+    taken: Mutex<Taken>,
     /// Until the first turn in which the tenant is known. That it came is the newcomers' to pay, too.
     is_new: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Taken {
+    /// Of the last tenant that was told; the newcomers' if none was.
+    last: Arc<Account>,
+    /// Whether it was told of the last request.
+    is_told: bool,
+}
+
+impl Taken {
+    fn account<'taken>(&'taken self, lanes: &'taken Both) -> &'taken Arc<Account> {
+        match self.is_told {
+            true => &self.last,
+            false => &lanes.newcomers,
+        }
+    }
 }
 
 impl Passenger {
     /// Somebody of whom nothing is known.
     pub(super) fn newcomer(lanes: &Arc<Both>) -> Self {
-        Self(Arc::new(Seat {
-            lanes: Arc::clone(lanes),
-            account: Mutex::new(Arc::clone(&lanes.newcomers)),
-            is_new: AtomicBool::new(true),
-        }))
+        Self::seated(lanes, Arc::clone(&lanes.newcomers), AtomicBool::new(true))
     }
 
     /// One for a task of this connection, which serves the last request, and no later one.
     pub(super) fn with_last_request(&self) -> Self {
+        Self::seated(&self.0.lanes, self.account(), AtomicBool::new(false))
+    }
+
+    fn seated(lanes: &Arc<Both>, last: Arc<Account>, is_new: AtomicBool) -> Self {
         Self(Arc::new(Seat {
-            lanes: Arc::clone(&self.0.lanes),
-            account: Mutex::new(self.account()),
-            is_new: AtomicBool::new(false),
+            lanes: Arc::clone(lanes),
+            taken: Mutex::new(Taken { last, is_told: true }),
+            is_new,
         }))
     }
 
     /// The next request on this connection begins: whose it is has to be told anew.
     pub(crate) fn begin_request(&self) {
-        *self.0.account.lock() = Arc::clone(&self.0.lanes.newcomers);
+        self.0.taken.lock().is_told = false;
     }
 
     /// A request that came by a connection is for `tenant`, and its caller may speak for it.
     pub(crate) fn note(request: &Extensions, tenant: TenantUid) {
         if let Some(passenger) = request.get::<Self>() {
-            let mut account = passenger.0.account.lock();
-            if account.tenant() != Some(tenant) {
-                *account = passenger.0.lanes.account(tenant);
+            let mut taken = passenger.0.taken.lock();
+            // As a rule it is the same as before.
+            if taken.last.tenant() != Some(tenant) {
+                taken.last = passenger.0.lanes.account(tenant);
             }
+            taken.is_told = true;
         }
     }
 
@@ -67,7 +86,12 @@ impl Passenger {
 
     /// Where the passenger belongs.
     pub(in crate::http) fn lane(&self, now: Instant) -> Lane {
-        self.0.account.lock().lane(now)
+        self.0.taken.lock().account(&self.0.lanes).lane(now)
+    }
+
+    /// Whether it belongs to the lane of the calling thread.
+    pub(in crate::http) fn is_at_home(&self) -> bool {
+        self.lane(Instant::now()) == Lane::here()
     }
 
     /// The workers of a lane.
@@ -91,6 +115,6 @@ impl Passenger {
     }
 
     fn account(&self) -> Arc<Account> {
-        Arc::clone(&self.0.account.lock())
+        Arc::clone(self.0.taken.lock().account(&self.0.lanes))
     }
 }
