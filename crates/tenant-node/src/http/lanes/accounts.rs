@@ -50,7 +50,9 @@ impl Account {
         let mut load = self.load.lock();
         let busy_until = match load.add(turn, now, share) {
             Lane::Quiet => 0,
-            Lane::Busy => self.nanos_until(load.at()).saturating_add(nanos(load.paid_after(share))),
+            Lane::Busy => self
+                .nanos_until(load.at())
+                .saturating_add(nanos(load.paid_after(share))),
         };
         self.busy_until.store(busy_until, Relaxed);
     }
