@@ -38,6 +38,16 @@ fn tear_header(node: &Node) {
     file.write_all_at(&[0; HEADER], 0).unwrap();
 }
 
+/// Behind what a crash `left` of the WAL file nothing is missing.
+fn is_served_whole(node: &Node, left: &[u8]) {
+    let crashed = node.copy();
+    fs::write(crashed.wal(tenant(1)), left).unwrap();
+    let recovery = open(&crashed);
+    assert_eq!((recovery.records, recovery.obsolete_records), (5, 5));
+    assert!(recovery.broken.is_empty() && !is_quarantined(&crashed), "{recovery:?}");
+    assert_eq!(crashed.rows(tenant(1)), 5);
+}
+
 fn is_quarantined(node: &Node) -> bool {
     node.wal(tenant(1)).with_file_name("QUARANTINED").exists()
 }
@@ -85,12 +95,7 @@ fn a_header_that_was_never_acknowledged_hides_nothing() {
         (&truncated, torn(&[0x37, 0x7f, 6, 0x82, 0, 0x2d], &[])),
         (&truncated, torn(&[0xa5; HEADER], &[])),
     ] {
-        let crashed = node.copy();
-        fs::write(crashed.wal(tenant(1)), left).unwrap();
-        let recovery = open(&crashed);
-        assert_eq!((recovery.records, recovery.obsolete_records), (5, 5));
-        assert!(recovery.broken.is_empty() && !is_quarantined(&crashed), "{recovery:?}");
-        assert_eq!(crashed.rows(tenant(1)), 5);
+        is_served_whole(node, &left);
     }
 }
 
@@ -105,12 +110,7 @@ fn a_file_that_ends_with_its_header_is_nothing_whatever_the_log_has() {
             .unwrap();
     });
     for left in [&[0; HEADER][..], &[0xa5; HEADER], &[0; 7], &[]] {
-        let crashed = node.copy();
-        fs::write(crashed.wal(tenant(1)), left).unwrap();
-        let recovery = open(&crashed);
-        assert_eq!((recovery.records, recovery.obsolete_records), (5, 5));
-        assert!(recovery.broken.is_empty() && !is_quarantined(&crashed), "{recovery:?}");
-        assert_eq!(crashed.rows(tenant(1)), 5);
+        is_served_whole(&node, left);
     }
 }
 
