@@ -247,6 +247,37 @@ fn lane_of_the_answer(request: Request<Body>) -> impl Future<Output = Result<Res
     async { Ok(Response::new(full(format!("{:?}", Lane::here())))) }
 }
 
+/// A listener that answers with lanes.
+struct Server {
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(lanes: &Lanes, ingress: Ingress) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = ServerOptions {
+            ingress,
+            security: Security::Plain,
+            lanes: lanes.clone(),
+            max_connections: 1_000,
+            drain: BOUND,
+            notice: StopNotice::default(),
+        };
+        let stop = CancellationToken::new();
+        let service = tower::service_fn(lane_of_the_answer);
+        let serving = tokio::spawn(serve(listener, service, options, stop.clone()));
+        Self { address, stop, serving }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(BOUND, self.serving).await.unwrap().unwrap();
+    }
+}
+
 type Ask = Box<dyn FnMut(&'static str) -> Pin<Box<dyn Future<Output = String> + Send>> + Send>;
 
 /// A client with one connection.
@@ -290,23 +321,8 @@ async fn client(address: std::net::SocketAddr, over_http2: bool) -> Ask {
 async fn the_requests_of_busy_tenants_are_served_in_the_busy_lane_and_those_of_others_are_not() {
     let (lanes, _workers) = Lanes::of_test();
     for (ingress, over_http2) in [(Ingress::Public, false), (Ingress::Public, true), (Ingress::Peer, true)] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let options = ServerOptions {
-            ingress,
-            security: Security::Plain,
-            lanes: lanes.clone(),
-            max_connections: 10,
-            drain: BOUND,
-            notice: StopNotice::default(),
-        };
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(
-            listener,
-            tower::service_fn(lane_of_the_answer),
-            options,
-            stop.clone(),
-        ));
+        let server = Server::start(&lanes, ingress).await;
+        let address = server.address;
         let (mut one, mut shared) = (client(address, over_http2).await, client(address, over_http2).await);
         assert_eq!(one("/1").await, "Quiet", "{ingress:?}");
         lanes.make_busy(BUSY);
@@ -325,8 +341,7 @@ async fn the_requests_of_busy_tenants_are_served_in_the_busy_lane_and_those_of_o
         for _ in 0..2 {
             assert_eq!(one("/1").await, "Quiet", "{ingress:?}");
         }
-        stop.cancel();
-        tokio::time::timeout(BOUND, serving).await.unwrap().unwrap();
+        server.stop().await;
     }
 }
 
@@ -334,23 +349,8 @@ async fn the_requests_of_busy_tenants_are_served_in_the_busy_lane_and_those_of_o
 async fn those_who_name_no_tenant_are_newcomers_and_a_rush_of_them_begins_in_the_busy_lane() {
     // Nobody may use anything, so that it does not matter how fast they come.
     let (lanes, _workers) = Lanes::start_with(Share::never_paid(2)).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let options = ServerOptions {
-        ingress: Ingress::Public,
-        security: Security::Plain,
-        lanes: lanes.clone(),
-        max_connections: 1_000,
-        drain: BOUND,
-        notice: StopNotice::default(),
-    };
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(
-        listener,
-        tower::service_fn(lane_of_the_answer),
-        options,
-        stop.clone(),
-    ));
+    let server = Server::start(&lanes, Ingress::Public).await;
+    let address = server.address;
     let mut known = client(address, false).await;
     assert_eq!(known("/2").await, "Quiet");
     assert_eq!(client(address, false).await("/0").await, "Quiet");
@@ -368,6 +368,5 @@ async fn those_who_name_no_tenant_are_newcomers_and_a_rush_of_them_begins_in_the
     tokio::time::timeout(BOUND, rush).await.unwrap().unwrap();
     assert_eq!(client(address, false).await("/0").await, "Busy");
     assert_eq!(known("/2").await, "Quiet");
-    stop.cancel();
-    tokio::time::timeout(BOUND, serving).await.unwrap().unwrap();
+    server.stop().await;
 }
