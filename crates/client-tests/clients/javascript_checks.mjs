@@ -9,13 +9,15 @@ const CLIENTS = 1000;
 const PAUSE_MS = 11_000;
 const started = Date.now();
 
+const token = (name) => process.env[`TOKEN_${name.toUpperCase()}`];
+
 // A name that ends in .localhost does not resolve everywhere: the header names the tenant instead.
 function connect(tenant = "roomy", node = roomyNode, options = {}) {
     const named = (request) => {
         request.headers.set("x-tenant-id", tenant);
         return fetch(request);
     };
-    return createClient({ url: `http://${node}`, authToken: "token-of-javascript", fetch: named, ...options });
+    return createClient({ url: `http://${node}`, authToken: token(tenant), fetch: named, ...options });
 }
 
 const client = connect();
@@ -260,6 +262,22 @@ const checks = {
         const withinIt = "x".repeat(14 << 20);
         const frugal = connect("frugal", frugalNode);
         for (let turn = 0; turn < 5; turn++) await refused(() => rows("select ?", [withinIt], frugal), "requests");
+    },
+
+    async a_read_only_token_reads() {
+        const reader = connect("roomy", roomyNode, { authToken: token("read_only") });
+        equal(await rows("select count(*) >= 0 from kept", [], reader), [[1]]);
+        await refused(() => reader.execute("insert into kept values (1)"), "SQLITE_READONLY", "allows reading only");
+    },
+
+    async refused_with_a_revoked_token() {
+        const revoked = connect("roomy", roomyNode, { authToken: token("revoked") });
+        await refused(() => revoked.execute("select 1"), "TOKEN_REVOKED");
+    },
+
+    async refused_with_anothers_token() {
+        const another = connect("roomy", roomyNode, { authToken: token("small") });
+        await refused(() => another.execute("select 1"), "NOT_YOUR_TENANT", "not made for this tenant");
     },
 
     async a_forgotten_transaction_is_rolled_back() {

@@ -1,6 +1,7 @@
 """PyPI `libsql`, remote. Arguments: the URLs of the tenants roomy, forgotten, frugal and small."""
 
 import multiprocessing
+import os
 import sys
 import time
 
@@ -8,6 +9,7 @@ import libsql
 from checks import Checks, equal, refused
 
 ROOMY, FORGOTTEN, FRUGAL, SMALL = sys.argv[1:5]
+TOKENS = {url: os.environ[f"TOKEN_{name}"] for name, url in zip(("ROOMY", "FORGOTTEN", "FRUGAL", "SMALL"), sys.argv[1:5])}
 # The node ends an open transaction when it hears nothing for 10 s.
 PAUSE_SECONDS = 11
 # This SDK stops all threads of its process while it waits: clients at once are clients in several processes.
@@ -21,8 +23,8 @@ create table kept (value);
 """
 
 
-def connect(url=ROOMY):
-    return libsql.connect(url, auth_token="token-of-libsql")
+def connect(url=ROOMY, token=None):
+    return libsql.connect(url, auth_token=token or TOKENS[url])
 
 
 def rows(connection, sql, arguments=()):
@@ -236,6 +238,20 @@ def refused_when_the_database_is_full():
     equal(rows(connection, "select count(*) from pile"), [(0,)])
 
 
+def a_read_only_token_reads():
+    connection = connect(token=os.environ["TOKEN_READ_ONLY"])
+    equal(rows(connection, "select count(*) >= 0 from kept"), [(1,)])
+    refused(lambda: rows(connection, "insert into kept values (1) returning value"), "SQLITE_READONLY", "allows reading only")
+
+
+def refused_with_a_revoked_token():
+    refused(lambda: rows(connect(token=os.environ["TOKEN_REVOKED"]), "select 1"), "401", "revoked")
+
+
+def refused_with_anothers_token():
+    refused(lambda: rows(connect(token=os.environ["TOKEN_SMALL"]), "select 1"), "403", "not made for this tenant")
+
+
 def main():
     checks = Checks()
     started = time.monotonic()
@@ -272,6 +288,9 @@ def main():
         thousand_clients,
         refused_at_the_daily_limit,
         refused_when_the_database_is_full,
+        a_read_only_token_reads,
+        refused_with_a_revoked_token,
+        refused_with_anothers_token,
     ]:
         checks.run(check.__name__, check)
     time.sleep(max(0.0, started + PAUSE_SECONDS - time.monotonic()))

@@ -1,12 +1,14 @@
 """PyPI `libsql-client` over HTTP. Arguments: the URLs of the tenants roomy, frugal and small."""
 
 import asyncio
+import os
 import sys
 
 import libsql_client
 from checks import Checks, equal, refused
 
 ROOMY, FRUGAL, SMALL = sys.argv[1:4]
+TOKENS = {url: os.environ[f"TOKEN_{name}"] for name, url in zip(("ROOMY", "FRUGAL", "SMALL"), sys.argv[1:4])}
 CLIENTS = 1000
 
 SCHEMA = [
@@ -16,12 +18,12 @@ SCHEMA = [
 ]
 
 
-def connect(url=ROOMY):
-    return libsql_client.create_client_sync(url, auth_token="token-of-libsql-client")
+def connect(url=ROOMY, token=None):
+    return libsql_client.create_client_sync(url, auth_token=token or TOKENS[url])
 
 
-def run(sql, arguments=None, url=ROOMY):
-    with connect(url) as client:
+def run(sql, arguments=None, url=ROOMY, token=None):
+    with connect(url, token) as client:
         return client.execute(sql, arguments)
 
 
@@ -119,7 +121,7 @@ def thousand_clients():
     run("create table crowd (id integer primary key, client integer)")
 
     async def speak(client):
-        async with libsql_client.create_client(ROOMY) as connection:
+        async with libsql_client.create_client(ROOMY, auth_token=TOKENS[ROOMY]) as connection:
             equal([tuple(row) for row in (await connection.execute("select ?", [client])).rows], [(client,)])
             await connection.execute("insert into crowd (client) values (?)", [client])
 
@@ -151,6 +153,20 @@ def refused_when_the_database_is_full():
     refused(fill, "storage quota exceeded", "1048576")
 
 
+def a_read_only_token_reads():
+    token = os.environ["TOKEN_READ_ONLY"]
+    equal([tuple(row) for row in run("select count(*) >= 0 from kept", token=token).rows], [(1,)])
+    refused(lambda: run("insert into kept values (1)", token=token), "SQLITE_READONLY", "allows reading only")
+
+
+def refused_with_a_revoked_token():
+    refused(lambda: run("select 1", token=os.environ["TOKEN_REVOKED"]), "revoked")
+
+
+def refused_with_anothers_token():
+    refused(lambda: run("select 1", token=os.environ["TOKEN_SMALL"]), "not made for this tenant")
+
+
 checks = Checks()
 for check in [
     create_insert_select,
@@ -168,6 +184,9 @@ for check in [
     thousand_clients,
     refused_at_the_daily_limit,
     refused_when_the_database_is_full,
+    a_read_only_token_reads,
+    refused_with_a_revoked_token,
+    refused_with_anothers_token,
 ]:
     checks.run(check.__name__, check)
 checks.finish()

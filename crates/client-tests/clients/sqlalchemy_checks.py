@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import os
 import sys
 import time
 
@@ -10,12 +11,14 @@ from checks import Checks, equal, refused
 from sqlalchemy import orm
 
 ROOMY, FRUGAL, SMALL = sys.argv[1:4]
+TOKENS = {address: os.environ[f"TOKEN_{name}"] for name, address in zip(("ROOMY", "FRUGAL", "SMALL"), sys.argv[1:4])}
 # The node ends a stream with state when it hears nothing for 10 s.
 PAUSE_SECONDS = 11
 
 
-def engine(address=ROOMY, **options):
-    return sa.create_engine(f"sqlite+libsql://{address}", connect_args={"auth_token": "token-of-sqlalchemy"}, **options)
+def engine(address=ROOMY, token=None, **options):
+    arguments = {"auth_token": token or TOKENS[address]}
+    return sa.create_engine(f"sqlite+libsql://{address}", connect_args=arguments, **options)
 
 
 class Base(orm.DeclarativeBase):
@@ -158,6 +161,31 @@ def refused_when_the_database_is_full():
         connection.execute(sa.text("delete from pile"))
 
 
+def select_one(token):
+    with engine(token=token).connect() as connection:
+        return connection.execute(sa.text("select 1")).all()
+
+
+def a_read_only_token_reads():
+    pool = engine(token=os.environ["TOKEN_READ_ONLY"])
+    with pool.connect() as connection:
+        equal(connection.execute(sa.text("select count(*) >= 0 from owner")).all(), [(1,)])
+
+    def write():
+        with pool.begin() as connection:
+            connection.execute(sa.text("insert into owner (name) values ('by a reader')"))
+
+    refused(write, "SQLITE_READONLY", "allows reading only")
+
+
+def refused_with_a_revoked_token():
+    refused(lambda: select_one(os.environ["TOKEN_REVOKED"]), "401", "revoked")
+
+
+def refused_with_anothers_token():
+    refused(lambda: select_one(os.environ["TOKEN_SMALL"]), "403", "not made for this tenant")
+
+
 checks = Checks()
 for check in [
     create_all,
@@ -171,6 +199,9 @@ for check in [
     a_connection_of_the_pool_goes_on_after_a_pause,
     refused_at_the_daily_limit,
     refused_when_the_database_is_full,
+    a_read_only_token_reads,
+    refused_with_a_revoked_token,
+    refused_with_anothers_token,
 ]:
     checks.run(check.__name__, check)
 checks.finish()

@@ -21,4 +21,4 @@ pub use door::Door;
 pub use packages::{Installed, node_modules, python_packages};
 pub use process_tests::run_bounded;
 pub use report::Report;
-pub use site::{Site, Tenant};
+pub use site::{Site, Tenant, Token};

@@ -32,6 +32,9 @@ const CHECKS: &[&str] = &[
     "refused_at_the_daily_limit",
     "refused_when_the_database_is_full",
     "refused_with_words_whatever_the_size",
+    "a_read_only_token_reads",
+    "refused_with_a_revoked_token",
+    "refused_with_anothers_token",
     "a_forgotten_transaction_is_rolled_back",
 ];
 
@@ -55,6 +58,7 @@ fn every_check_of_the_javascript_sdk_is_well() {
         for tenant in [Tenant::Roomy, Tenant::Forgotten, Tenant::Frugal, Tenant::Small] {
             client.arg(site.other_node(tenant).to_string());
         }
+        site.hand_tokens_to(&mut client);
         let output = run_bounded(client.args(checks), PATIENCE).unwrap_or_else(|reason| panic!("{flavour}: {reason}"));
         println!("{flavour}:\n{output}");
         (Report::read(&output), checks)

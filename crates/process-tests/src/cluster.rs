@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::http::{Answer, get, post};
+use crate::http::{Answer, get, get_with, post};
 use crate::operator::Operator;
 use crate::ports::free_ports;
 use crate::programs::command;
@@ -344,10 +344,16 @@ impl Cluster {
     /// When it does not in time.
     pub fn wait_until_served(&self, node: usize, tenant: &str) {
         let host = format!("{tenant}.localhost");
+        let token = match self.security {
+            Security::Development => None,
+            Security::Certificates => Some(format!("Bearer {}", self.operator().token(tenant, "ro"))),
+        };
+        let mut headers = vec![("host", host.as_str())];
+        headers.extend(token.as_deref().map(|token| ("authorization", token)));
         value_of(
             &format!("{tenant} to be served by node {node}"),
             PATIENCE,
-            || match get(self.data(node), &host, "/v1/usage") {
+            || match get_with(self.data(node), &headers, "/v1/usage") {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(answer.body),
                 Err(error) => Err(error.to_string()),

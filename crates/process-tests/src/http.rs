@@ -58,10 +58,18 @@ impl Answer {
 /// # Errors
 /// When there is no connection, no answer, or none that is HTTP.
 pub fn get(address: SocketAddr, host: &str, path: &str) -> io::Result<Answer> {
-    send_raw(
-        address,
-        format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes(),
-    )
+    get_with(address, &[("host", host)], path)
+}
+
+/// # Errors
+/// As [`get`].
+pub fn get_with(address: SocketAddr, headers: &[(&str, &str)], path: &str) -> io::Result<Answer> {
+    let mut request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        let _ = write!(request, "{name}: {value}\r\n");
+    }
+    request.push_str("\r\n");
+    send_raw(address, request.as_bytes())
 }
 
 /// # Errors

@@ -30,7 +30,7 @@ pub use cluster::{
     Cluster, MEMBERS, NODES, certificate_flags, create_certificates, execute, first_error, pipeline, scalar,
 };
 pub use daemon::Daemon;
-pub use http::{Answer, get, post, send_raw};
+pub use http::{Answer, get, get_with, post, send_raw};
 pub use kept_connection::{KeptAnswer, KeptConnection, KeptError};
 pub use operator::Operator;
 pub use ports::free_ports;

@@ -48,6 +48,18 @@ impl Operator {
         lines.map_err(|error| format!("not lines of JSON: {error}"))
     }
 
+    /// A tenant's token, good for an hour. `scope` is `ro` or `full`.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    #[must_use]
+    pub fn token(&self, tenant: &str, scope: &str) -> String {
+        let arguments = ["token", "create", tenant, "--scope", scope, "--ttl", "1h"];
+        let printed = self.try_ctl(&arguments);
+        let printed = printed.unwrap_or_else(|error| panic!("tenantctl {arguments:?}: {error}"));
+        printed["token"].as_str().expect("a token is printed").to_owned()
+    }
+
     fn printed(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
         let mut command = command("tenantctl");
         command

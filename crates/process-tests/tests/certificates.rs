@@ -72,10 +72,7 @@ fn expiry(ops: SocketAddr, series: &str) -> Result<f64, String> {
 fn an_authority_is_replaced_while_all_runs() {
     let mut cluster = Cluster::start_with_certificates();
     let _ = cluster.ctl(&["tenant", "create", "acme", "--tier", "small"]);
-    let token = cluster.ctl(&["token", "create", "acme", "--scope", "full"])["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let token = cluster.operator().token("acme", "full");
     let write = |cluster: &Cluster| -> Result<(), String> {
         let sql = "create table if not exists note (text); insert into note values ('kept')";
         let body = pipeline(&[

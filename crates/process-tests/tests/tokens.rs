@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use process_tests::{Answer, Cluster, NODES, Operator, execute, pipeline, post, until, value_of};
+use process_tests::{Answer, Cluster, NODES, execute, pipeline, post, until};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,21 +29,11 @@ impl Door {
     /// A new tenant, once every node knows it.
     fn of_new_tenant(cluster: &Cluster, tenant: &str) -> Self {
         // Large, so that a fast machine does not use up its requests.
-        let _ = cluster.ctl(&["tenant", "create", tenant, "--tier", "large"]);
-        let door = Self {
+        let _owner = cluster.create_tenant(tenant, &["--tier", "large"]);
+        Self {
             nodes: [cluster.data(0), cluster.data(1)],
             host: format!("{tenant}.localhost"),
-        };
-        let token = token(&cluster.operator(), tenant, "full");
-        for node in 0..NODES {
-            value_of("the tenant to be served to its token", PATIENCE, || {
-                match door.sql(node, Some(&token), "select 1").status {
-                    200 => Ok(()),
-                    other => Err(other.to_string()),
-                }
-            });
         }
-        door
     }
 
     fn sql(&self, node: usize, token: Option<&str>, sql: &str) -> Answer {
@@ -73,13 +63,6 @@ impl Door {
     }
 }
 
-fn token(operator: &Operator, tenant: &str, scope: &str) -> String {
-    let printed = operator
-        .try_ctl(&["token", "create", tenant, "--scope", scope, "--ttl", "1h"])
-        .unwrap();
-    printed["token"].as_str().unwrap().to_owned()
-}
-
 /// The part of a token that names its key.
 fn header(token: &str) -> &str {
     token.split('.').next().unwrap()
@@ -95,7 +78,7 @@ fn a_tenants_own_tokens_open_its_database_within_their_scope_and_no_others_do() 
     let acme = Door::of_new_tenant(&cluster, "acme");
     let other = Door::of_new_tenant(&cluster, "other");
     let operator = cluster.operator();
-    let (full, ro) = (token(&operator, "acme", "full"), token(&operator, "acme", "ro"));
+    let (full, ro) = (operator.token("acme", "full"), operator.token("acme", "ro"));
     let created = acme.sql(0, Some(&full), "create table t (x)");
     assert_eq!((created.status, code(&created)), (200, Value::Null), "{created:?}");
     // One of the nodes owns the tenant, the other one forwards: both must see to it.
@@ -119,7 +102,7 @@ fn all_tokens_of_a_tenant_are_revoked_on_every_node_and_new_ones_work_at_once() 
     let acme = Door::of_new_tenant(&cluster, "acme");
     let other = Door::of_new_tenant(&cluster, "other");
     let operator = cluster.operator();
-    let (old, kept) = (token(&operator, "acme", "full"), token(&operator, "other", "full"));
+    let (old, kept) = (operator.token("acme", "full"), operator.token("other", "full"));
     for node in 0..NODES {
         assert_eq!(acme.refusal(node, &old), "");
     }
@@ -143,7 +126,7 @@ fn all_tokens_of_a_tenant_are_revoked_on_every_node_and_new_ones_work_at_once() 
     let returned = Instant::now();
     assert_eq!(revoked["token_generation"], 1, "{revoked}");
     // Signed after the revocation: good whether or not a node has heard of it.
-    let new = token(&operator, "acme", "full");
+    let new = operator.token("acme", "full");
     for node in 0..NODES {
         assert_eq!(acme.refusal(node, &new), "");
     }
@@ -210,7 +193,7 @@ fn keys_rotate_under_load_without_a_refusal_and_tokens_outlive_the_control_plane
     let mut cluster = Cluster::start_with_certificates();
     let acme = Door::of_new_tenant(&cluster, "acme");
     let operator = cluster.operator();
-    let old = token(&operator, "acme", "full");
+    let old = operator.token("acme", "full");
     let keys = cluster.ctl(&["token", "key", "list"]);
     let old_key = keys[0]["key_id"].as_str().unwrap().to_owned();
     assert_eq!(keys[0]["phase"], "signing", "{keys}");
@@ -226,7 +209,7 @@ fn keys_rotate_under_load_without_a_refusal_and_tokens_outlive_the_control_plane
         let (door, operator, old, by_new_key) =
             (acme.clone(), cluster.operator(), old.clone(), Arc::clone(&by_new_key));
         Busy::start(move || {
-            let fresh = token(&operator, "acme", "ro");
+            let fresh = operator.token("acme", "ro");
             (0..NODES).for_each(|node| assert_eq!(door.refusal(node, &fresh), ""));
             if header(&fresh) != header(&old) {
                 by_new_key.fetch_add(1, Ordering::AcqRel);
@@ -250,7 +233,7 @@ fn keys_rotate_under_load_without_a_refusal_and_tokens_outlive_the_control_plane
     let phases: Vec<_> = phases.iter().map(|key| key["phase"].clone()).collect();
     assert_eq!(phases, ["superseded", "signing"]);
 
-    let new = token(&operator, "acme", "full");
+    let new = operator.token("acme", "full");
     let _ = cluster.ctl(&["token", "key", "retire", &old_key]);
     for node in 0..NODES {
         acme.wait_until_refused(node, &old, "token-key-unknown");

@@ -14,11 +14,12 @@ use tower::service_fn;
 pub(crate) struct Clients {
     address: SocketAddr,
     tenant: Tenant,
+    token: String,
 }
 
 impl Clients {
-    pub(crate) const fn new(address: SocketAddr, tenant: Tenant) -> Self {
-        Self { address, tenant }
+    pub(crate) const fn new(address: SocketAddr, tenant: Tenant, token: String) -> Self {
+        Self { address, tenant, token }
     }
 
     /// A client as an application of its own has it: with its own HTTP connections.
@@ -27,7 +28,7 @@ impl Clients {
         let ip = self.address.ip();
         let resolver = service_fn(move |_| async move { Ok::<_, Infallible>(std::iter::once(SocketAddr::new(ip, 0))) });
         let url = format!("http://{}.localhost:{}", self.tenant.name(), self.address.port());
-        let builder = Builder::new_remote(url, "token-of-rust".to_owned());
+        let builder = Builder::new_remote(url, self.token.clone());
         let connector = HttpConnector::new_with_resolver(resolver);
         Ok(builder.connector(connector).build().await?)
     }

@@ -8,12 +8,13 @@
 
 mod clients;
 mod limits;
+mod tokens;
 mod transactions;
 mod values;
 
 use std::time::{Duration, Instant};
 
-use client_tests::{Site, Tenant};
+use client_tests::{Site, Tenant, Token};
 
 use clients::Clients;
 
@@ -34,7 +35,8 @@ macro_rules! failures {
 fn every_check_of_the_rust_sdk_is_well() {
     let site = Site::start();
     let failures = site.runtime().block_on(async {
-        let at = |tenant| Clients::new(site.owner(tenant), tenant);
+        let with = |tenant, token| Clients::new(site.owner(tenant), tenant, site.token(token).to_owned());
+        let at = |tenant| with(tenant, Token::Full(tenant));
         let roomy = &at(Tenant::Roomy);
         let (frugal, small) = (&at(Tenant::Frugal), &at(Tenant::Small));
         let forgotten = &at(Tenant::Forgotten);
@@ -60,6 +62,9 @@ fn every_check_of_the_rust_sdk_is_well() {
             limits::a_thousand_clients_at_once(roomy);
             limits::the_daily_limit_is_told(frugal);
             limits::a_full_database_is_told(small);
+            tokens::a_read_only_token_reads(&with(Tenant::Roomy, Token::ReadOnly));
+            tokens::refused_with_a_revoked_token(&with(Tenant::Roomy, Token::Revoked));
+            tokens::refused_with_anothers_token(&with(Tenant::Roomy, Token::Full(Tenant::Small)));
         };
         tokio::time::sleep_until((began + PAUSE).into()).await;
         failures.extend(failures! {
