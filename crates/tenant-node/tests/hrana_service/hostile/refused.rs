@@ -89,6 +89,38 @@ async fn hostile_statements_are_refused_and_neighbours_are_served() {
 }
 
 #[tokio::test]
+async fn attach_and_vacuum_reach_no_file_of_a_neighbour() {
+    let harness = Harness::new();
+    let (hostile, neighbour) = (tenant(1), tenant(2));
+    for tenant in [&hostile, &neighbour] {
+        harness.sql(tenant, "create table t (x)").await;
+        harness.sql(tenant, "insert into t values (1)").await;
+    }
+    let folder = harness.folder.path().join("tenants").join(neighbour.uid.to_string());
+    let files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().into_os_string().into_string().unwrap())
+        .collect();
+    assert!(!files.is_empty());
+    let relative = format!("../{}/db.sqlite", neighbour.uid);
+    for file in files.iter().chain([&relative]) {
+        for (sql, expected) in [
+            (format!("attach '{file}' as n"), "SQLITE_AUTH"),
+            (format!("attach 'file:{file}?mode=ro&immutable=1' as n"), "SQLITE_AUTH"),
+            (format!("vacuum into '{file}'"), "not available"),
+            (format!("vacuum main into 'file:{file}'"), "not available"),
+        ] {
+            let answer = harness.try_sql(&hostile, &sql).await;
+            let (code, message) = answer.error(0);
+            assert!(code == expected || message.contains(expected), "{sql}: {}", answer.body);
+        }
+    }
+    for tenant in [&hostile, &neighbour] {
+        assert_eq!(harness.sql(tenant, "select x from t").await, [[json!("1")]]);
+    }
+}
+
+#[tokio::test]
 async fn texts_that_grow_without_measure_are_refused() {
     let harness = Harness::new();
     let tenant = tenant(1);
