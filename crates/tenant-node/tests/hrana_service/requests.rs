@@ -61,6 +61,14 @@ async fn values_of_every_type_go_in_and_come_out_on_both_versions() {
 }
 
 #[tokio::test]
+async fn an_infinity_is_null_in_json_which_has_no_word_for_it() {
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    let rows = harness.sql(&tenant, "select 9e999, -9e999, 1.5").await;
+    assert_eq!(rows, [[Value::Null, Value::Null, json!(1.5)]]);
+}
+
+#[tokio::test]
 async fn a_write_tells_what_it_did() {
     let harness = Harness::new();
     let tenant = tenant(1);

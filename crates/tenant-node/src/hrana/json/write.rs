@@ -9,17 +9,19 @@ use crate::hrana::encoding::ErrorText;
 /// Appends a `Value` structure.
 pub(super) fn value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
-        ValueRef::Null => out.extend_from_slice(b"{\"type\":\"null\"}"),
         ValueRef::Integer(number) => {
             out.extend_from_slice(b"{\"type\":\"integer\",\"value\":\"");
             integer(out, number);
             out.extend_from_slice(b"\"}");
         }
-        ValueRef::Real(number) => {
+        ValueRef::Real(number) if number.is_finite() => {
             out.extend_from_slice(b"{\"type\":\"float\",\"value\":");
             float(out, number);
             out.push(b'}');
         }
+        // JSON has no word for an infinity, and readers that refuse a number which says one lose the whole answer. So it is what SQLite
+        // makes of a NaN.
+        ValueRef::Null | ValueRef::Real(_) => out.extend_from_slice(b"{\"type\":\"null\"}"),
         ValueRef::Text(bytes) => {
             out.extend_from_slice(b"{\"type\":\"text\",\"value\":");
             // SQLite stores whatever bytes it was given; JSON cannot.
@@ -42,13 +44,9 @@ pub(super) fn unsigned(out: &mut Vec<u8>, number: u64) {
     let _infallible = serde_json::to_writer(out, &number);
 }
 
-/// JSON has no infinity; a number too large for a double reads as one in most languages. SQLite has no NaN.
+/// Appends a number, or `null` for one that is not finite.
 pub(super) fn float(out: &mut Vec<u8>, number: f64) {
-    if number.is_finite() {
-        let _infallible = serde_json::to_writer(out, &number);
-    } else {
-        out.extend_from_slice(if number > 0.0 { b"1e999" } else { b"-1e999" });
-    }
+    let _infallible = serde_json::to_writer(out, &number);
 }
 
 /// Appends a text as a JSON string.
@@ -121,7 +119,7 @@ mod tests {
             ),
             (ValueRef::Real(1.5), r#"{"type":"float","value":1.5}"#),
             (ValueRef::Real(2.0), r#"{"type":"float","value":2.0}"#),
-            (ValueRef::Real(f64::NEG_INFINITY), r#"{"type":"float","value":-1e999}"#),
+            (ValueRef::Real(f64::NEG_INFINITY), r#"{"type":"null"}"#),
             (
                 ValueRef::Text("a\"\n\0é".as_bytes()),
                 r#"{"type":"text","value":"a\"\n\u0000é"}"#,
