@@ -29,17 +29,16 @@ impl HranaService {
         let (caller, (pipeline, looks)) = self
             .read(request, |body| E::read_pipeline(body).map(Pipeline::looked_at))
             .await?;
-        let resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
+        let mut resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
+        if looks.begins_with_rollback {
+            resumed = as_believed(caller, resumed).await?;
+        }
         let Resumed {
             slot,
-            mut session,
+            session,
             sqls,
-            mut transaction,
+            transaction,
         } = resumed;
-        if transaction == Transaction::GoneUnseen && looks.begins_with_rollback {
-            session = begun(caller, session).await?;
-            transaction = Transaction::AsKnown;
-        }
         let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
         // The client may leave at any await below: what runs on the thread is then stopped.
         let cancellation = CancelOnDrop::default();
@@ -51,9 +50,7 @@ impl HranaService {
         let mut finished = run.finish();
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
-            if finished.transaction == Transaction::GoneUnseen {
-                transaction = Transaction::GoneUnseen;
-            }
+            let transaction = transaction.and_then(finished.transaction);
             let baton = self.refuse(slot, session, finished.sqls, transaction, pipeline.baton);
             let mut out = finished.out;
             E::end_pipeline(&mut out, None);
@@ -147,12 +144,15 @@ impl HranaService {
         let (caller, (cursor, looks)) = self
             .read(request, |body| E::read_cursor(body).map(Cursor::looked_at))
             .await?;
-        let resumed = self.stream(caller, cursor.baton.as_deref(), looks.leaves).await?;
+        let mut resumed = self.stream(caller, cursor.baton.as_deref(), looks.leaves).await?;
+        if looks.begins_with_rollback {
+            resumed = as_believed(caller, resumed).await?;
+        }
         let Resumed {
             mut slot,
             session,
             sqls,
-            ..
+            transaction,
         } = resumed;
         let mut head = Vec::new();
         let stays_stateless = looks.only_reads && !session.holds_connection() && sqls.is_empty();
@@ -191,7 +191,8 @@ impl HranaService {
         }
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
-            let baton = self.refuse(slot, session, finished.sqls, finished.transaction, cursor.baton);
+            let transaction = transaction.and_then(finished.transaction);
+            let baton = self.refuse(slot, session, finished.sqls, transaction, cursor.baton);
             let entries = E::cursor_in_problem(&finished.out);
             return Err(problems::of_statement(&failure, baton, entries));
         }
@@ -232,13 +233,21 @@ impl HranaService {
     }
 }
 
-/// The session in a transaction, for a ROLLBACK to end: the one that it means is rolled back already.
-async fn begun(caller: Caller, session: Session) -> Result<Session, Problem> {
+/// The stream as the client of a ROLLBACK believes it to be: in a transaction, also where SQLite has rolled it back unseen.
+async fn as_believed(caller: Caller, resumed: Resumed) -> Result<Resumed, Problem> {
+    if resumed.transaction == Transaction::AsKnown {
+        return Ok(resumed);
+    }
     let cancellation = CancelOnDrop::default();
     let begin = |active: &mut ActiveSession<'_>| drop(active.execute("begin", &Arguments::default(), &mut NoRows));
+    let session = resumed.session;
     let begun = session.run(caller.limits, WriteTurn::GiveUp, cancellation.0.clone(), begin);
     let (session, ()) = begun.await.map_err(|error| database_problem(caller.tenant, &error))?;
-    Ok(session)
+    Ok(Resumed {
+        session,
+        transaction: Transaction::AsKnown,
+        ..resumed
+    })
 }
 
 fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {

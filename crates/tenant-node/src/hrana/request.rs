@@ -83,6 +83,8 @@ pub(super) struct PipelineLooks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CursorLooks {
     pub(super) leaves: Leaves,
+    /// Whether its first statement is a ROLLBACK.
+    pub(super) begins_with_rollback: bool,
     /// Whether it reads and does nothing else.
     pub(super) only_reads: bool,
 }
@@ -119,7 +121,7 @@ impl Pipeline {
             Some(StreamRequest::Sequence(sql)) => Some(sql),
             _ => None,
         };
-        matches!(sql, Some(Sql::Text(sql)) if is_rollback(sql))
+        sql.is_some_and(Sql::is_rollback)
     }
 
     fn leaves(&self) -> Leaves {
@@ -142,6 +144,7 @@ impl Cursor {
     pub(super) fn looked_at(self) -> (Self, CursorLooks) {
         let looks = CursorLooks {
             leaves: self.leaves(),
+            begins_with_rollback: self.steps.first().is_some_and(|step| step.stmt.sql.is_rollback()),
             only_reads: self.steps.iter().all(|step| step.stmt.is_read()),
         };
         (self, looks)
@@ -190,6 +193,11 @@ impl Sql {
             }
             Self::Text(text.into_owned())
         })
+    }
+
+    /// Of a stored text nothing is known here.
+    fn is_rollback(&self) -> bool {
+        matches!(self, Self::Text(sql) if is_rollback(sql))
     }
 
     fn new(

@@ -54,6 +54,16 @@ pub(super) enum Transaction {
     GoneUnseen,
 }
 
+impl Transaction {
+    /// After a further request that was refused.
+    pub(super) const fn and_then(self, further: Self) -> Self {
+        match (self, further) {
+            (Self::AsKnown, Self::AsKnown) => Self::AsKnown,
+            (Self::GoneUnseen, _) | (_, Self::GoneUnseen) => Self::GoneUnseen,
+        }
+    }
+}
+
 /// How many streams are kept, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {

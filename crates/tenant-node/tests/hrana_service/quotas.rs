@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tenant_node::layers::Access;
 
@@ -154,6 +155,31 @@ async fn a_transaction_that_sqlite_ends_because_the_database_is_full_can_be_roll
         assert_eq!(answer.body["results"][1]["response"]["is_autocommit"], true);
     }
     assert_eq!(harness.service.open_streams(), 0);
+}
+
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_can_be_rolled_back_by_a_cursor_too() {
+    let harness = Harness::new();
+    let tenant = limited();
+    harness
+        .sql(&tenant, "create table t (id integer primary key, body blob)")
+        .await;
+    let too_large = "insert into t (body) values (zeroblob(2000000))";
+    let begun = harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
+    let baton = begun.body["baton"].clone();
+    let refused = harness
+        .pipeline(&tenant, baton.clone(), json!([execute(too_large)]))
+        .await;
+    assert_eq!(refused.status, 507);
+    // A cursor that is refused, too, tells its client as little.
+    let steps = json!([{"stmt": {"sql": too_large}}]);
+    assert_eq!(harness.cursor(&tenant, baton.clone(), steps).await.status(), 507);
+    let steps = json!([{"stmt": {"sql": "rollback"}}, {"stmt": {"sql": "select count(*) from t"}}]);
+    let response = harness.cursor(&tenant, baton, steps).await;
+    assert_eq!(response.status(), 200);
+    let entries = response.into_body().collect().await.unwrap().to_bytes();
+    let entries = String::from_utf8(entries.to_vec()).unwrap();
+    assert!(!entries.contains("step_error"), "{entries}");
 }
 
 #[tokio::test]
