@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use tenantry_types::TenantUid;
 
-use super::chunks::{Broken, ChunkEnd, chunks};
+use super::chunks::{Broken, ChunkEnd, QUEUED_BYTES, Untaken, chunks, whole};
 use super::cursor::{self, CursorRun};
 use super::encoding::{Encoding, ErrorText};
 use super::incoming::{Caller, Resumed, database_problem, log_database_error};
@@ -59,7 +59,7 @@ impl HranaService {
         }
         let baton = self.leave(slot, session, &mut finished);
         E::end_pipeline(&mut finished.out, baton.as_deref());
-        Ok(response(E::PIPELINE_TYPE, full(finished.out)))
+        Ok(response(E::PIPELINE_TYPE, self.collected(caller, finished.out)))
     }
 
     /// One statement or one batch, without a stream.
@@ -84,9 +84,9 @@ impl HranaService {
             return Err(problems::of_statement(&failure, None, results));
         }
         Ok(match v1::answer(finished.out) {
-            v1::Answer::Result(result) => response(Json::PIPELINE_TYPE, full(result)),
+            v1::Answer::Result(result) => response(Json::PIPELINE_TYPE, self.collected(caller, result)),
             v1::Answer::Error(error) => {
-                let mut response = response(Json::PIPELINE_TYPE, full(error));
+                let mut response = response(Json::PIPELINE_TYPE, self.collected(caller, error));
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 response
             }
@@ -135,7 +135,7 @@ impl HranaService {
             }
             let baton = self.leave(slot, session, &mut finished);
             E::end_pipeline(&mut finished.out, baton.as_deref());
-            end.complete(finished.out);
+            see_taken(caller.tenant, end.complete(finished.out));
         });
         response(E::PIPELINE_TYPE, boxed(reader))
     }
@@ -197,7 +197,7 @@ impl HranaService {
             return Err(problems::of_statement(&failure, baton, entries));
         }
         self.park(slot, session, finished.sqls);
-        Ok(response(E::CURSOR_TYPE, full(finished.out)))
+        Ok(response(E::CURSOR_TYPE, self.collected(caller, finished.out)))
     }
 
     /// The last of a cursor of which something was sent. Its client has the baton: the stream is free before it reads the end.
@@ -216,7 +216,7 @@ impl HranaService {
                 self.park(slot, session, finished.sqls);
                 match finished.broken {
                     Some(broken) => break_off(caller.tenant, broken, end),
-                    None => end.complete(finished.out),
+                    None => see_taken(caller.tenant, end.complete(finished.out)),
                 }
             }
             Err(error) => {
@@ -227,9 +227,19 @@ impl HranaService {
                     code: "INTERNAL",
                 };
                 E::error_entry(&mut out, text);
-                end.complete(out);
+                see_taken(caller.tenant, end.complete(out));
             }
         }
+    }
+
+    /// The body of an answer that is here. A large one waits for its client no longer than one that is sent while it is made.
+    fn collected(&self, caller: Caller, answer: Vec<u8>) -> Body {
+        if answer.len() <= QUEUED_BYTES {
+            return full(answer);
+        }
+        let (reader, untaken) = whole(answer, self.patience, Arc::clone(&self.queued));
+        see_taken(caller.tenant, untaken);
+        boxed(reader)
     }
 }
 
@@ -250,16 +260,31 @@ async fn as_believed(caller: Caller, resumed: Resumed) -> Result<Resumed, Proble
     })
 }
 
+/// Waits, beside the connection, for the client of an answer of which much is left.
+fn see_taken(tenant: TenantUid, untaken: Option<Untaken>) {
+    if let Some(untaken) = untaken {
+        tokio::spawn(async move {
+            if let Err(broken) = untaken.taken().await {
+                tell(tenant, broken);
+            }
+        });
+    }
+}
+
 fn break_off(tenant: TenantUid, broken: Broken, end: ChunkEnd) {
+    tell(tenant, broken);
+    end.break_off(broken.to_string());
+}
+
+fn tell(tenant: TenantUid, broken: Broken) {
     match broken {
         Broken::ReaderLeft => tracing::debug!(%tenant, "a client left before the end of its answer"),
         Broken::NotDurable => tracing::error!(%tenant, "an answer was broken off, since the disk failed"),
         Broken::Stalled => {
             metrics::counter!("tenantry_node_answers_stalled_total").increment(1);
-            tracing::info!(%tenant, "a client did not read its answer; its stream was ended");
+            tracing::info!(%tenant, "a client did not read its answer, which was broken off");
         }
     }
-    end.break_off(broken.to_string());
 }
 
 pub(super) fn response(content_type: &'static str, body: Body) -> Response<Body> {

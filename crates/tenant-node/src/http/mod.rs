@@ -7,7 +7,7 @@ mod draining;
 mod inbound;
 pub mod lanes;
 pub mod owned_tasks;
-mod pieces;
+pub(crate) mod pieces;
 pub mod problem;
 mod refusals;
 pub mod router;

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use super::body::BoxError;
 
 /// As much as a connection buffers, in bytes. Larger answers have several pieces.
-pub(super) const PIECE_BYTES: usize = 64 << 10;
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// Gives a large body piece by piece.
 pub(super) struct Pieces {

@@ -38,11 +38,9 @@ async fn a_large_answer_leaves_in_pieces_and_means_the_same() {
         pieces.push(frame.unwrap().into_data().unwrap());
     }
     assert!(
-        (300_000..400_000).contains(&pieces[0].len()),
-        "two results: {}",
-        pieces[0].len()
+        pieces.iter().all(|piece| piece.len() <= 64 << 10),
+        "a piece has 64 KiB at most"
     );
-    assert_eq!(pieces.len(), 4, "two results, one, one, the rest");
     let answer: Value = serde_json::from_slice(&pieces.concat()).unwrap();
     let counts: Vec<usize> = (0..4)
         .map(|index| {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service as _, ServiceExt as _};
 
-use crate::harness::{Harness, Tenant, tenant};
+use crate::harness::{Harness, Tenant, execute, tenant};
 
 const ENDLESS: &str =
     "with recursive c(x) as (select 1 union all select x + 1 from c) select x, printf('%.*c', 500, 'x') from c";
@@ -29,6 +29,12 @@ fn roomy() -> Tenant {
 
 /// A connection to the service, on which an endless cursor was begun.
 async fn begun(harness: &Harness, tenant: &Tenant) -> TcpStream {
+    let body = json!({"batch": {"steps": [{"stmt": {"sql": ENDLESS}}]}});
+    asked(harness, tenant, "/v3/cursor", &body.to_string()).await
+}
+
+/// A connection to the service, on which this was asked.
+async fn asked(harness: &Harness, tenant: &Tenant, path: &str, body: &str) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (service, tenant) = (harness.service.clone(), tenant.clone());
@@ -46,9 +52,8 @@ async fn begun(harness: &Harness, tenant: &Tenant) -> TcpStream {
         let _ended = builder.serve_connection(TokioIo::new(socket), serving).await;
     });
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let body = json!({"batch": {"steps": [{"stmt": {"sql": ENDLESS}}]}}).to_string();
     let head = format!(
-        "POST /v3/cursor HTTP/1.1\r\nhost: acme\r\ncontent-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: acme\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
@@ -95,4 +100,28 @@ async fn a_client_that_stops_reading_loses_its_answer_and_can_tell() {
     assert!((read.len() as u64) < MOST_BUFFERED, "the answer has no end");
     assert!(!read.ends_with(b"\r\n0\r\n\r\n"), "the answer must not look complete");
     assert_eq!(harness.service.open_streams(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_a_collected_answer_too() {
+    let hrana = HranaConfig {
+        answer_stall: Duration::from_millis(50),
+        ..HranaConfig::default()
+    };
+    let harness = Harness::with(|_| {}, &hrana);
+    let tenant = roomy();
+    let rows = "with recursive c(x) as (select 1 union all select x + 1 from c limit 64) select printf('%.*c', 1000000, 'x') from c";
+    let body = json!({"baton": null, "requests": [execute(rows)]}).to_string();
+    let mut socket = asked(&harness, &tenant, "/v3/pipeline", &body).await;
+    socket.readable().await.unwrap();
+    for _ in 0..6_000 {
+        if harness.service.queued_answer_bytes() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut read = Vec::new();
+    let _reset = socket.read_to_end(&mut read).await;
+    assert!(read.len() < 60_000_000, "{} bytes were kept for it", read.len());
+    assert_eq!(harness.service.queued_answer_bytes(), 0);
 }
