@@ -85,6 +85,14 @@ impl Problem {
     /// The answer. `message` and `code` repeat detail and kind where libSQL SDKs look for them.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {
+        self.into_response_after(Vec::new())
+            .map(|document| Full::new(Bytes::from(document)))
+    }
+
+    /// The same after members that are written already, since they are too long to be made values of: `beginning` is a JSON object
+    /// of at least one member, without its `}`, or empty.
+    #[must_use]
+    pub fn into_response_after(self, beginning: Vec<u8>) -> Response<Vec<u8>> {
         let mut object = self.members;
         object.insert("type".into(), json!(format!("{TYPE_PREFIX}{}", self.kind)));
         object.insert("title".into(), json!(self.status.canonical_reason().unwrap_or("Error")));
@@ -92,7 +100,15 @@ impl Problem {
         object.insert("detail".into(), json!(self.detail));
         object.insert("message".into(), json!(self.detail));
         object.insert("code".into(), json!(self.kind.replace('-', "_").to_ascii_uppercase()));
-        let mut response = Response::new(Full::new(Bytes::from(Value::Object(object).to_string())));
+        let own = Value::Object(object).to_string();
+        let mut document = beginning;
+        if document.is_empty() {
+            document = own.into_bytes();
+        } else {
+            document.push(b',');
+            document.extend_from_slice(own.strip_prefix('{').unwrap_or(&own).as_bytes());
+        }
+        let mut response = Response::new(document);
         *response.status_mut() = self.status;
         if let Some(stranger) = self.stranger {
             response.extensions_mut().insert(stranger);
@@ -126,5 +142,16 @@ mod tests {
         assert_eq!(value["type"], "https://tenantry.dev/problems/quota-exceeded");
         assert_eq!(value["limit"], 20);
         assert_eq!(value["code"], "QUOTA_EXCEEDED");
+    }
+
+    #[test]
+    fn a_problem_goes_on_where_others_began_its_document() {
+        let problem =
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage-quota-exceeded", "full").with("limit", 20);
+        let response = problem.into_response_after(b"{\"results\":[1,{\"a\":2}]".to_vec());
+        assert_eq!(response.status(), 507);
+        let value: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(value["results"], json!([1, {"a": 2}]));
+        assert_eq!((&value["limit"], &value["status"]), (&json!(20), &json!(507)));
     }
 }

@@ -52,10 +52,8 @@ impl HranaService {
             tracing::info!(tenant = %caller.tenant, %failure, "a pipeline was refused");
             let transaction = transaction.and_then(finished.transaction);
             let baton = self.refuse(slot, session, finished.sqls, transaction, pipeline.baton);
-            let mut out = finished.out;
-            E::end_pipeline(&mut out, None);
-            let baton = baton.filter(|_| !finished.closed);
-            return Err(problems::of_statement(&failure, baton, E::pipeline_in_problem(&out)));
+            let problem = problems::of_statement(&failure, baton.filter(|_| !finished.closed));
+            return Ok(self.refused(caller, problem, finished.out));
         }
         let baton = self.leave(slot, session, &mut finished);
         E::end_pipeline(&mut finished.out, baton.as_deref());
@@ -78,10 +76,8 @@ impl HranaService {
         let finished = run.finish();
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a request was refused");
-            let mut out = finished.out;
-            Json::end_pipeline(&mut out, None);
-            let results = Json::pipeline_in_problem(&out);
-            return Err(problems::of_statement(&failure, None, results));
+            let problem = problems::of_statement(&failure, None);
+            return Ok(self.refused(caller, problem, finished.out));
         }
         Ok(match v1::answer(finished.out) {
             v1::Answer::Result(result) => response(Json::PIPELINE_TYPE, self.collected(caller, result)),
@@ -193,8 +189,8 @@ impl HranaService {
             tracing::info!(tenant = %caller.tenant, %failure, "a cursor was refused");
             let transaction = transaction.and_then(finished.transaction);
             let baton = self.refuse(slot, session, finished.sqls, transaction, cursor.baton);
-            let entries = E::cursor_in_problem(&finished.out);
-            return Err(problems::of_statement(&failure, baton, entries));
+            let problem = problems::of_statement(&failure, baton);
+            return Ok(self.refused(caller, problem, finished.out));
         }
         self.park(slot, session, finished.sqls);
         Ok(response(E::CURSOR_TYPE, self.collected(caller, finished.out)))
@@ -240,6 +236,12 @@ impl HranaService {
         let (reader, untaken) = whole(answer, self.patience, Arc::clone(&self.queued));
         see_taken(caller.tenant, untaken);
         boxed(reader)
+    }
+
+    /// The answer to a request that was refused: `problem`, after what the request did.
+    fn refused(&self, caller: Caller, problem: Problem, done: Vec<u8>) -> Response<Body> {
+        let response = problem.into_response_after(done);
+        response.map(|document| self.collected(caller, document))
     }
 }
 

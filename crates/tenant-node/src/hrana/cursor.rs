@@ -7,7 +7,7 @@ use rusqlite::Row;
 
 use super::batch::StepOutcome;
 use super::chunks::{Broken, CHUNK_BYTES, ChunkSender};
-use super::encoding::{Encoding, ErrorText, RowView};
+use super::encoding::{Encoding, ErrorText, RowView, within};
 use super::request::{Rows, Step};
 use super::run::{Progress, Run};
 use super::stored_sql::StoredSql;
@@ -38,7 +38,7 @@ struct Entries<E> {
 
 /// What a finished cursor leaves.
 pub(super) struct Finished {
-    /// The entries that were not sent yet; with the head, if none was.
+    /// The entries that were not sent yet; with the head, if none was. Where they are refused, the beginning of the problem's document.
     pub(super) out: Vec<u8>,
     pub(super) sqls: StoredSql,
     pub(super) transaction: Transaction,
@@ -71,14 +71,13 @@ impl<E: Encoding> CursorRun<E> {
     }
 
     pub(super) fn finish(self) -> Finished {
-        let has_begun = self.entries.sent > 0;
         Finished {
+            has_begun: self.entries.has_begun(),
+            refusal: self.entries.refusal().cloned(),
             out: self.entries.out,
             sqls: self.sqls,
             transaction: self.transaction,
-            refusal: self.entries.refusal.filter(|_| !has_begun),
             broken: self.entries.broken,
-            has_begun,
         }
     }
 }
@@ -89,6 +88,7 @@ impl<E: Encoding> Run for CursorRun<E> {
         if progress == Progress::Done {
             // Here, on the database thread: to take very many of them apart takes long.
             self.steps = Vec::new();
+            self.entries.begin_problem_if_refused();
         }
         progress
     }
@@ -135,6 +135,9 @@ impl<E: Encoding> CursorRun<E> {
                     }
                     self.entries.fail(number, failure);
                     self.outcomes.push(StepOutcome::Failed);
+                    if self.entries.broken.is_some() {
+                        return Progress::Done;
+                    }
                 }
             }
         }
@@ -154,10 +157,8 @@ impl<E: Encoding> RowSink for StepWriter<'_, E> {
     fn columns(&mut self, columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {
         self.width = columns.len();
         let number = self.number;
-        self.entries.entry(|out, limit| {
-            E::step_begin_entry(out, number, columns);
-            if out.len() > limit { Err(ResultTooLarge) } else { Ok(()) }
-        })
+        self.entries
+            .entry(|out, limit| E::step_begin_entry(out, number, columns, limit))
     }
 
     fn row(&mut self, row: &Row<'_>) -> Result<(), ResultTooLarge> {
@@ -171,6 +172,22 @@ impl<E: Encoding> RowSink for StepWriter<'_, E> {
 }
 
 impl<E: Encoding> Entries<E> {
+    const fn has_begun(&self) -> bool {
+        self.sent > 0
+    }
+
+    /// Once something was sent, the status is decided.
+    fn refusal(&self) -> Option<&StatementError> {
+        self.refusal.as_ref().filter(|_| !self.has_begun())
+    }
+
+    /// After the last entry.
+    fn begin_problem_if_refused(&mut self) {
+        if self.refusal().is_some() {
+            E::begin_problem_of_cursor(&mut self.out);
+        }
+    }
+
     /// Writes an entry, whole or not at all, and sends what has come together.
     fn entry(
         &mut self,
@@ -192,8 +209,18 @@ impl<E: Encoding> Entries<E> {
         })
     }
 
+    /// Words that are too long are told as a result that is.
     fn fail(&mut self, step: usize, failure: StatementError) {
-        E::step_error_entry(&mut self.out, step, ErrorText::of(&failure, &failure.to_string()));
+        let told = self.entry(|out, limit| {
+            E::step_error_entry(out, step, ErrorText::of(&failure, &failure.to_string()));
+            within(out, limit)
+        });
+        if told.is_err() && self.broken.is_none() {
+            let too_large = StatementError::ResultTooLarge {
+                limit_bytes: self.limit as u64,
+            };
+            E::step_error_entry(&mut self.out, step, ErrorText::of(&too_large, &too_large.to_string()));
+        }
         if failure.decides_answer() && self.refusal.is_none() {
             self.refusal = Some(failure);
         }

@@ -5,7 +5,6 @@
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use serde_json::Value;
 
 use super::request::{Cursor, Malformed, Pipeline};
 use crate::database::{Column, Description, ResultTooLarge, StatementError, StatementSummary};
@@ -68,12 +67,15 @@ impl RowView<'_> {
     ) -> Result<(), ResultTooLarge> {
         for index in 0..self.width {
             write(out, index, self.row.get_ref(index).unwrap_or(ValueRef::Null));
-            if out.len() > self.limit {
-                return Err(ResultTooLarge);
-            }
+            within(out, self.limit)?;
         }
         Ok(())
     }
+}
+
+/// Whether the answer's buffer is within its limit. Asked after each part that can be long.
+pub(super) const fn within(out: &[u8], limit: usize) -> Result<(), ResultTooLarge> {
+    if out.len() > limit { Err(ResultTooLarge) } else { Ok(()) }
 }
 
 /// One encoding of the protocol's structures.
@@ -113,7 +115,10 @@ pub(super) trait Encoding: Send + Sync + 'static {
     fn error_result(out: &mut Vec<u8>, error: ErrorText<'_>);
 
     /// Begins the body of a statement's result. Rows follow.
-    fn columns(out: &mut Vec<u8>, columns: &[Column<'_>]);
+    ///
+    /// # Errors
+    /// When `out` outgrows `limit`; what is written is then a fragment.
+    fn columns(out: &mut Vec<u8>, columns: &[Column<'_>], limit: usize) -> Result<(), ResultTooLarge>;
     /// One row.
     ///
     /// # Errors
@@ -122,7 +127,10 @@ pub(super) trait Encoding: Send + Sync + 'static {
     /// Ends the body of a statement's result, which took so many milliseconds.
     fn summary(out: &mut Vec<u8>, summary: &StatementSummary, milliseconds: f64);
     /// The body of a description.
-    fn description(out: &mut Vec<u8>, description: &Description);
+    ///
+    /// # Errors
+    /// When `out` outgrows `limit`; what is written is then a fragment.
+    fn description(out: &mut Vec<u8>, description: &Description, limit: usize) -> Result<(), ResultTooLarge>;
 
     /// Begins a step of a batch; a statement's result follows in `parts.results`, or one of the next two. Returns what
     /// [`Encoding::end_step`] is to be given.
@@ -139,7 +147,15 @@ pub(super) trait Encoding: Send + Sync + 'static {
     /// Begins the answer to a cursor.
     fn cursor_head(out: &mut Vec<u8>, baton: Option<&str>);
     /// Entry: a step has begun.
-    fn step_begin_entry(out: &mut Vec<u8>, step: usize, columns: &[Column<'_>]);
+    ///
+    /// # Errors
+    /// When `out` outgrows `limit`; what is written is then a fragment.
+    fn step_begin_entry(
+        out: &mut Vec<u8>,
+        step: usize,
+        columns: &[Column<'_>],
+        limit: usize,
+    ) -> Result<(), ResultTooLarge>;
     /// Entry: a row of the step that has begun.
     ///
     /// # Errors
@@ -152,8 +168,9 @@ pub(super) trait Encoding: Send + Sync + 'static {
     /// Entry, the last one: the batch could not be run.
     fn error_entry(out: &mut Vec<u8>, error: ErrorText<'_>);
 
-    /// The finished answer to a pipeline, as a member of the JSON problem that is answered in its place.
-    fn pipeline_in_problem(answer: &[u8]) -> (&'static str, Value);
-    /// The finished answer to a cursor, as a member of the JSON problem that is answered in its place.
-    fn cursor_in_problem(answer: &[u8]) -> (&'static str, Value);
+    /// Makes of an answer to a pipeline, before its end, the beginning of the JSON problem that is answered in its place: an object
+    /// with the results as its only member, without its `}`.
+    fn begin_problem_of_pipeline(out: &mut Vec<u8>);
+    /// The same of an answer to a cursor.
+    fn begin_problem_of_cursor(out: &mut Vec<u8>);
 }

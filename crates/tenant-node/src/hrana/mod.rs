@@ -14,6 +14,7 @@ mod incoming;
 mod json;
 mod large_bodies;
 mod pipeline;
+mod pipeline_answer;
 mod problems;
 mod protobuf;
 mod receiving;

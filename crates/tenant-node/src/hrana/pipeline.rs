@@ -1,17 +1,14 @@
 //! Runs a pipeline's requests in order on one session and writes the results.
-//!
-//! The answer is collected at first, since a failure can still decide its status. When it grows large between two results,
-//! it is sent in pieces from there on.
 
 use std::marker::PhantomData;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rusqlite::Row;
 
 use super::batch::StepOutcome;
-use super::chunks::{Broken, CHUNK_BYTES, ChunkSender};
-use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView};
+use super::chunks::{Broken, ChunkSender};
+use super::encoding::{BatchParts, Done, Encoding, ResultKind, RowView};
+use super::pipeline_answer::Answer;
 use super::request::{Rows, Sql, Step, Stmt, StreamRequest};
 use super::run::{Progress, Run};
 use super::stored_sql::StoredSql;
@@ -21,14 +18,8 @@ use crate::database::{
     is_single_write,
 };
 
-/// An answer that has come to this size, with results still to come, is sent in pieces.
-pub(super) const COLLECTED_BYTES: usize = 256 << 10;
-
 /// Longer writes are committed alone: to find out whether a text is a write takes a look at its beginning, which can be a long comment.
 const MOST_GROUPED_SQL_BYTES: usize = 64 << 10;
-
-/// Room for the answer to a query of a row or two.
-const SMALL_ANSWER_BYTES: usize = 512;
 
 /// A pipeline and how far it has come.
 pub(super) struct PipelineRun<E> {
@@ -58,28 +49,9 @@ struct Within {
     parts: BatchParts,
 }
 
-/// The answer as it is written.
-struct Answer<E> {
-    out: Vec<u8>,
-    /// Bytes that have left already.
-    sent: usize,
-    limit: usize,
-    /// The first failure that decides the status of the whole answer.
-    refusal: Option<StatementError>,
-    outlet: Outlet,
-    encoding: PhantomData<fn() -> E>,
-}
-
-/// Where the answer goes.
-enum Outlet {
-    Collected,
-    Sent(ChunkSender),
-    Broken(Broken),
-}
-
 /// What a finished pipeline leaves.
 pub(super) struct Finished {
-    /// The rest of the answer, without its end.
+    /// The rest of the answer, without its end. Where it is refused, the beginning of the problem's document.
     pub(super) out: Vec<u8>,
     pub(super) sqls: StoredSql,
     pub(super) transaction: Transaction,
@@ -94,8 +66,6 @@ pub(super) struct Finished {
 impl<E: Encoding> PipelineRun<E> {
     /// The answer takes at most `limit` bytes.
     pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, limit: u64) -> Self {
-        let mut out = Vec::with_capacity(SMALL_ANSWER_BYTES);
-        E::begin_pipeline(&mut out);
         Self {
             requests,
             next: 0,
@@ -103,37 +73,24 @@ impl<E: Encoding> PipelineRun<E> {
             closed: false,
             sqls,
             transaction: Transaction::AsKnown,
-            answer: Answer {
-                out,
-                sent: 0,
-                limit: usize::try_from(limit).unwrap_or(usize::MAX),
-                refusal: None,
-                outlet: Outlet::Collected,
-                encoding: PhantomData,
-            },
+            answer: Answer::new(limit),
             before_write: Mark::default(),
         }
     }
 
     /// Sends what there is and, from now on, what comes.
-    pub(super) fn send_to(&mut self, mut sender: ChunkSender) {
-        let answer = &mut self.answer;
-        answer.sent += answer.out.len();
-        sender.send_first(Bytes::from(std::mem::take(&mut answer.out)));
-        answer.outlet = Outlet::Sent(sender);
+    pub(super) fn send_to(&mut self, sender: ChunkSender) {
+        self.answer.send_to(sender);
     }
 
     pub(super) fn finish(self) -> Finished {
         Finished {
+            broken: self.answer.broken(),
             out: self.answer.out,
             sqls: self.sqls,
             transaction: self.transaction,
             closed: self.closed,
             refusal: self.answer.refusal,
-            broken: match self.answer.outlet {
-                Outlet::Broken(broken) => Some(broken),
-                Outlet::Collected | Outlet::Sent(_) => None,
-            },
         }
     }
 
@@ -185,8 +142,9 @@ impl<E: Encoding> Run for PipelineRun<E> {
     fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
         let progress = self.run_requests(session);
         if progress == Progress::Done && !session.is_in_group() {
-            // Here, on the database thread: to take hundreds of thousands of them apart takes long.
+            // Here, on the database thread: to take hundreds of thousands of them apart takes long, as it does to make a problem of much.
             self.requests = Vec::new();
+            self.answer.begin_problem_if_refused();
         }
         progress
     }
@@ -199,7 +157,7 @@ impl<E: Encoding> Run for PipelineRun<E> {
             next: self.next,
             out: self.answer.out.len(),
         };
-        let answers_later = matches!(self.answer.outlet, Outlet::Collected) && self.answer.refusal.is_none();
+        let answers_later = self.answer.is_collected() && self.answer.refusal.is_none();
         let is_write = |sql: &str| sql.len() <= MOST_GROUPED_SQL_BYTES && is_single_write(sql);
         answers_later && !self.closed && self.sqls.text(&stmt.sql).is_ok_and(is_write)
     }
@@ -224,11 +182,7 @@ fn run<E: Encoding>(
         StreamRequest::Batch(steps) => return batch(steps, within, sqls, answer, session),
         StreamRequest::Sequence(sql) => return sequence(sql, &mut within.offset, sqls, answer, session),
         StreamRequest::Describe(sql) => match sqls.text(sql).and_then(|sql| session.describe(sql)) {
-            Ok(description) => {
-                let start = E::begin_result(&mut answer.out, ResultKind::Describe);
-                E::description(&mut answer.out, &description);
-                E::end_result(&mut answer.out, start, ResultKind::Describe);
-            }
+            Ok(description) => answer.description(&description),
             Err(failure) => answer.failure(&failure),
         },
         StreamRequest::StoreSql { id, sql } => match sqls.store(*id, sql) {
@@ -260,7 +214,7 @@ fn execute<E: Encoding>(
 ) -> Progress {
     let before = answer.out.len();
     let start = E::begin_result(&mut answer.out, ResultKind::Execute);
-    let limit = answer.limit.saturating_sub(answer.sent);
+    let limit = answer.room();
     match statement::<E>(stmt, sqls, &mut answer.out, limit, session) {
         Attempt::NeedsWriter => return Progress::NeedsWriter,
         Attempt::Finished(Ok(())) => E::end_result(&mut answer.out, start, ResultKind::Execute),
@@ -292,8 +246,7 @@ fn batch<E: Encoding>(
             outcomes.push(StepOutcome::Skipped);
             continue;
         }
-        let elsewhere = answer.sent + answer.out.len() + parts.errors.len();
-        let limit = answer.limit.saturating_sub(elsewhere);
+        let limit = answer.room().saturating_sub(answer.out.len() + parts.errors.len());
         match statement::<E>(&step.stmt, sqls, &mut parts.results, limit, session) {
             Attempt::NeedsWriter => {
                 parts.results.truncate(results_before);
@@ -306,8 +259,7 @@ fn batch<E: Encoding>(
             }
             Attempt::Finished(Err(failure)) => {
                 parts.results.truncate(start);
-                E::failed_step(parts, number, ErrorText::of(&failure, &failure.to_string()));
-                answer.note(&failure);
+                answer.failed_step(parts, number, &failure);
                 outcomes.push(StepOutcome::Failed);
             }
         }
@@ -392,11 +344,7 @@ struct ResultWriter<'a, E> {
 impl<E: Encoding> RowSink for ResultWriter<'_, E> {
     fn columns(&mut self, columns: &[Column<'_>]) -> Result<(), ResultTooLarge> {
         self.width = columns.len();
-        E::columns(self.out, columns);
-        if self.out.len() > self.limit {
-            return Err(ResultTooLarge);
-        }
-        Ok(())
+        E::columns(self.out, columns, self.limit)
     }
 
     fn row(&mut self, row: &Row<'_>) -> Result<(), ResultTooLarge> {
@@ -424,44 +372,6 @@ impl RowSink for NoRows {
 
     fn row(&mut self, _row: &Row<'_>) -> Result<(), ResultTooLarge> {
         Ok(())
-    }
-}
-
-impl<E: Encoding> Answer<E> {
-    fn failure(&mut self, failure: &StatementError) {
-        self.note(failure);
-        E::error_result(&mut self.out, ErrorText::of(failure, &failure.to_string()));
-    }
-
-    fn error(&mut self, message: &str, code: &str) {
-        E::error_result(&mut self.out, ErrorText { message, code });
-    }
-
-    /// After the first piece the status is decided: a failure is then in its result alone.
-    fn note(&mut self, failure: &StatementError) {
-        if failure.decides_answer() && self.refusal.is_none() && matches!(self.outlet, Outlet::Collected) {
-            self.refusal = Some(failure.clone());
-        }
-    }
-
-    /// Between two results: sends what there is, or asks to be sent.
-    fn hand_over(&mut self, more_to_come: bool) -> Result<Progress, Broken> {
-        match &mut self.outlet {
-            Outlet::Collected if more_to_come && self.out.len() >= COLLECTED_BYTES && self.refusal.is_none() => {
-                Ok(Progress::Large)
-            }
-            Outlet::Sent(sender) if more_to_come && self.out.len() >= CHUNK_BYTES => {
-                self.sent += self.out.len();
-                let piece = Bytes::from(std::mem::take(&mut self.out));
-                if let Err(broken) = sender.send(piece) {
-                    self.outlet = Outlet::Broken(broken);
-                    return Err(broken);
-                }
-                Ok(Progress::Done)
-            }
-            Outlet::Broken(broken) => Err(*broken),
-            Outlet::Collected | Outlet::Sent(_) => Ok(Progress::Done),
-        }
     }
 }
 

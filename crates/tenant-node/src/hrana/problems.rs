@@ -151,13 +151,9 @@ pub(super) fn of_database(error: &DatabaseError) -> Problem {
     }
 }
 
-/// The problem for a pipeline of which a statement failed in a way that decides the whole answer. What the pipeline did is
-/// carried along: `baton`, `base_url` and the answer's `member` are as in an ordinary answer.
-pub(super) fn of_statement(
-    failure: &StatementError,
-    baton: Option<String>,
-    (member, value): (&'static str, Value),
-) -> Problem {
+/// The problem for a pipeline or a cursor of which a statement failed in a way that decides the whole answer. `baton` and `base_url` are as
+/// in an ordinary answer; what the request did is for the caller to add.
+pub(super) fn of_statement(failure: &StatementError, baton: Option<String>) -> Problem {
     let problem = match failure {
         StatementError::StorageQuotaExceeded {
             used_bytes,
@@ -176,7 +172,6 @@ pub(super) fn of_statement(
     problem
         .with("baton", baton.map_or(Value::Null, Value::String))
         .with("base_url", Value::Null)
-        .with(member, value)
 }
 
 fn damaged() -> Problem {

@@ -274,6 +274,26 @@ async fn the_limit_of_the_result_holds_for_all_that_a_cursor_sends() {
 }
 
 #[tokio::test]
+async fn steps_that_fail_at_length_are_sent_and_bounded_as_rows_are() {
+    let harness = Harness::new();
+    let mut tenant = roomy(1);
+    let failing = step(&format!("select * from {}", "n".repeat(50_000)));
+    let response = harness
+        .cursor(&tenant, Value::Null, json!(vec![failing.clone(); 20]))
+        .await;
+    assert_eq!(response.body().size_hint().exact(), None, "they are not collected");
+    let whole = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(lines(&whole).len(), 21);
+    tenant.quota.result_bytes = 200_000;
+    let response = harness.cursor(&tenant, Value::Null, json!(vec![failing; 9])).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!((150_000..=202_000).contains(&body.len()), "{}", body.len());
+    let lines = lines(&body);
+    assert_eq!(lines[1]["error"]["code"], "SQLITE_ERROR");
+    assert_eq!(lines[9]["error"]["code"], "RESPONSE_TOO_LARGE");
+}
+
+#[tokio::test]
 async fn a_full_database_decides_the_status_of_a_cursor_that_has_sent_nothing() {
     let harness = Harness::new();
     let mut tenant = tenant(1);

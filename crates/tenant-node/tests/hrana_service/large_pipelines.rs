@@ -3,7 +3,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, execute, tenant};
+use crate::harness::{Harness, Tenant, execute, tenant};
 
 /// A result of about `kib` KiB.
 fn large(kib: u32) -> Value {
@@ -111,6 +111,111 @@ async fn the_limit_of_the_result_holds_for_all_pieces_together() {
     assert_eq!(answer.rows(1).len(), 400);
     assert_eq!(answer.error(2).0, "RESPONSE_TOO_LARGE");
     assert_eq!(answer.rows(3), [[json!("1")]]);
+}
+
+/// A tenant whose database is full at once, with a declared type of 50 KB, and a statement that is refused with 507.
+async fn full(harness: &Harness) -> (Tenant, Value) {
+    let mut tenant = tenant(1);
+    harness
+        .sql(&tenant, &format!("create table t (x {})", "t".repeat(50_000)))
+        .await;
+    tenant.quota.database_bytes = 1 << 20;
+    tenant.quota.result_bytes = 200_000;
+    (tenant, execute("insert into t values (zeroblob(4000000))"))
+}
+
+#[tokio::test]
+async fn what_follows_a_refusal_is_bounded_whatever_it_is() {
+    let harness = Harness::new();
+    let (tenant, refused) = full(&harness).await;
+    let missing = format!("select * from {}", "n".repeat(50_000));
+    let failing_steps = json!({"steps": vec![json!({"stmt": {"sql": missing}}); 9]});
+    for request in [
+        json!({"type": "describe", "sql": "select x from t"}),
+        json!({"type": "describe", "sql": missing}),
+        json!({"type": "sequence", "sql": missing}),
+        json!({"type": "batch", "batch": failing_steps}),
+        execute(&missing),
+    ] {
+        let mut requests = vec![refused.clone()];
+        requests.extend(vec![request.clone(); 9]);
+        let answer = harness.pipeline(&tenant, Value::Null, json!(requests)).await;
+        let kind = &request["type"];
+        assert_eq!(
+            (answer.status.as_u16(), answer.error(0).0),
+            (507, "SQLITE_FULL"),
+            "{kind}"
+        );
+        let last = match kind.as_str() {
+            Some("batch") => &answer.body["results"][9]["response"]["result"]["step_errors"][8],
+            _ => &answer.body["results"][9]["error"],
+        };
+        assert_eq!(last["code"], "RESPONSE_TOO_LARGE", "{kind}");
+        let bytes = answer.body.to_string().len();
+        assert!((150_000..250_000).contains(&bytes), "{kind}: {bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_description_stops_at_the_limit() {
+    let harness = Harness::new();
+    let (tenant, _) = full(&harness).await;
+    let sql = format!("select x{} from t", ", x".repeat(9));
+    let requests = json!([{"type": "describe", "sql": sql}, execute(&sql), execute("select 'after'")]);
+    let answer = harness.pipeline(&tenant, Value::Null, requests).await;
+    for index in [0, 1] {
+        let (code, message) = answer.error(index);
+        assert_eq!(code, "RESPONSE_TOO_LARGE");
+        assert!(message.contains("200000 bytes"), "{message}");
+    }
+    assert_eq!(answer.rows(2), [[json!("after")]]);
+}
+
+#[tokio::test]
+async fn a_write_whose_result_has_no_room_is_not_carried_out() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    harness.sql(&tenant, "create table t (x)").await;
+    let roomy = tenant.clone();
+    tenant.quota.result_bytes = 1_000;
+    let requests = vec![execute("insert into t values (1)"); 20];
+    let answer = harness.pipeline(&tenant, Value::Null, json!(requests)).await;
+    assert_eq!(answer.error(19).0, "RESPONSE_TOO_LARGE");
+    let results = answer.body["results"].as_array().unwrap();
+    let done = results.iter().filter(|result| result["type"] == "ok").count();
+    assert!((1..10).contains(&done), "{done}");
+    assert_eq!(
+        harness.sql(&roomy, "select count(*) from t").await,
+        [[json!(done.to_string())]]
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_with_large_results_leaves_in_pieces_of_known_length() {
+    let harness = Harness::new();
+    let (mut tenant, refused) = full(&harness).await;
+    tenant.quota.result_bytes = 1 << 30;
+    let body = json!({"baton": null, "requests": [refused, large(400), large(300)]}).to_string();
+    let response = harness.open(&tenant, Method::POST, "/v3/pipeline", body).await;
+    assert_eq!(response.status(), 507);
+    let length = response.body().size_hint().exact().unwrap();
+    let mut body = response.into_body();
+    let mut document = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let piece = frame.unwrap().into_data().unwrap();
+        assert!(piece.len() <= 64 << 10, "{}", piece.len());
+        document.extend_from_slice(&piece);
+    }
+    assert_eq!(document.len() as u64, length);
+    let problem: Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(problem["type"], "https://tenantry.dev/problems/storage-quota-exceeded");
+    assert_eq!(problem["results"][0]["error"]["code"], "SQLITE_FULL");
+    let rows = |index: usize| {
+        problem["results"][index]["response"]["result"]["rows"]
+            .as_array()
+            .map(Vec::len)
+    };
+    assert_eq!((rows(1), rows(2)), (Some(400), Some(300)));
 }
 
 #[tokio::test]

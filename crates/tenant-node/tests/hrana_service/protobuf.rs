@@ -250,3 +250,23 @@ async fn large_answers_are_streamed_in_protobuf_too() {
     );
     assert!(answer.baton.is_some());
 }
+
+#[tokio::test]
+async fn descriptions_and_errors_are_bounded_in_protobuf_too() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    harness
+        .sql(&tenant, &format!("create table t (x {})", "t".repeat(50_000)))
+        .await;
+    tenant.quota.result_bytes = 200_000;
+    let missing = format!("select * from {}", "n".repeat(50_000));
+    for sql in ["select x from t", "select x, x, x, x, x from t", &missing] {
+        let requests = vec![json!({"type": "describe", "sql": sql}); 9];
+        let answer = harness.protobuf_pipeline(&tenant, None, &requests).await;
+        assert_eq!(answer.results.len(), 9);
+        let last = result_json(&answer.results[8], 0);
+        assert_eq!(last["error"]["code"], "RESPONSE_TOO_LARGE");
+        let bytes = answer.encoded_len();
+        assert!(bytes < 220_000, "{bytes}");
+    }
+}

@@ -4,9 +4,7 @@ mod read;
 pub(super) mod v1;
 mod write;
 
-use serde_json::Value;
-
-use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView};
+use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView, within};
 use super::request::{Cursor, Malformed, Pipeline};
 use crate::database::{Column, Description, ResultTooLarge, StatementSummary};
 
@@ -25,8 +23,9 @@ fn row(out: &mut Vec<u8>, row: &RowView<'_>) -> Result<(), ResultTooLarge> {
     Ok(())
 }
 
-fn columns(out: &mut Vec<u8>, columns: &[Column<'_>]) {
-    write::columns(out, columns.iter().map(|column| (column.name, column.declared_type)));
+fn columns(out: &mut Vec<u8>, columns: &[Column<'_>], limit: usize) -> Result<(), ResultTooLarge> {
+    let columns = columns.iter().map(|column| (column.name, column.declared_type));
+    write::columns(out, columns, limit)
 }
 
 impl Encoding for Json {
@@ -89,10 +88,11 @@ impl Encoding for Json {
         out.push(b'}');
     }
 
-    fn columns(out: &mut Vec<u8>, cols: &[Column<'_>]) {
+    fn columns(out: &mut Vec<u8>, cols: &[Column<'_>], limit: usize) -> Result<(), ResultTooLarge> {
         out.extend_from_slice(b"{\"cols\":");
-        columns(out, cols);
+        columns(out, cols, limit)?;
         out.extend_from_slice(b",\"rows\":[");
+        Ok(())
     }
 
     fn row(out: &mut Vec<u8>, values: &RowView<'_>, number: u64) -> Result<(), ResultTooLarge> {
@@ -116,24 +116,24 @@ impl Encoding for Json {
         out.push(b'}');
     }
 
-    fn description(out: &mut Vec<u8>, description: &Description) {
+    fn description(out: &mut Vec<u8>, description: &Description, limit: usize) -> Result<(), ResultTooLarge> {
         out.extend_from_slice(b"{\"params\":[");
         for (index, name) in description.parameters.iter().enumerate() {
             out.extend_from_slice(if index > 0 { b",{\"name\":" } else { b"{\"name\":" });
             write::optional_string(out, name.as_deref());
             out.push(b'}');
+            within(out, limit)?;
         }
         out.extend_from_slice(b"],\"cols\":");
         let cols = description.columns.iter();
-        write::columns(
-            out,
-            cols.map(|(name, declared_type)| (name.as_str(), declared_type.as_deref())),
-        );
+        let cols = cols.map(|(name, declared_type)| (name.as_str(), declared_type.as_deref()));
+        write::columns(out, cols, limit)?;
         let flags = format!(
             ",\"is_explain\":{},\"is_readonly\":{}}}",
             description.is_explain, description.is_readonly
         );
         out.extend_from_slice(flags.as_bytes());
+        within(out, limit)
     }
 
     fn begin_step(parts: &mut BatchParts, step: usize) -> usize {
@@ -172,12 +172,18 @@ impl Encoding for Json {
         out.extend_from_slice(b",\"base_url\":null}\n");
     }
 
-    fn step_begin_entry(out: &mut Vec<u8>, step: usize, cols: &[Column<'_>]) {
+    fn step_begin_entry(
+        out: &mut Vec<u8>,
+        step: usize,
+        cols: &[Column<'_>],
+        limit: usize,
+    ) -> Result<(), ResultTooLarge> {
         out.extend_from_slice(b"{\"type\":\"step_begin\",\"step\":");
         write::unsigned(out, step as u64);
         out.extend_from_slice(b",\"cols\":");
-        columns(out, cols);
+        columns(out, cols, limit)?;
         out.extend_from_slice(b"}\n");
+        Ok(())
     }
 
     fn row_entry(out: &mut Vec<u8>, values: &RowView<'_>) -> Result<(), ResultTooLarge> {
@@ -209,14 +215,24 @@ impl Encoding for Json {
         out.extend_from_slice(b"}\n");
     }
 
-    fn pipeline_in_problem(answer: &[u8]) -> (&'static str, Value) {
-        let results = serde_json::from_slice::<Value>(answer).map_or(Value::Null, |mut value| value["results"].take());
-        ("results", results)
+    fn begin_problem_of_pipeline(out: &mut Vec<u8>) {
+        // It begins with its results.
+        out.push(b']');
     }
 
-    fn cursor_in_problem(answer: &[u8]) -> (&'static str, Value) {
-        let lines = answer.split(|byte| *byte == b'\n').skip(1);
-        let entries = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
-        ("entries", Value::Array(entries))
+    fn begin_problem_of_cursor(out: &mut Vec<u8>) {
+        // The first line is the head. In the others, a line's end is no part of anything.
+        let head = out
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(out.len(), |end| end + 1);
+        out.splice(..head, *b"{\"entries\":[");
+        if out.last() == Some(&b'\n') {
+            out.pop();
+        }
+        for byte in out.iter_mut().filter(|byte| **byte == b'\n') {
+            *byte = b',';
+        }
+        out.push(b']');
     }
 }

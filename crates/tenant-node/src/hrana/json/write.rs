@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::ValueRef;
 
-use crate::hrana::encoding::ErrorText;
+use crate::database::ResultTooLarge;
+use crate::hrana::encoding::{ErrorText, within};
 
 /// Appends a `Value` structure.
 pub(super) fn value(out: &mut Vec<u8>, value: ValueRef<'_>) {
@@ -75,7 +76,14 @@ pub(super) fn rowid(out: &mut Vec<u8>, rowid: Option<i64>) {
 }
 
 /// Appends a list of `Col` structures.
-pub(super) fn columns<'a>(out: &mut Vec<u8>, columns: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
+///
+/// # Errors
+/// When `out` outgrows `limit`; what is written is then a fragment.
+pub(super) fn columns<'a>(
+    out: &mut Vec<u8>,
+    columns: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    limit: usize,
+) -> Result<(), ResultTooLarge> {
     out.push(b'[');
     for (index, (name, declared_type)) in columns.enumerate() {
         out.extend_from_slice(if index > 0 { b",{\"name\":" } else { b"{\"name\":" });
@@ -83,8 +91,10 @@ pub(super) fn columns<'a>(out: &mut Vec<u8>, columns: impl Iterator<Item = (&'a 
         out.extend_from_slice(b",\"decltype\":");
         optional_string(out, declared_type);
         out.push(b'}');
+        within(out, limit)?;
     }
     out.push(b']');
+    within(out, limit)
 }
 
 /// Appends an `Error` structure.

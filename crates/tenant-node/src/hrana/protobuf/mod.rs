@@ -9,9 +9,8 @@ mod write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
-use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView};
+use super::encoding::{BatchParts, Done, Encoding, ErrorText, ResultKind, RowView, within};
 use super::request::{Cursor, Malformed, Pipeline};
 use crate::database::{Column, Description, ResultTooLarge, StatementSummary};
 
@@ -89,8 +88,8 @@ impl Encoding for Protobuf {
         write::enclose(out, start, &field::ERROR);
     }
 
-    fn columns(out: &mut Vec<u8>, columns: &[Column<'_>]) {
-        write::columns(out, 1, columns);
+    fn columns(out: &mut Vec<u8>, columns: &[Column<'_>], limit: usize) -> Result<(), ResultTooLarge> {
+        write::columns(out, 1, columns, limit)
     }
 
     fn row(out: &mut Vec<u8>, row: &RowView<'_>, _number: u64) -> Result<(), ResultTooLarge> {
@@ -102,18 +101,21 @@ impl Encoding for Protobuf {
         write::optional_signed(out, 4, summary.last_insert_rowid);
     }
 
-    fn description(out: &mut Vec<u8>, description: &Description) {
+    fn description(out: &mut Vec<u8>, description: &Description, limit: usize) -> Result<(), ResultTooLarge> {
         for name in &description.parameters {
             write::message(out, 1, |out| write::optional_string(out, 1, name.as_deref()));
+            within(out, limit)?;
         }
         for (name, declared_type) in &description.columns {
             write::message(out, 2, |out| {
                 write::bytes(out, 1, name.as_bytes());
                 write::optional_string(out, 2, declared_type.as_deref());
             });
+            within(out, limit)?;
         }
         write::boolean(out, 3, description.is_explain);
         write::boolean(out, 4, description.is_readonly);
+        within(out, limit)
     }
 
     fn begin_step(parts: &mut BatchParts, _step: usize) -> usize {
@@ -141,13 +143,18 @@ impl Encoding for Protobuf {
         write::delimited(out, |out| write::optional_string(out, 1, baton));
     }
 
-    fn step_begin_entry(out: &mut Vec<u8>, step: usize, columns: &[Column<'_>]) {
+    fn step_begin_entry(
+        out: &mut Vec<u8>,
+        step: usize,
+        columns: &[Column<'_>],
+        limit: usize,
+    ) -> Result<(), ResultTooLarge> {
         write::delimited(out, |out| {
             write::message(out, 1, |out| {
                 write::unsigned(out, 1, step as u64);
-                write::columns(out, 2, columns);
-            });
-        });
+                write::columns(out, 2, columns, limit)
+            })
+        })
     }
 
     fn row_entry(out: &mut Vec<u8>, row: &RowView<'_>) -> Result<(), ResultTooLarge> {
@@ -176,11 +183,19 @@ impl Encoding for Protobuf {
         write::delimited(out, |out| write::message(out, 5, |out| write::error(out, error)));
     }
 
-    fn pipeline_in_problem(answer: &[u8]) -> (&'static str, Value) {
-        ("results_protobuf", Value::String(STANDARD.encode(answer)))
+    fn begin_problem_of_pipeline(out: &mut Vec<u8>) {
+        begin_problem(out, "results_protobuf");
     }
 
-    fn cursor_in_problem(answer: &[u8]) -> (&'static str, Value) {
-        ("entries_protobuf", Value::String(STANDARD.encode(answer)))
+    fn begin_problem_of_cursor(out: &mut Vec<u8>) {
+        begin_problem(out, "entries_protobuf");
     }
+}
+
+/// Problems are JSON, which has no other place for bytes than a text.
+fn begin_problem(answer: &mut Vec<u8>, member: &str) {
+    let mut document = format!("{{\"{member}\":\"");
+    STANDARD.encode_string(&*answer, &mut document);
+    document.push('"');
+    *answer = document.into_bytes();
 }

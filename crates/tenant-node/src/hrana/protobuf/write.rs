@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef;
 
 use super::wire::{FIXED64, LENGTH, VARINT, varint};
 use crate::database::{Column, ResultTooLarge};
-use crate::hrana::encoding::{ErrorText, RowView};
+use crate::hrana::encoding::{ErrorText, RowView, within};
 
 fn tag(out: &mut Vec<u8>, field: u32, wire_type: u8) {
     varint(out, u64::from(field) << 3 | u64::from(wire_type));
@@ -103,13 +103,23 @@ pub(super) fn error(out: &mut Vec<u8>, error: ErrorText<'_>) {
 }
 
 /// Appends `Col` messages.
-pub(super) fn columns(out: &mut Vec<u8>, field: u32, columns: &[Column<'_>]) {
+///
+/// # Errors
+/// When `out` outgrows `limit`; what is written is then a fragment.
+pub(super) fn columns(
+    out: &mut Vec<u8>,
+    field: u32,
+    columns: &[Column<'_>],
+    limit: usize,
+) -> Result<(), ResultTooLarge> {
     for column in columns {
         message(out, field, |out| {
             bytes(out, 1, column.name.as_bytes());
             optional_string(out, 2, column.declared_type);
         });
+        within(out, limit)?;
     }
+    within(out, limit)
 }
 
 /// Appends a `Row` message.
