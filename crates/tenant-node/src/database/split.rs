@@ -16,27 +16,41 @@ enum State {
 /// these. A guess from the first word; what it really is, SQLite says.
 #[must_use]
 pub fn is_single_write(sql: &str) -> bool {
-    first_word(sql).is_some_and(|(word, _)| is_one_of(word, &["with"]) || is_one_of(word, &WRITES))
+    first_word(sql.as_bytes()).is_some_and(|(word, _)| is_one_of(word, &["with"]) || is_one_of(word, &WRITES))
 }
 
-/// Whether a text is a statement that reads and does nothing else: SELECT, VALUES, EXPLAIN, or WITH where no word of the text could
-/// make a write of it. A guess that errs on one side: what is said to read only, does.
+/// Whether a text is a statement that reads and does nothing else: SELECT, VALUES, WITH where no word of the text could make a write of it,
+/// or EXPLAIN of what reads or writes rows. A guess that errs on one side: what is said to read only, does.
 #[must_use]
 pub fn is_single_read(sql: &str) -> bool {
-    match first_word(sql) {
+    match first_word(sql.as_bytes()) {
         Some((word, rest)) if is_one_of(word, &["with"]) => !words(rest).any(|word| is_one_of(word, &WRITES)),
-        Some((word, _)) => is_one_of(word, &["select", "values", "explain"]),
+        Some((word, rest)) if is_one_of(word, &["explain"]) => explains_rows(rest),
+        Some((word, _)) => is_one_of(word, &READS),
         None => false,
     }
+}
+
+/// Whether what follows an EXPLAIN reads or writes rows. Anything else can leave its mark on the connection by being compiled.
+fn explains_rows(rest: &[u8]) -> bool {
+    let explained = match first_word(rest) {
+        Some((word, rest)) if is_one_of(word, &["query"]) => match first_word(rest) {
+            Some((word, rest)) if is_one_of(word, &["plan"]) => first_word(rest),
+            _ => None,
+        },
+        explained => explained,
+    };
+    explained.is_some_and(|(word, _)| is_one_of(word, &["with"]) || is_one_of(word, &READS) || is_one_of(word, &WRITES))
 }
 
 /// Whether a text ends a transaction by undoing it: ROLLBACK, and not one to a savepoint.
 #[must_use]
 pub fn is_rollback(sql: &str) -> bool {
-    first_word(sql)
+    first_word(sql.as_bytes())
         .is_some_and(|(word, rest)| is_one_of(word, &["rollback"]) && !words(rest).any(|word| is_one_of(word, &["to"])))
 }
 
+const READS: [&str; 2] = ["select", "values"];
 const WRITES: [&str; 4] = ["insert", "update", "delete", "replace"];
 
 fn is_one_of(word: &[u8], keywords: &[&str]) -> bool {
@@ -46,8 +60,7 @@ fn is_one_of(word: &[u8], keywords: &[&str]) -> bool {
 }
 
 /// The word that a text begins with, after spaces and comments, and what follows it.
-fn first_word(sql: &str) -> Option<(&[u8], &[u8])> {
-    let mut rest = sql.as_bytes();
+fn first_word(mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
     while !rest.is_empty() {
         let (token, length) = next_token(rest);
         rest = rest.get(length..).unwrap_or_default();
@@ -218,6 +231,17 @@ mod tests {
             ("select 1", true),
             (" /* c */ VALUES (1)", true),
             ("explain insert into t values (1)", true),
+            (
+                "EXPLAIN /* c */ query -- d\n plan with c as (select 1) select * from c",
+                true,
+            ),
+            ("explain query plan replace into t values (1)", true),
+            ("explain create temp table t (x)", false),
+            ("explain query plan create temp view v as select 1", false),
+            ("explain pragma foreign_keys = off", false),
+            ("explain query select 1", false),
+            ("explain (select 1)", false),
+            ("explain", false),
             (
                 "with c as (select 'insert' as \"delete\") -- update\n select * from c",
                 true,

@@ -126,12 +126,11 @@ impl Pipeline {
 
     fn leaves(&self) -> Leaves {
         let is_harmless = |request: &StreamRequest| match request {
-            StreamRequest::Execute(stmt) => stmt.is_read() || stmt.is_write(),
-            StreamRequest::Batch(steps) => steps.iter().all(|step| step.stmt.is_read() || step.stmt.is_write()),
-            StreamRequest::Describe(_)
-            | StreamRequest::CloseSql { .. }
-            | StreamRequest::GetAutocommit
-            | StreamRequest::Close => true,
+            StreamRequest::Execute(stmt) => stmt.sql.is_of_rows(),
+            StreamRequest::Batch(steps) => steps.iter().all(|step| step.stmt.sql.is_of_rows()),
+            // To look at a statement is to compile it, which carries out some pragmas.
+            StreamRequest::Describe(sql) => sql.is_of_rows(),
+            StreamRequest::CloseSql { .. } | StreamRequest::GetAutocommit | StreamRequest::Close => true,
             StreamRequest::Sequence(_) | StreamRequest::StoreSql { .. } => false,
         };
         let closes = self.requests.contains(&StreamRequest::Close);
@@ -145,13 +144,13 @@ impl Cursor {
         let looks = CursorLooks {
             leaves: self.leaves(),
             begins_with_rollback: self.steps.first().is_some_and(|step| step.stmt.sql.is_rollback()),
-            only_reads: self.steps.iter().all(|step| step.stmt.is_read()),
+            only_reads: self.steps.iter().all(|step| step.stmt.sql.is_read()),
         };
         (self, looks)
     }
 
     fn leaves(&self) -> Leaves {
-        let is_harmless = |step: &Step| step.stmt.is_read() || step.stmt.is_write();
+        let is_harmless = |step: &Step| step.stmt.sql.is_of_rows();
         Leaves::state_unless(self.steps.iter().all(is_harmless))
     }
 }
@@ -212,6 +211,16 @@ impl Sql {
             (Some(_), Some(_)) => Err(Malformed::new("sql_id", "cannot stand beside `sql`")),
         }
     }
+
+    /// Whether it only reads. Of a stored text nothing is known here.
+    fn is_read(&self) -> bool {
+        matches!(self, Self::Text(sql) if is_single_read(sql))
+    }
+
+    /// Whether it only reads or writes rows.
+    fn is_of_rows(&self) -> bool {
+        matches!(self, Self::Text(sql) if is_single_read(sql) || is_single_write(sql))
+    }
 }
 
 impl Stmt {
@@ -225,16 +234,6 @@ impl Stmt {
                 Rows::Unwanted
             },
         }
-    }
-
-    /// Whether it only reads. Of a stored text nothing is known here.
-    fn is_read(&self) -> bool {
-        matches!(&self.sql, Sql::Text(sql) if is_single_read(sql))
-    }
-
-    /// Whether it only writes rows.
-    fn is_write(&self) -> bool {
-        matches!(&self.sql, Sql::Text(sql) if is_single_write(sql))
     }
 }
 

@@ -113,6 +113,15 @@ async fn the_baton_of_a_cursor_that_writes_is_good_for_an_hour_if_no_state_was_l
 }
 
 #[tokio::test]
+async fn a_cursor_that_explains_what_would_leave_state_keeps_its_stream() {
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    let (baton, _) = cursor(&harness, &tenant, &Value::Null, "explain create temp table mine (x)").await;
+    assert_eq!(harness.service.open_streams(), 1);
+    assert_eq!(last_insert_rowid(&harness, &tenant, &baton).await, json!("0"));
+}
+
+#[tokio::test]
 async fn a_stream_without_state_outlives_its_node() {
     let hrana = HranaConfig {
         baton_key: BatonKey::new([3; 32]),

@@ -219,6 +219,43 @@ async fn streams_with_state_are_bounded_and_those_without_are_not() {
 }
 
 #[tokio::test]
+async fn what_is_only_looked_at_counts_by_what_compiling_it_leaves() {
+    let hrana = HranaConfig {
+        streams_per_tenant: 2,
+        ..HranaConfig::default()
+    };
+    let harness = Harness::with(|_| {}, &hrana);
+    let tenant = tenant(1);
+    for _ in 0..2 {
+        harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
+    }
+    let describe = |sql: &str| json!({"type": "describe", "sql": sql});
+    for leaving in [
+        describe("create temp table mine (x)"),
+        describe("pragma foreign_keys = off"),
+        describe("explain create temp table mine (x)"),
+        execute("explain create temp table mine (x)"),
+        execute("explain query plan create temp view mine as select 1"),
+        execute("explain pragma foreign_keys = off"),
+    ] {
+        let answer = harness.pipeline(&tenant, Value::Null, json!([leaving])).await;
+        assert_eq!(answer.status, 429, "{leaving}: {}", answer.body);
+    }
+    for passing in [
+        describe("select 1"),
+        describe("insert into t values (1)"),
+        describe("explain select 1"),
+        execute("explain query plan select 1"),
+        execute("explain with a as (select 1) select * from a"),
+        execute("explain insert into t values (1)"),
+    ] {
+        let answer = harness.pipeline(&tenant, Value::Null, json!([passing])).await;
+        assert_eq!(answer.status, 200, "{passing}: {}", answer.body);
+    }
+    assert_eq!(harness.service.open_streams(), 2);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_ends_its_statement_and_its_transaction() {
     let harness = Harness::new();
     let mut tenant = tenant(1);
