@@ -39,7 +39,12 @@ impl HranaService {
             sqls,
             transaction,
         } = resumed;
-        let run = PipelineRun::<E>::new(pipeline.requests, sqls, caller.limits.quota.result_bytes);
+        let run = PipelineRun::<E>::new(
+            pipeline.requests,
+            sqls,
+            self.stored.of(caller.tenant),
+            caller.limits.quota.result_bytes,
+        );
         // The client may leave at any await below: what runs on the thread is then stopped.
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
@@ -68,7 +73,12 @@ impl HranaService {
     ) -> Result<Response<Body>, Problem> {
         let (caller, stream_request) = self.read(request, parse).await?;
         let Resumed { session, sqls, .. } = self.stream(caller, None, Leaves::Nothing).await?;
-        let run = PipelineRun::<Json>::new(vec![stream_request], sqls, caller.limits.quota.result_bytes);
+        let run = PipelineRun::<Json>::new(
+            vec![stream_request],
+            sqls,
+            self.stored.of(caller.tenant),
+            caller.limits.quota.result_bytes,
+        );
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
         // The session ends here, and what it has open is rolled back.

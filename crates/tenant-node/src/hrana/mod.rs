@@ -24,6 +24,7 @@ mod request_body;
 mod run;
 mod service;
 mod slot;
+mod stored_bytes;
 mod stored_sql;
 mod streams;
 

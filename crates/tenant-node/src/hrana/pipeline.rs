@@ -11,6 +11,7 @@ use super::encoding::{BatchParts, Done, Encoding, ResultKind, RowView};
 use super::pipeline_answer::Answer;
 use super::request::{Rows, Sql, Step, Stmt, StreamRequest};
 use super::run::{Progress, Run};
+use super::stored_bytes::OfTenant;
 use super::stored_sql::StoredSql;
 use super::streams::Transaction;
 use crate::database::{
@@ -28,6 +29,7 @@ pub(super) struct PipelineRun<E> {
     within: Within,
     closed: bool,
     sqls: StoredSql,
+    stored: OfTenant,
     transaction: Transaction,
     answer: Answer<E>,
     before_write: Mark,
@@ -64,14 +66,15 @@ pub(super) struct Finished {
 }
 
 impl<E: Encoding> PipelineRun<E> {
-    /// The answer takes at most `limit` bytes.
-    pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, limit: u64) -> Self {
+    /// The answer takes at most `limit` bytes; what is stored counts among what the tenant has `stored`.
+    pub(super) fn new(requests: Vec<StreamRequest>, sqls: StoredSql, stored: OfTenant, limit: u64) -> Self {
         Self {
             requests,
             next: 0,
             within: Within::default(),
             closed: false,
             sqls,
+            stored,
             transaction: Transaction::AsKnown,
             answer: Answer::new(limit),
             before_write: Mark::default(),
@@ -115,6 +118,7 @@ impl<E: Encoding> PipelineRun<E> {
                 &mut self.within,
                 &mut self.closed,
                 &mut self.sqls,
+                &self.stored,
                 &mut self.answer,
                 session,
             ) == Progress::NeedsWriter
@@ -174,6 +178,7 @@ fn run<E: Encoding>(
     within: &mut Within,
     closed: &mut bool,
     sqls: &mut StoredSql,
+    stored: &OfTenant,
     answer: &mut Answer<E>,
     session: &mut ActiveSession<'_>,
 ) -> Progress {
@@ -185,7 +190,7 @@ fn run<E: Encoding>(
             Ok(description) => answer.description(&description),
             Err(failure) => answer.failure(&failure),
         },
-        StreamRequest::StoreSql { id, sql } => match sqls.store(*id, sql) {
+        StreamRequest::StoreSql { id, sql } => match sqls.store(*id, sql, stored) {
             Ok(()) => E::done(&mut answer.out, Done::StoreSql),
             Err(error) => answer.error(&error.to_string(), error.code()),
         },
@@ -377,12 +382,16 @@ impl RowSink for NoRows {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tenantry_types::{TenantUid, TierDefinition};
 
     use super::*;
     use crate::database::{Cancellation, Databases, DatabasesConfig, Session, StatementLimits};
     use crate::hrana::json::Json;
+    use crate::hrana::remembered::Room;
     use crate::hrana::run::drive;
+    use crate::hrana::stored_bytes::StoredBytes;
     use crate::layers::Access;
 
     fn execute(sql: &str) -> StreamRequest {
@@ -390,7 +399,12 @@ mod tests {
     }
 
     fn run(requests: Vec<StreamRequest>) -> PipelineRun<Json> {
-        PipelineRun::new(requests, StoredSql::default(), 1 << 20)
+        let stored = StoredBytes::new(Room {
+            per_tenant: 0,
+            total: 0,
+        });
+        let stored = Arc::new(stored).of(TenantUid::from_u128(1));
+        PipelineRun::new(requests, StoredSql::default(), stored, 1 << 20)
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ pub(super) struct Remembered {
     by_tenant: HashMap<TenantUid, BTreeSet<u64>>,
 }
 
-/// Most streams that are remembered.
+/// Of what is kept, the most of one tenant and of all.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     pub(super) per_tenant: usize,

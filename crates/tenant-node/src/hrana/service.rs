@@ -21,6 +21,7 @@ use super::large_bodies::LargeBodies;
 use super::problems;
 use super::protobuf::Protobuf;
 use super::remembered::Room;
+use super::stored_bytes::StoredBytes;
 use super::streams::{Bounds, Streams};
 use crate::database::Databases;
 use crate::http::body::{Body, full};
@@ -38,6 +39,10 @@ pub struct HranaConfig {
     pub streams_per_tenant: usize,
     /// Most streams with state of the node that wait for a request.
     pub streams_total: usize,
+    /// Most bytes of SQL texts that the streams of one tenant store, those under way included.
+    pub stored_sql_per_tenant: usize,
+    /// Most bytes of SQL texts that the streams of the node store.
+    pub stored_sql_total: usize,
     /// So long is a stream without state remembered whose baton had to be given out before it was known to have none.
     pub remembering: Duration,
     /// Most streams of one tenant that are remembered so. Older ones give way.
@@ -59,6 +64,8 @@ impl Default for HranaConfig {
             stream_idle: Duration::from_secs(10),
             streams_per_tenant: 128,
             streams_total: 4_096,
+            stored_sql_per_tenant: 16 << 20,
+            stored_sql_total: 256 << 20,
             remembering: Duration::from_secs(3_600),
             remembered_per_tenant: 4_096,
             remembered_total: 65_536,
@@ -78,6 +85,7 @@ pub struct HranaService {
     pub(super) patience: Patience,
     pub(super) queued: Arc<AtomicUsize>,
     large_bodies: Arc<LargeBodies>,
+    pub(super) stored: Arc<StoredBytes>,
 }
 
 impl HranaService {
@@ -94,6 +102,10 @@ impl HranaService {
                 total: config.remembered_total,
             },
         };
+        let stored = Room {
+            per_tenant: config.stored_sql_per_tenant,
+            total: config.stored_sql_total,
+        };
         let streams = Streams::new(config.baton_key.clone(), bounds, rand::random());
         Self {
             databases,
@@ -105,6 +117,7 @@ impl HranaService {
             },
             queued: Arc::default(),
             large_bodies: Arc::default(),
+            stored: Arc::new(StoredBytes::new(stored)),
         }
     }
 

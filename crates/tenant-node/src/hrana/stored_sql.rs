@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::request::Sql;
+use super::stored_bytes::{Held, NoRoom, OfTenant};
 use crate::database::StatementError;
 
 /// Texts of one stream: more are refused.
@@ -10,7 +11,13 @@ const MOST_TEXTS: usize = 128;
 
 /// The texts of one stream.
 #[derive(Debug, Default)]
-pub(super) struct StoredSql(HashMap<i32, String>);
+pub(super) struct StoredSql(HashMap<i32, Text>);
+
+#[derive(Debug)]
+struct Text {
+    sql: String,
+    _held: Held,
+}
 
 /// Why a text was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +26,15 @@ pub(super) enum StoreError {
     InUse(i32),
     #[error("a stream stores at most {MOST_TEXTS} SQL texts")]
     Full,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl StoreError {
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::InUse(_) => "SQL_ID_IN_USE",
-            Self::Full => "SQL_STORE_FULL",
+            Self::Full | Self::NoRoom(_) => "SQL_STORE_FULL",
         }
     }
 }
@@ -43,7 +52,7 @@ impl StoredSql {
             Sql::Stored(id) => self
                 .0
                 .get(id)
-                .map(String::as_str)
+                .map(|text| text.sql.as_str())
                 .ok_or_else(|| StatementError::Sqlite {
                     code: "SQL_NOT_STORED",
                     message: format!("the stream has no SQL text with sql_id {id}"),
@@ -51,14 +60,19 @@ impl StoredSql {
         }
     }
 
-    pub(super) fn store(&mut self, id: i32, sql: &str) -> Result<(), StoreError> {
+    /// Stores a text, whose bytes count for the tenant until it is closed.
+    pub(super) fn store(&mut self, id: i32, sql: &str, bytes: &OfTenant) -> Result<(), StoreError> {
         if self.0.contains_key(&id) {
             return Err(StoreError::InUse(id));
         }
         if self.0.len() >= MOST_TEXTS {
             return Err(StoreError::Full);
         }
-        self.0.insert(id, sql.to_owned());
+        let text = Text {
+            _held: bytes.hold(sql.len())?,
+            sql: sql.to_owned(),
+        };
+        self.0.insert(id, text);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 use crate::hrana::slot::OldBaton;
+use crate::hrana::stored_bytes::StoredBytes;
 
 use super::*;
 
@@ -28,7 +29,11 @@ fn streams() -> Arc<Streams> {
 /// A stream with state that needs no database.
 fn parked() -> Parked {
     let mut sqls = StoredSql::default();
-    sqls.store(1, "select 1").unwrap();
+    let stored = StoredBytes::new(Room {
+        per_tenant: 100,
+        total: 100,
+    });
+    sqls.store(1, "select 1", &Arc::new(stored).of(TENANT)).unwrap();
     Parked {
         session: None,
         last_insert_rowid: 5,

@@ -25,5 +25,6 @@ mod requests;
 mod sockets;
 mod stack;
 mod stateless;
+mod stored_texts;
 mod transactions;
 mod v1;
