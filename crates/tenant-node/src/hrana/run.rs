@@ -83,7 +83,7 @@ pub(super) async fn drive<R: Run>(
     // A group that was undone is not tried again: whoever undid it may do so again.
     let mut alone = false;
     loop {
-        if !alone && !session.holds_connection() && run.is_before_single_write() {
+        if may_join_group(alone, &session, &mut *run) {
             let work = Grouped { run, progress: None };
             let (next_session, grouped, outcome) = session.run_in_group(work, limits, cancellation.clone()).await?;
             (session, run) = (next_session, grouped.run);
@@ -106,6 +106,8 @@ pub(super) async fn drive<R: Run>(
         match progress {
             Progress::Done => return Ok((session, run, Stop::Done)),
             Progress::Large => return Ok((session, run, Stop::Large)),
+            // Nobody may hold the turn that the group waits for.
+            Progress::NeedsWriter if may_join_group(alone, &session, &mut *run) => {}
             Progress::NeedsWriter => {
                 if !session.wait_for_writer(limits.quota.query_time()).await {
                     turn = WriteTurn::GiveUp;
@@ -113,4 +115,8 @@ pub(super) async fn drive<R: Run>(
             }
         }
     }
+}
+
+fn may_join_group(alone: bool, session: &Session, run: &mut impl Run) -> bool {
+    !alone && !session.holds_connection() && run.is_before_single_write()
 }

@@ -1,5 +1,7 @@
 //! Writes of one tenant that come at the same time share a transaction. Nobody may be able to tell.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Harness, Tenant, execute, tenant};
@@ -86,6 +88,30 @@ async fn the_storage_quota_refuses_those_that_do_not_fit_and_no_others() {
         [[json!(stored.to_string())]],
         "what was acknowledged is there, and nothing else"
     );
+}
+
+#[tokio::test]
+async fn a_write_that_comes_after_a_read_waits_for_those_before_it_and_for_nobody_else() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 600_000;
+    harness.sql(&tenant, "create table t (x)").await;
+    let begun = harness
+        .pipeline(&tenant, Value::Null, json!([execute("begin immediate")]))
+        .await;
+    let before = harness.databases.figures(tenant.uid).unwrap().statements;
+    let requests = json!([execute("select 1"), execute("insert into t values (1)"), {"type": "close"}]);
+    let mut waiting = Box::pin(harness.pipeline(&tenant, Value::Null, requests));
+    while harness.databases.figures(tenant.uid).unwrap().statements == before {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let closing = json!([execute("commit"), {"type": "close"}]);
+    harness.pipeline(&tenant, begun.body["baton"].clone(), closing).await;
+    // A tenth of the time for which it may wait for its turn.
+    let answer = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    assert_eq!(answer.body["results"][1]["type"], "ok", "{}", answer.body);
+    assert_eq!(harness.sql(&tenant, "select count(*) from t").await, [[json!("1")]]);
 }
 
 #[tokio::test]
