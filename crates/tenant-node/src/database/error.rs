@@ -159,6 +159,14 @@ pub enum StatementError {
         /// Its limit.
         limit_bytes: u64,
     },
+    /// There was no place to begin with it, after others of its request were carried out.
+    #[error("{message}; nothing of this statement was carried out")]
+    NotBegun {
+        /// What a refusal of the whole request would be called.
+        code: &'static str,
+        /// Why.
+        message: String,
+    },
     /// The caller went away.
     #[error("the request was cancelled")]
     Cancelled,
@@ -185,7 +193,7 @@ impl StatementError {
             Self::NoStatement => "SQL_NO_STATEMENT",
             Self::ManyStatements => "SQL_MANY_STATEMENTS",
             Self::Arguments(_) => "ARGS_INVALID",
-            Self::Sqlite { code, .. } => code,
+            Self::Sqlite { code, .. } | Self::NotBegun { code, .. } => code,
             Self::Refused(_) => "SQLITE_AUTH",
             Self::ReadOnlyAccess => "SQLITE_READONLY",
             Self::StorageQuotaExceeded { .. } => "SQLITE_FULL",
@@ -212,6 +220,31 @@ impl StatementError {
         Self::Sqlite {
             code: "SQLITE_TOOBIG",
             message: format!("statement too long: {bytes} bytes of SQL, at most {MOST_SQL_BYTES} are taken"),
+        }
+    }
+
+    /// A statement that was not begun, since its database could not be reached.
+    pub(super) fn not_begun(error: &DatabaseError) -> Self {
+        let message = error.to_string();
+        match error {
+            DatabaseError::Overloaded { .. } => Self::NotBegun {
+                code: "OVERLOADED",
+                message,
+            },
+            DatabaseError::Stopping => Self::NotBegun {
+                code: "STOPPING",
+                message,
+            },
+            DatabaseError::Crashed => Self::NotBegun {
+                code: "INTERNAL",
+                message,
+            },
+            DatabaseError::Damaged(_) => Self::Damaged { message },
+            DatabaseError::Quarantined { .. }
+            | DatabaseError::Mark(_)
+            | DatabaseError::Open(_)
+            | DatabaseError::Folder(_)
+            | DatabaseError::Log(_) => Self::Disk { message },
         }
     }
 

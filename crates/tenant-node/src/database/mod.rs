@@ -16,10 +16,12 @@ mod functions;
 mod memory;
 mod quarantine;
 mod raw_sqlite;
+mod refused;
 mod schedule;
 mod session;
 mod split;
 mod statement;
+mod statements;
 mod storage_limit;
 mod tenant;
 mod unsynced_frames;
@@ -31,10 +33,12 @@ pub use databases::{Databases, TenantLease};
 pub use durability::Settlement;
 pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
+pub use refused::RefusedStatements;
 pub use schedule::{is_errand, runs_long, while_waiting};
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};
 pub use split::{first_statement, is_rollback, is_single_read, is_single_write};
 pub use statement::{
     Arguments, Column, Description, MOST_PARAMETERS, ResultTooLarge, RowSink, StatementSummary, is_too_long,
 };
+pub use statements::Statements;
 pub use write_group::{GroupOutcome, GroupedWork};

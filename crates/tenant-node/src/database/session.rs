@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenantry_types::EffectiveQuota;
+use tenantry_types::{EffectiveQuota, TenantUid};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::access_policy::Phase;
 use super::connection::TenantConnection;
 use super::durability::Settlement;
 use super::figures::cpu_time_since_last_call;
+use super::schedule::NotRun;
 use super::tenant::TenantDatabase;
 use super::{
-    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, TenantLease, is_single_write,
-    raw_sqlite, statement, storage_limit,
+    Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, Statements, TenantLease,
+    is_single_write, raw_sqlite, statement, storage_limit,
 };
 use crate::layers::Access;
 
@@ -116,27 +117,50 @@ impl Session {
         self.last_insert_rowid
     }
 
-    /// Runs `work` on a database thread. Returns when everything is durable that it wrote or could have seen.
+    /// Whose database it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantUid {
+        self.lease.tenant().account().tenant
+    }
+
+    /// Whether no transaction is open.
+    #[must_use]
+    pub fn is_autocommit(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_none_or(|connection| connection.sqlite().is_autocommit())
+    }
+
+    /// Runs `work` with `state` on a database thread. Returns when everything is durable that it wrote or could have seen. Where the
+    /// database cannot be reached, or the node is too busy to begin in time, that stands in the place of the output: session and state
+    /// are as they were.
     ///
     /// # Errors
-    /// When the database cannot be reached, or the node is too busy to begin in time. The session is gone then, and what it had open
-    /// is rolled back.
-    pub async fn run<T: Send + 'static>(
-        mut self,
+    /// When `work` panicked. The session is gone then, and what it had open is rolled back.
+    pub async fn run<S: Send + 'static, T: Send + 'static>(
+        self,
         limits: StatementLimits,
         turn: WriteTurn,
         cancellation: Cancellation,
-        work: impl FnOnce(&mut ActiveSession<'_>) -> T + Send + 'static,
-    ) -> Result<(Self, T), DatabaseError> {
+        state: S,
+        work: impl FnOnce(&mut S, &mut ActiveSession<'_>) -> T + Send + 'static,
+    ) -> Result<(Self, S, Result<T, DatabaseError>), DatabaseError> {
         let shared = Arc::clone(self.lease.shared());
         let account = self.lease.tenant().account();
-        let work = move || {
-            let output = self.work(limits, turn, &cancellation, work);
-            output.map(|output| (self, output))
+        let work = move |(mut session, mut state): (Self, S)| {
+            let output = session.work(limits, turn, &cancellation, |active| work(&mut state, active));
+            (session, state, output)
         };
-        let (session, output) = shared.threads.run(account, work).await??;
-        session.lease.tenant().durability.settled().await;
-        Ok((session, output))
+        match shared.threads.run_with(account, (self, state), work).await {
+            Ok((session, state, output)) => {
+                session.lease.tenant().durability.settled().await;
+                Ok((session, state, output))
+            }
+            Err(NotRun {
+                error,
+                state: Some((session, state)),
+            }) => Ok((session, state, Err(error))),
+            Err(NotRun { error, state: None }) => Err(error),
+        }
     }
 
     /// For answers that are sent while they are made: each piece has to wait until what it shows is durable.
@@ -187,7 +211,46 @@ impl Session {
         }
     }
 
+    /// Gives back a turn to write that was waited for and not used.
+    pub fn give_back_turn(&mut self) {
+        self.write_permit = None;
+    }
+
+    /// Gives up the connection with all that is open on it, which is rolled back on a database thread.
+    pub(super) fn give_up_connection(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            let permit = self.write_permit.take();
+            let lease = self.lease.clone();
+            let account = lease.tenant().account();
+            self.lease.shared().threads.clean_up(account, move || {
+                let _memory = lease.tenant().account_memory();
+                if connection.reset() {
+                    lease.tenant().measure_sizes(&connection);
+                    lease.tenant().give_back(connection);
+                } else {
+                    drop(connection);
+                }
+                // Only now may the next writer go on, and only now may the tenant close.
+                drop(permit);
+                drop(lease);
+            });
+        }
+    }
+
+    /// Rolls an open transaction back by giving up its connection, unless that would lose more than the transaction. Whether it did.
+    pub(super) fn give_up_transaction(&mut self) -> bool {
+        let has_more = |connection: &TenantConnection| !connection.keeps_statements();
+        if self.is_autocommit() || self.connection.as_ref().is_some_and(has_more) {
+            return false;
+        }
+        self.give_up_connection();
+        true
+    }
+
     /// Runs `work` on this thread. Blocks.
+    ///
+    /// # Errors
+    /// When there is no connection for it. Nothing was done then.
     pub(super) fn work<T>(
         &mut self,
         limits: StatementLimits,
@@ -200,7 +263,8 @@ impl Session {
         let _memory = tenant.account_memory();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => tenant.check_out()?,
+            // Without a connection nothing was written that the turn would be kept for.
+            None => tenant.check_out().inspect_err(|_error| self.write_permit = None)?,
         };
         raw_sqlite::set_last_insert_rowid(connection.sqlite(), self.last_insert_rowid);
         let output = work(&mut ActiveSession {
@@ -236,23 +300,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            let permit = self.write_permit.take();
-            let lease = self.lease.clone();
-            let account = lease.tenant().account();
-            self.lease.shared().threads.clean_up(account, move || {
-                let _memory = lease.tenant().account_memory();
-                if connection.reset() {
-                    lease.tenant().measure_sizes(&connection);
-                    lease.tenant().give_back(connection);
-                } else {
-                    drop(connection);
-                }
-                // Only now may the next writer go on, and only now may the tenant close.
-                drop(permit);
-                drop(lease);
-            });
-        }
+        self.give_up_connection();
     }
 }
 
@@ -267,24 +315,20 @@ pub struct ActiveSession<'a> {
     company: Company,
 }
 
-impl ActiveSession<'_> {
-    /// Whether no transaction is open.
-    #[must_use]
-    pub fn is_autocommit(&self) -> bool {
+impl Statements for ActiveSession<'_> {
+    fn is_autocommit(&self) -> bool {
         self.is_in_group() || self.connection.sqlite().is_autocommit()
     }
 
-    /// Whether a transaction is shared with others: only [`Self::execute`] may be called then.
-    #[must_use]
-    pub fn is_in_group(&self) -> bool {
+    fn is_in_group(&self) -> bool {
         self.company != Company::Alone
     }
 
-    /// Rolls back what is open and drops all state of the connection.
-    ///
-    /// # Errors
-    /// When no new connection could be opened.
-    pub fn close(&mut self) -> Result<(), DatabaseError> {
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn close(&mut self) -> Result<(), DatabaseError> {
         if !self.connection.reset() {
             *self.connection = self.tenant.check_out()?;
         }
@@ -294,11 +338,7 @@ impl ActiveSession<'_> {
         Ok(())
     }
 
-    /// Looks at a statement without running it.
-    ///
-    /// # Errors
-    /// When it cannot be compiled.
-    pub fn describe(&mut self, sql: &str) -> Result<Description, StatementError> {
+    fn describe(&mut self, sql: &str) -> Result<Description, StatementError> {
         self.connection
             .begin_statement(self.limits.quota.query_time(), self.cancellation);
         let description = statement::describe(self.connection, sql);
@@ -306,8 +346,7 @@ impl ActiveSession<'_> {
         description.map_err(|error| self.completed(error))
     }
 
-    /// Runs one statement.
-    pub fn execute(&mut self, sql: &str, arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
+    fn execute(&mut self, sql: &str, arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
         if self.cancellation.is_cancelled() {
             return Attempt::Finished(Err(StatementError::Cancelled));
         }
@@ -334,7 +373,9 @@ impl ActiveSession<'_> {
             .add_statement(summary.rows_read, summary.rows_written);
         Attempt::Finished(outcome)
     }
+}
 
+impl ActiveSession<'_> {
     fn attempt(&mut self, sql: &str, arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
         let mut compiled = match statement::compile(self.connection, sql) {
             Ok(compiled) => compiled,

@@ -74,7 +74,8 @@ struct Answered {
 
 impl Session {
     /// Runs `work`, whose next statement is a write on its own, together with others of the tenant. Waits for its turn at most for the
-    /// query time of the tenant.
+    /// query time of the tenant. Where it could not go on after the group, or alone could not begin, that stands in the place of the
+    /// outcome; what it did in the group is done.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -83,7 +84,7 @@ impl Session {
         work: W,
         limits: StatementLimits,
         cancellation: Cancellation,
-    ) -> Result<(Self, W, GroupOutcome), DatabaseError> {
+    ) -> Result<(Self, W, Result<GroupOutcome, DatabaseError>), DatabaseError> {
         let lease = self.lease().clone();
         let queue = &lease.tenant().writes;
         let (answer, mut answered) = oneshot::channel();
@@ -115,7 +116,7 @@ impl Session {
         let Answered { session, work, outcome } = answered.map_err(|_dropped| DatabaseError::Crashed)?;
         let work: Box<dyn Any> = work;
         let work = work.downcast::<W>().map_err(|_other| DatabaseError::Crashed)?;
-        Ok((session, *work, outcome?))
+        Ok((session, *work, outcome))
     }
 }
 

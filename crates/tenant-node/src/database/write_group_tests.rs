@@ -4,7 +4,9 @@ use rusqlite::Row;
 use tenantry_types::{EffectiveQuota, TenantUid, TierDefinition};
 
 use super::*;
-use crate::database::{Arguments, Attempt, Column, Databases, DatabasesConfig, ResultTooLarge, RowSink, WriteTurn};
+use crate::database::{
+    Arguments, Attempt, Column, Databases, DatabasesConfig, ResultTooLarge, RowSink, Statements as _, WriteTurn,
+};
 use crate::layers::Access;
 
 /// One statement and what became of it.
@@ -86,14 +88,18 @@ impl Harness {
     }
 
     async fn run_alone(&self, session: Session, sql: &str) -> (Session, Result<(), String>) {
-        let mut statement = Statement::new(sql);
-        let run = move |active: &mut ActiveSession<'_>| {
-            statement.advance(active);
-            statement.outcome
-        };
-        let ran = session.run(self.limits, WriteTurn::GiveUp, Cancellation::default(), run);
-        let (session, outcome) = ran.await.unwrap();
-        (session, outcome.unwrap())
+        let advance = |statement: &mut Statement, active: &mut ActiveSession<'_>| statement.advance(active);
+        let statement = Statement::new(sql);
+        let ran = session.run(
+            self.limits,
+            WriteTurn::GiveUp,
+            Cancellation::default(),
+            statement,
+            advance,
+        );
+        let (session, statement, ran) = ran.await.unwrap();
+        ran.unwrap();
+        (session, statement.outcome.unwrap())
     }
 
     async fn alone(&self, sql: &str) -> Result<(), String> {
@@ -103,7 +109,8 @@ impl Harness {
     async fn in_group(&self, sql: &str) -> (Session, Statement, GroupOutcome) {
         let session = self.session().await;
         let ran = session.run_in_group(Statement::new(sql), self.limits, Cancellation::default());
-        ran.await.unwrap()
+        let (session, statement, outcome) = ran.await.unwrap();
+        (session, statement, outcome.unwrap())
     }
 
     /// All of them in one group: nobody of them gets a turn before all wait.
@@ -132,15 +139,15 @@ impl Harness {
             }
         }
         let sql = format!("select count(*) from {table}");
-        let count = move |active: &mut ActiveSession<'_>| {
-            let mut count = Count(-1);
-            let attempt = active.execute(&sql, &Arguments::default(), &mut count);
+        let read = move |count: &mut Count, active: &mut ActiveSession<'_>| {
+            let attempt = active.execute(&sql, &Arguments::default(), count);
             assert!(matches!(attempt, Attempt::Finished(Ok(_))), "{attempt:?}");
-            count.0
         };
         let session = self.session().await;
-        let ran = session.run(self.limits, WriteTurn::Ask, Cancellation::default(), count);
-        ran.await.unwrap().1
+        let ran = session.run(self.limits, WriteTurn::Ask, Cancellation::default(), Count(-1), read);
+        let (_, count, read) = ran.await.unwrap();
+        read.unwrap();
+        count.0
     }
 }
 
@@ -199,14 +206,10 @@ async fn what_undoes_the_whole_transaction_leaves_each_to_run_alone() {
     for statements in cases {
         let harness = Harness::new(schema).await;
         let mut succeeded = 0;
-        for (session, mut statement, outcome) in harness.together(&statements).await {
+        for (session, statement, outcome) in harness.together(&statements).await {
             assert_eq!((outcome, &statement.outcome), (GroupOutcome::Undone, &None));
-            let run = move |active: &mut ActiveSession<'_>| {
-                statement.advance(active);
-                statement.outcome
-            };
-            let ran = session.run(harness.limits, WriteTurn::Ask, Cancellation::default(), run);
-            succeeded += i64::from(ran.await.unwrap().1 == Some(Ok(())));
+            let (_, ran) = harness.run_alone(session, &statement.sql).await;
+            succeeded += i64::from(ran.is_ok());
         }
         assert_eq!(succeeded, 2, "{statements:?}");
         assert_eq!(harness.rows("t").await, 2, "{statements:?}");

@@ -19,8 +19,9 @@ use super::request::{Cursor, Leaves, Malformed, Pipeline, StreamRequest};
 use super::run::{CancelOnDrop, Stop, drive};
 use super::service::HranaService;
 use super::slot::StreamSlot;
+use super::stored_sql::StoredSql;
 use super::streams::Transaction;
-use crate::database::{ActiveSession, Arguments, DatabaseError, Session, WriteTurn};
+use crate::database::{ActiveSession, Arguments, DatabaseError, Session, Statements as _, WriteTurn};
 use crate::http::body::{Body, boxed, full};
 use crate::http::problem::Problem;
 
@@ -31,7 +32,7 @@ impl HranaService {
             .await?;
         let mut resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
         if looks.begins_with_rollback {
-            resumed = as_believed(caller, resumed).await?;
+            resumed = self.as_believed(caller, resumed).await?;
         }
         let Resumed {
             slot,
@@ -49,8 +50,13 @@ impl HranaService {
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
         let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
-        if stop == Stop::Large {
-            return Ok(self.send_pipeline(caller, slot, session, *run));
+        match stop {
+            Stop::Done => {}
+            Stop::Large => return Ok(self.send_pipeline(caller, slot, session, *run)),
+            Stop::NotBegun(error) => {
+                let sqls = run.finish().sqls;
+                return Err(self.not_begun(caller, slot, session, sqls, transaction, &error));
+            }
         }
         let mut finished = run.finish();
         if let Some(failure) = finished.refusal {
@@ -82,7 +88,10 @@ impl HranaService {
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
         // The session ends here, and what it has open is rolled back.
-        let (_, run, _) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        let (_, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        if let Stop::NotBegun(error) = stop {
+            return Err(database_problem(caller.tenant, &error));
+        }
         let finished = run.finish();
         if let Some(failure) = finished.refusal {
             tracing::info!(tenant = %caller.tenant, %failure, "a request was refused");
@@ -97,6 +106,48 @@ impl HranaService {
                 response
             }
         })
+    }
+
+    /// The stream as the client of a ROLLBACK believes it to be: in a transaction, also where SQLite has rolled it back unseen.
+    async fn as_believed(&self, caller: Caller, resumed: Resumed) -> Result<Resumed, Problem> {
+        if resumed.transaction == Transaction::AsKnown {
+            return Ok(resumed);
+        }
+        let Resumed {
+            slot,
+            session,
+            sqls,
+            transaction,
+        } = resumed;
+        let cancellation = CancelOnDrop::default();
+        let begin = |(): &mut (), active: &mut ActiveSession<'_>| {
+            drop(active.execute("begin", &Arguments::default(), &mut NoRows));
+        };
+        let begun = session.run(caller.limits, WriteTurn::GiveUp, cancellation.0.clone(), (), begin);
+        let (session, (), begun) = begun.await.map_err(|error| database_problem(caller.tenant, &error))?;
+        if let Err(error) = begun {
+            return Err(self.not_begun(caller, slot, session, sqls, transaction, &error));
+        }
+        Ok(Resumed {
+            slot,
+            session,
+            sqls,
+            transaction: Transaction::AsKnown,
+        })
+    }
+
+    /// Nothing of the request was carried out: its stream waits as it was, under the baton that the request came with.
+    fn not_begun(
+        &self,
+        caller: Caller,
+        slot: StreamSlot,
+        session: Session,
+        sqls: StoredSql,
+        transaction: Transaction,
+        error: &DatabaseError,
+    ) -> Problem {
+        self.refuse(slot, session, sqls, transaction, None);
+        database_problem(caller.tenant, error)
     }
 
     /// Leaves the stream for its next request, unless the client has closed it. The baton for it.
@@ -126,6 +177,7 @@ impl HranaService {
         run.send_to(sender);
         tokio::spawn(async move {
             let driven = drive(session, run, caller.limits, &cancellation.0).await;
+            // What has become large has begun.
             let (session, run, _) = match driven {
                 Ok(driven) => driven,
                 Err(error) => {
@@ -152,7 +204,7 @@ impl HranaService {
             .await?;
         let mut resumed = self.stream(caller, cursor.baton.as_deref(), looks.leaves).await?;
         if looks.begins_with_rollback {
-            resumed = as_believed(caller, resumed).await?;
+            resumed = self.as_believed(caller, resumed).await?;
         }
         let Resumed {
             mut slot,
@@ -189,8 +241,11 @@ impl HranaService {
             });
             return Ok(response(E::CURSOR_TYPE, boxed(reader)));
         };
-        let (session, run, _) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
+        let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
         let finished = run.finish();
+        if let Stop::NotBegun(error) = stop {
+            return Err(self.not_begun(caller, slot, session, finished.sqls, transaction, &error));
+        }
         if finished.has_begun {
             self.end_cursor::<E>(caller, slot, Ok((session, finished)), end);
             return Ok(response(E::CURSOR_TYPE, boxed(reader)));
@@ -253,23 +308,6 @@ impl HranaService {
         let response = problem.into_response_after(done);
         response.map(|document| self.collected(caller, document))
     }
-}
-
-/// The stream as the client of a ROLLBACK believes it to be: in a transaction, also where SQLite has rolled it back unseen.
-async fn as_believed(caller: Caller, resumed: Resumed) -> Result<Resumed, Problem> {
-    if resumed.transaction == Transaction::AsKnown {
-        return Ok(resumed);
-    }
-    let cancellation = CancelOnDrop::default();
-    let begin = |active: &mut ActiveSession<'_>| drop(active.execute("begin", &Arguments::default(), &mut NoRows));
-    let session = resumed.session;
-    let begun = session.run(caller.limits, WriteTurn::GiveUp, cancellation.0.clone(), begin);
-    let (session, ()) = begun.await.map_err(|error| database_problem(caller.tenant, &error))?;
-    Ok(Resumed {
-        session,
-        transaction: Transaction::AsKnown,
-        ..resumed
-    })
 }
 
 /// Waits, beside the connection, for the client of an answer of which much is left.

@@ -12,7 +12,7 @@ use super::request::{Rows, Step};
 use super::run::{Progress, Run};
 use super::stored_sql::StoredSql;
 use super::streams::Transaction;
-use crate::database::{ActiveSession, Attempt, Column, ResultTooLarge, RowSink, StatementError};
+use crate::database::{Attempt, Column, ResultTooLarge, RowSink, StatementError, Statements};
 
 /// A batch and how far it has come.
 pub(super) struct CursorRun<E> {
@@ -83,7 +83,7 @@ impl<E: Encoding> CursorRun<E> {
 }
 
 impl<E: Encoding> Run for CursorRun<E> {
-    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    fn advance(&mut self, session: &mut dyn Statements) -> Progress {
         let progress = self.run_steps(session);
         if progress == Progress::Done {
             // Here, on the database thread: to take very many of them apart takes long.
@@ -92,11 +92,15 @@ impl<E: Encoding> Run for CursorRun<E> {
         }
         progress
     }
+
+    fn has_begun(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
 }
 
 impl<E: Encoding> CursorRun<E> {
     /// Runs from where it is to the end, or until there is a reason to leave the thread.
-    fn run_steps(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    fn run_steps(&mut self, session: &mut dyn Statements) -> Progress {
         for (number, step) in self.steps.iter().enumerate().skip(self.outcomes.len()) {
             let runs = step
                 .condition

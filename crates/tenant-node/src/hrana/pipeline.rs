@@ -15,12 +15,14 @@ use super::stored_bytes::OfTenant;
 use super::stored_sql::StoredSql;
 use super::streams::Transaction;
 use crate::database::{
-    ActiveSession, Arguments, Attempt, Column, ResultTooLarge, RowSink, StatementError, first_statement,
-    is_single_write,
+    Arguments, Attempt, Column, ResultTooLarge, RowSink, StatementError, Statements, first_statement, is_single_write,
 };
 
 /// Longer writes are committed alone: to find out whether a text is a write takes a look at its beginning, which can be a long comment.
 const MOST_GROUPED_SQL_BYTES: usize = 64 << 10;
+
+/// Where nobody may block, longer scripts are not looked through for their first statement: nothing is carried out there anyway.
+const LOOKED_THROUGH_IN_PLACE_BYTES: usize = 1 << 10;
 
 /// A pipeline and how far it has come.
 pub(super) struct PipelineRun<E> {
@@ -98,7 +100,7 @@ impl<E: Encoding> PipelineRun<E> {
     }
 
     /// Runs from where it is to the end, or until there is a reason to leave the thread.
-    fn run_requests(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    fn run_requests(&mut self, session: &mut dyn Statements) -> Progress {
         while let Some(request) = self.requests.get(self.next) {
             if session.is_in_group() && !matches!(request, StreamRequest::Execute(_)) {
                 return Progress::NeedsWriter;
@@ -132,7 +134,9 @@ impl<E: Encoding> PipelineRun<E> {
             }
             self.within = Within::default();
             self.next += 1;
-            match self.answer.hand_over(self.next < self.requests.len()) {
+            // Where nobody may wait for the client, the rest goes with the end.
+            let more_to_come = self.next < self.requests.len() && session.may_block();
+            match self.answer.hand_over(more_to_come) {
                 Ok(progress @ Progress::Large) => return progress,
                 Ok(_) => {}
                 Err(_broken) => return Progress::Done,
@@ -143,7 +147,7 @@ impl<E: Encoding> PipelineRun<E> {
 }
 
 impl<E: Encoding> Run for PipelineRun<E> {
-    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress {
+    fn advance(&mut self, session: &mut dyn Statements) -> Progress {
         let progress = self.run_requests(session);
         if progress == Progress::Done && !session.is_in_group() {
             // Here, on the database thread: to take hundreds of thousands of them apart takes long, as it does to make a problem of much.
@@ -151,6 +155,10 @@ impl<E: Encoding> Run for PipelineRun<E> {
             self.answer.begin_problem_if_refused();
         }
         progress
+    }
+
+    fn has_begun(&self) -> bool {
+        self.next > 0 || self.within.offset > 0 || !self.within.outcomes.is_empty()
     }
 
     fn is_before_single_write(&mut self) -> bool {
@@ -180,7 +188,7 @@ fn run<E: Encoding>(
     sqls: &mut StoredSql,
     stored: &OfTenant,
     answer: &mut Answer<E>,
-    session: &mut ActiveSession<'_>,
+    session: &mut dyn Statements,
 ) -> Progress {
     match request {
         StreamRequest::Execute(stmt) => return execute(stmt, sqls, answer, session),
@@ -215,7 +223,7 @@ fn execute<E: Encoding>(
     stmt: &Stmt,
     sqls: &StoredSql,
     answer: &mut Answer<E>,
-    session: &mut ActiveSession<'_>,
+    session: &mut dyn Statements,
 ) -> Progress {
     let before = answer.out.len();
     let start = E::begin_result(&mut answer.out, ResultKind::Execute);
@@ -236,7 +244,7 @@ fn batch<E: Encoding>(
     within: &mut Within,
     sqls: &StoredSql,
     answer: &mut Answer<E>,
-    session: &mut ActiveSession<'_>,
+    session: &mut dyn Statements,
 ) -> Progress {
     let Within { outcomes, parts, .. } = within;
     for (number, step) in steps.iter().enumerate().skip(outcomes.len()) {
@@ -280,7 +288,7 @@ fn sequence<E: Encoding>(
     offset: &mut usize,
     sqls: &StoredSql,
     answer: &mut Answer<E>,
-    session: &mut ActiveSession<'_>,
+    session: &mut dyn Statements,
 ) -> Progress {
     let script = match sqls.text(sql) {
         Ok(script) => script,
@@ -290,7 +298,11 @@ fn sequence<E: Encoding>(
         }
     };
     while let Some(rest) = script.get(*offset..).filter(|rest| !rest.is_empty()) {
-        let length = first_statement(rest);
+        let length = if session.may_block() || rest.len() <= LOOKED_THROUGH_IN_PLACE_BYTES {
+            first_statement(rest)
+        } else {
+            rest.len()
+        };
         let sql = rest.get(..length).unwrap_or(rest);
         match session.execute(sql, &Arguments::default(), &mut NoRows) {
             Attempt::NeedsWriter => return Progress::NeedsWriter,
@@ -311,7 +323,7 @@ fn statement<E: Encoding>(
     sqls: &StoredSql,
     out: &mut Vec<u8>,
     limit: usize,
-    session: &mut ActiveSession<'_>,
+    session: &mut dyn Statements,
 ) -> Attempt<()> {
     let sql = match sqls.text(&stmt.sql) {
         Ok(sql) => sql,

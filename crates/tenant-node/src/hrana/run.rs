@@ -1,8 +1,10 @@
 //! Drives what a client asked for over a session: on a database thread while it runs, on none while it waits for its turn
 //! to write. A write on its own is committed together with others of the tenant.
 
+use super::incoming::log_database_error;
 use crate::database::{
-    ActiveSession, Cancellation, DatabaseError, GroupOutcome, GroupedWork, Session, StatementLimits, WriteTurn,
+    ActiveSession, Cancellation, DatabaseError, GroupOutcome, GroupedWork, RefusedStatements, Session, StatementLimits,
+    Statements, WriteTurn,
 };
 
 /// How far a run has come when it leaves its thread.
@@ -17,16 +19,21 @@ pub(super) enum Progress {
 }
 
 /// Why a driven run came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Stop {
     Done,
     Large,
+    /// There was no place for it, and nothing of it was carried out.
+    NotBegun(DatabaseError),
 }
 
-/// Something that runs statements, can stop in the middle and be continued. Blocks: for database threads only.
+/// Something that runs statements, can stop in the middle and be continued.
 pub(super) trait Run: Send + 'static {
-    /// Runs until the end, or until there is a reason to leave the thread.
-    fn advance(&mut self, session: &mut ActiveSession<'_>) -> Progress;
+    /// Runs until the end, or until there is a reason to leave the thread. Blocks where the session may.
+    fn advance(&mut self, session: &mut dyn Statements) -> Progress;
+
+    /// Whether anything of it may have been carried out.
+    fn has_begun(&self) -> bool;
 
     /// Whether it is about to run a write that is a transaction of its own. Then it can also advance inside a group.
     fn is_before_single_write(&mut self) -> bool {
@@ -67,10 +74,11 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs on; where a statement has to wait for its turn to write, no thread is occupied meanwhile.
+/// Runs on; where a statement has to wait for its turn to write, no thread is occupied meanwhile. Where the database or a thread
+/// cannot be had for what is left of a run, that is refused in its results: whoever sent it may not send all of it again.
 ///
 /// # Errors
-/// When the database or a thread cannot be had. Session and run are gone then.
+/// When it broke in the middle. Session and run are gone then.
 pub(super) async fn drive<R: Run>(
     mut session: Session,
     run: R,
@@ -80,6 +88,7 @@ pub(super) async fn drive<R: Run>(
     // It changes hands some ten times on its way to a thread and back.
     let mut run = Box::new(run);
     let mut turn = WriteTurn::Ask;
+    let mut has_waited_for_turn = false;
     // A group that was undone is not tried again: whoever undid it may do so again.
     let mut alone = false;
     loop {
@@ -87,6 +96,11 @@ pub(super) async fn drive<R: Run>(
             let work = Grouped { run, progress: None };
             let (next_session, grouped, outcome) = session.run_in_group(work, limits, cancellation.clone()).await?;
             (session, run) = (next_session, grouped.run);
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => return Ok(refuse_rest(session, run, limits, error).await),
+            };
+            has_waited_for_turn = false;
             match (outcome, grouped.progress) {
                 (GroupOutcome::Ran, Some(Progress::Done)) => return Ok((session, run, Stop::Done)),
                 (GroupOutcome::Ran, Some(Progress::Large)) => return Ok((session, run, Stop::Large)),
@@ -97,21 +111,26 @@ pub(super) async fn drive<R: Run>(
             }
             alone = true;
         }
-        let advance = move |active: &mut ActiveSession<'_>| {
-            let progress = run.advance(active);
-            (progress, run)
-        };
-        let (next_session, (progress, next_run)) = session.run(limits, turn, cancellation.clone(), advance).await?;
+        let advance = |run: &mut Box<R>, active: &mut ActiveSession<'_>| run.advance(active);
+        let ran = session.run(limits, turn, cancellation.clone(), run, advance);
+        let (next_session, next_run, progress) = ran.await?;
         (session, run) = (next_session, next_run);
         match progress {
-            Progress::Done => return Ok((session, run, Stop::Done)),
-            Progress::Large => return Ok((session, run, Stop::Large)),
+            Ok(Progress::Done) => return Ok((session, run, Stop::Done)),
+            Ok(Progress::Large) => return Ok((session, run, Stop::Large)),
             // Nobody may hold the turn that the group waits for.
-            Progress::NeedsWriter if may_join_group(alone, &session, &mut *run) => {}
-            Progress::NeedsWriter => {
-                if !session.wait_for_writer(limits.quota.query_time()).await {
+            Ok(Progress::NeedsWriter) if may_join_group(alone, &session, &mut *run) => {}
+            Ok(Progress::NeedsWriter) => {
+                has_waited_for_turn = session.wait_for_writer(limits.quota.query_time()).await;
+                if !has_waited_for_turn {
                     turn = WriteTurn::GiveUp;
                 }
+            }
+            Err(error) => {
+                if has_waited_for_turn {
+                    session.give_back_turn();
+                }
+                return Ok(refuse_rest(session, run, limits, error).await);
             }
         }
     }
@@ -119,4 +138,21 @@ pub(super) async fn drive<R: Run>(
 
 fn may_join_group(alone: bool, session: &Session, run: &mut impl Run) -> bool {
     !alone && !session.holds_connection() && run.is_before_single_write()
+}
+
+/// Answers what is left of a run that has begun, which takes no thread. One that has not is left as it is.
+async fn refuse_rest<R: Run>(
+    mut session: Session,
+    mut run: Box<R>,
+    limits: StatementLimits,
+    error: DatabaseError,
+) -> (Session, Box<R>, Stop) {
+    if !run.has_begun() {
+        return (session, run, Stop::NotBegun(error));
+    }
+    log_database_error(session.tenant(), &error);
+    while run.advance(&mut RefusedStatements::new(&mut session, &error, limits)) != Progress::Done {
+        tokio::task::yield_now().await;
+    }
+    (session, run, Stop::Done)
 }

@@ -16,6 +16,7 @@ mod large_pipelines;
 mod lifecycle;
 mod limit_fields;
 mod node;
+mod overload;
 mod power_loss;
 mod protobuf;
 mod protobuf_messages;

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Run,
-    /// It has waited too long, and whoever asked for it gets a refusal.
-    TooLate,
+    /// It is not to run, and whoever asked for it gets a refusal.
+    Refused,
 }
 
 /// The queue's side: to be run once. Dropped without that, it has no result.
@@ -192,8 +192,8 @@ mod tests {
     async fn a_job_that_was_run_has_its_result_and_one_that_was_dropped_has_none() {
         let (job, mut outcome) = Job::new(|turn| turn);
         assert!(poll!(&mut outcome).is_pending());
-        job.run(Turn::TooLate);
-        assert_eq!(outcome.await, Some(Turn::TooLate));
+        job.run(Turn::Refused);
+        assert_eq!(outcome.await, Some(Turn::Refused));
         let (job, outcome) = Job::new(|turn| turn);
         drop(job);
         assert_eq!(outcome.await, None);

@@ -21,7 +21,7 @@ mod work;
 
 pub(super) use running::{about_to_block, give_way, time_away};
 pub use running::{is_errand, runs_long, while_waiting};
-pub(super) use threads::{DatabaseThreads, ThreadsConfig};
+pub(super) use threads::{DatabaseThreads, NotRun, ThreadsConfig};
 
 use tenantry_types::TenantUid;
 

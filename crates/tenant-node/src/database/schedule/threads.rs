@@ -71,6 +71,14 @@ pub(in crate::database) struct DatabaseThreads {
     watch: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Why work did not run to its end.
+#[derive(Debug)]
+pub(in crate::database) struct NotRun<S> {
+    pub(in crate::database) error: DatabaseError,
+    /// What it would have worked with, where it was not begun.
+    pub(in crate::database) state: Option<S>,
+}
+
 pub(super) struct Shared {
     pub(super) config: ThreadsConfig,
     deliveries: Arc<Deliveries>,
@@ -149,18 +157,41 @@ impl DatabaseThreads {
         account: Account,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DatabaseError> {
+        let ran = self.run_with(account, (), |()| work()).await;
+        ran.map_err(|not_run| not_run.error)
+    }
+
+    /// The same for `work` that takes `state`, which is given back where the work was not begun.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(in crate::database) async fn run_with<S: Send + 'static, T: Send + 'static>(
+        &self,
+        account: Account,
+        state: S,
+        work: impl FnOnce(S) -> T + Send + 'static,
+    ) -> Result<T, NotRun<S>> {
         let (deliveries, resume) = (Arc::clone(&self.shared.deliveries), Arc::clone(&self.resume));
         let lane = Lane::here();
         let (job, outcome) = Job::new(move |turn| {
             let result = match turn {
-                Turn::Run => Ok(work()),
-                Turn::TooLate => Err(overloaded("database thread")),
+                Turn::Run => Ok(work(state)),
+                Turn::Refused => Err(state),
             };
             Delivery::new(result, lane, &deliveries, &resume)
         });
-        self.shared.push(account, lane, job)?;
-        let delivered = outcome.await.ok_or(DatabaseError::Crashed)?;
-        delivered.take().unwrap_or(Err(DatabaseError::Crashed))
+        let refused_at_once = self.shared.push(account, lane, job).err();
+        match outcome.await.and_then(Delivery::take) {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(state)) => Err(NotRun {
+                error: refused_at_once.unwrap_or_else(|| overloaded("database thread")),
+                state: Some(state),
+            }),
+            None => Err(NotRun {
+                error: DatabaseError::Crashed,
+                state: None,
+            }),
+        }
     }
 
     /// Runs clean-up work that must not be refused, such as a rollback. Bounded by the number of open connections. After
@@ -194,7 +225,7 @@ impl DatabaseThreads {
             .map(|since| state.queue.take_waiting_since_before(since));
         drop(state);
         for job in late.into_iter().flatten() {
-            job.run(Turn::TooLate);
+            job.run(Turn::Refused);
         }
     }
 
@@ -232,20 +263,25 @@ fn overloaded(what: &'static str) -> DatabaseError {
 }
 
 impl Shared {
+    /// Queues a job. One that is refused at once has been told so.
     fn push(self: &Arc<Self>, account: Account, lane: Lane, job: Job) -> Result<(), DatabaseError> {
         let now = Instant::now();
         let mut state = self.lock();
-        if state.stopping {
-            return Err(DatabaseError::Stopping);
-        }
-        if let Err((_full, job)) = state.queue.push(account, lane, job, now) {
-            drop(state);
-            // What it owns may take the lock when it is dropped.
-            drop(job);
-            return Err(overloaded("place in the queue of its database threads"));
-        }
-        self.attend(state, account, now);
-        Ok(())
+        let (error, job) = if state.stopping {
+            (DatabaseError::Stopping, job)
+        } else {
+            match state.queue.push(account, lane, job, now) {
+                Ok(()) => {
+                    self.attend(state, account, now);
+                    return Ok(());
+                }
+                Err((_full, job)) => (overloaded("place in the queue of its database threads"), job),
+            }
+        };
+        // What it owns may take the lock when it is dropped.
+        drop(state);
+        job.run(Turn::Refused);
+        Err(error)
     }
 
     /// Sees to it that a job that has just been queued is run.
@@ -325,7 +361,7 @@ impl Shared {
             self.call_watch.notify_one();
         }
         if let Some(begun) = refused {
-            begun.job.run(Turn::TooLate);
+            begun.job.run(Turn::Refused);
         }
     }
 

@@ -178,6 +178,33 @@ async fn a_full_queue_refuses_and_a_panic_leaves_the_threads_alive() {
 }
 
 #[tokio::test]
+async fn what_is_refused_gives_back_what_it_would_have_worked_with() {
+    async fn ask(threads: &DatabaseThreads) -> NotRun<String> {
+        let work = |state: String| assert!(state.is_empty(), "it was run");
+        threads.run_with(account(1), "mine".to_owned(), work).await.unwrap_err()
+    }
+    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let first = hold(&threads, 1, std::thread::yield_now).await;
+    let mut second = Box::pin(threads.run(account(1), || 2));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let full = ask(&threads).await;
+    first.finish().await;
+    assert_eq!(second.await.unwrap(), 2);
+    stop(&threads).await;
+    let stopping = ask(&threads).await;
+    let impatient = ThreadsConfig {
+        patience: Duration::ZERO,
+        ..CONFIG
+    };
+    let threads = Arc::new(DatabaseThreads::start(impatient).unwrap());
+    let late = ask(&threads).await;
+    stop(&threads).await;
+    for not_run in [full, stopping, late] {
+        assert_eq!(not_run.state.as_deref(), Some("mine"), "{}", not_run.error);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_runs_on_gives_its_place_to_another_tenant_and_goes_on_afterwards() {
     let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
     let endless = hold(&threads, 1, || give_way(Instant::now())).await;

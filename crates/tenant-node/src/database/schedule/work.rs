@@ -51,7 +51,7 @@ impl Shared {
                 class,
             } = begun;
             let turn = if began.saturating_duration_since(since) > self.config.patience {
-                Turn::TooLate
+                Turn::Refused
             } else {
                 Turn::Run
             };
@@ -64,7 +64,7 @@ impl Shared {
                 tracing::error!("a job on a database thread panicked");
             }
             let mut ended = running::end();
-            if turn == Turn::TooLate || matches!(ran, Ok(false)) {
+            if turn == Turn::Refused || matches!(ran, Ok(false)) {
                 ended.purpose = Purpose::Errand;
             }
             let used = used_before.map(|before| priority::own_processor_time().saturating_sub(before));
