@@ -393,7 +393,7 @@ impl ActiveSession<'_> {
                 self.turn,
                 reads_only,
             ),
-            // `WITH … SELECT`: it would read what is not committed.
+            // A write by its words alone: it would read what is not committed.
             (Company::InGroup | Company::DoneInGroup, true) => Admission::NeedsWriter,
             (Company::InGroup | Company::DoneInGroup, false) if self.limits.access == Access::ReadOnly => {
                 Admission::Refused(StatementError::ReadOnlyAccess)

@@ -18,7 +18,8 @@ use crate::database::{
     Arguments, Attempt, Column, ResultTooLarge, RowSink, StatementError, Statements, first_statement, is_single_write,
 };
 
-/// Longer writes are committed alone: to find out whether a text is a write takes a look at its beginning, which can be a long comment.
+/// Longer writes are committed alone: to find out whether a text is a write takes a look past comments and common table expressions, which
+/// can be long.
 const MOST_GROUPED_SQL_BYTES: usize = 64 << 10;
 
 /// Where nobody may block, longer scripts are not looked through for their first statement: nothing is carried out there anyway.
@@ -437,6 +438,13 @@ mod tests {
         let driving = drive(Session::new(lease), run(asked), limits, &cancellation);
         let (_, run, _) = driving.await.unwrap();
         assert_eq!((run.next, run.requests.capacity()), (3, 0));
+    }
+
+    #[test]
+    fn what_begins_with_common_table_expressions_is_grouped_where_it_writes() {
+        let with = |verb: &str| format!("with c as (select 1) {verb} * from c");
+        assert!(run(vec![execute(&with("insert into t select"))]).is_before_single_write());
+        assert!(!run(vec![execute(&with("select"))]).is_before_single_write());
     }
 
     #[test]

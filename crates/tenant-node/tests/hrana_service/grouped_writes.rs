@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Harness, Tenant, execute, tenant};
 
+/// Long enough for any answer that waits for nobody.
+const SOON: Duration = Duration::from_secs(30);
+
 /// All at once, each on a stream of its own.
 async fn at_once(harness: &Harness, tenant: &Tenant, statements: &[String]) -> Vec<Answer> {
     let requests = statements.iter().map(|sql| harness.try_sql(tenant, sql));
@@ -142,5 +145,49 @@ async fn pipelines_of_several_writes_and_reads_see_their_own_order() {
         assert_eq!(answer.rows(4), [[json!("1,2,3")]], "{}", answer.body);
         assert_eq!(answer.body["results"][6]["response"]["is_autocommit"], true);
         assert_eq!(answer.rows(7), [[json!("2,3")]], "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn what_only_reads_does_not_wait_for_an_open_transaction() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 600_000;
+    harness.sql(&tenant, "create table t (x)").await;
+    let writing = json!([execute("begin immediate"), execute("insert into t values (1)")]);
+    let writing = harness.pipeline(&tenant, Value::Null, writing).await;
+    assert_eq!(writing.body["results"][1]["type"], "ok", "{}", writing.body);
+    for sql in [
+        "select count(*) from t",
+        "with c as (select count(*) from t) select * from c",
+        "with replace (a) as (select replace('a', 'b', 'c')) select 'insert', a as \"delete\" from replace",
+        "with recursive c (x) as (select 1 union all select x + 1 from c limit 3), d as (select 1) values (1)",
+        "values (1)",
+        "explain insert into t values (1)",
+        "explain query plan with c as (select 1) delete from t",
+        "pragma user_version",
+        "pragma table_info(t)",
+    ] {
+        let answer = tokio::time::timeout(SOON, harness.try_sql(&tenant, sql)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{sql} waits for the writer"));
+        assert_eq!(answer.body["results"][0]["type"], "ok", "{sql}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_long_query_does_not_keep_others_from_writing() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 600_000;
+    harness.sql(&tenant, "create table t (x)").await;
+    let endless = "with recursive c (x) as (select 1 union all select x + 1 from c) select count(*) from c";
+    let writing = tokio::time::timeout(SOON, harness.try_sql(&tenant, "insert into t values (1)"));
+    tokio::select! {
+        biased;
+        answer = harness.try_sql(&tenant, endless) => panic!("it has an end: {}", answer.body),
+        answer = writing => {
+            let answer = answer.expect("a write waits for a query");
+            assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
+        }
     }
 }
