@@ -33,6 +33,7 @@ pub use databases::{Databases, TenantLease};
 pub use durability::Settlement;
 pub use error::{DatabaseError, StartError, StatementError};
 pub use figures::{DatabaseCounters, DatabaseFigures};
+pub use raw_sqlite::write_history::WriteHistory;
 pub use refused::RefusedStatements;
 pub use schedule::{is_errand, runs_long, while_waiting};
 pub use session::{ActiveSession, Attempt, Cancellation, Session, StatementLimits, WriteTurn};

@@ -1,27 +1,23 @@
 //! The functions of SQLite's C interface that rusqlite does not wrap, the allocator that SQLite is given, and SQL functions. The only
-//! unsafe code of this crate beside one system call in `thread_slices.rs`: one call with a connection that is borrowed for its whole
-//! length; an allocator that counts and otherwise hands everything to the one that SQLite would have used; what is between SQLite and a SQL
-//! function of ours, in `functions`; and a layer between SQLite and its files that sees commits, in `wal_vfs`.
+//! unsafe code of this crate beside one system call in `thread_slices.rs`: what a connection remembers of its writes, in `write_history`; an
+//! allocator that counts and otherwise hands everything to the one that SQLite would have used; what is between SQLite and a SQL function of
+//! ours, in `functions`; and a layer between SQLite and its files that sees commits, in `wal_vfs`.
 #![expect(
     unsafe_code,
-    reason = "sqlite3_set_last_insert_rowid and sqlite3_config have no safe wrapper in rusqlite, and that of functions panics without memory, and a file layer is nothing but C functions"
+    reason = "sqlite3_config and sqlite3_set_last_insert_rowid have no safe wrapper in rusqlite, the counts of changes no setter in SQLite, the wrapper of functions panics without memory, and a file layer is nothing but C functions"
 )]
 
+pub(super) mod compared_build;
 pub(super) mod functions;
 pub(super) mod wal_vfs;
+pub(super) mod write_history;
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
-use rusqlite::{Connection, ffi};
+use rusqlite::ffi;
 
 use super::memory;
-
-/// Sets what `last_insert_rowid()` answers until the next insert.
-pub(super) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
-    // SAFETY: the handle is open while `connection` is borrowed, and `Connection` is not `Sync`.
-    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
-}
 
 /// SQLite's own allocator.
 static SYSTEM: OnceLock<Methods> = OnceLock::new();
@@ -129,15 +125,10 @@ unsafe extern "C" fn counted_realloc(allocated: *mut c_void, bytes: c_int) -> *m
 mod tests {
     use std::sync::Arc;
 
+    use rusqlite::Connection;
+
     use super::*;
     use crate::database::memory::MemoryAccount;
-
-    #[test]
-    fn the_rowid_can_be_set() {
-        let connection = Connection::open_in_memory().unwrap();
-        set_last_insert_rowid(&connection, 42);
-        assert_eq!(connection.last_insert_rowid(), 42);
-    }
 
     #[test]
     fn what_sqlite_holds_is_counted_and_limited_and_nothing_is_left_when_it_is_closed() {

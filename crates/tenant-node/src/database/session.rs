@@ -16,7 +16,7 @@ use super::schedule::NotRun;
 use super::tenant::TenantDatabase;
 use super::{
     Arguments, DatabaseError, Description, RowSink, StatementError, StatementSummary, Statements, TenantLease,
-    is_single_write, raw_sqlite, statement, storage_limit,
+    WriteHistory, is_single_write, statement, storage_limit,
 };
 use crate::layers::Access;
 
@@ -79,29 +79,24 @@ pub struct Session {
     lease: TenantLease,
     connection: Option<TenantConnection>,
     write_permit: Option<OwnedSemaphorePermit>,
-    last_insert_rowid: i64,
+    history: WriteHistory,
 }
 
 impl Session {
     /// A new stream without state.
     #[must_use]
-    pub const fn new(lease: TenantLease) -> Self {
-        Self {
-            lease,
-            connection: None,
-            write_permit: None,
-            last_insert_rowid: 0,
-        }
+    pub fn new(lease: TenantLease) -> Self {
+        Self::resumed(lease, WriteHistory::default())
     }
 
     /// A stream that goes on where one ended that held no connection.
     #[must_use]
-    pub const fn resumed(lease: TenantLease, last_insert_rowid: i64) -> Self {
+    pub const fn resumed(lease: TenantLease, history: WriteHistory) -> Self {
         Self {
             lease,
             connection: None,
             write_permit: None,
-            last_insert_rowid,
+            history,
         }
     }
 
@@ -111,10 +106,10 @@ impl Session {
         self.connection.is_some()
     }
 
-    /// What `last_insert_rowid()` answers in this stream.
+    /// What its writes have left for its next statement to ask about.
     #[must_use]
-    pub const fn last_insert_rowid(&self) -> i64 {
-        self.last_insert_rowid
+    pub const fn history(&self) -> WriteHistory {
+        self.history
     }
 
     /// Whose database it is.
@@ -176,7 +171,7 @@ impl Session {
         limits: StatementLimits,
         work: impl FnOnce(&mut ActiveSession<'_>),
     ) {
-        raw_sqlite::set_last_insert_rowid(connection.sqlite(), self.last_insert_rowid);
+        self.history.restore(connection.sqlite());
         work(&mut ActiveSession {
             tenant: self.lease.tenant(),
             connection,
@@ -187,7 +182,12 @@ impl Session {
             cancellation: &Cancellation::default(),
             company: Company::InGroup,
         });
-        self.last_insert_rowid = connection.sqlite().last_insert_rowid();
+        self.history = WriteHistory::of(connection.sqlite());
+    }
+
+    /// Goes back to what was there before [`Self::run_inside_group`], since the group was undone.
+    pub(super) const fn forget_group(&mut self, before: WriteHistory) {
+        self.history = before;
     }
 
     pub(super) const fn lease(&self) -> &TenantLease {
@@ -266,7 +266,7 @@ impl Session {
             // Without a connection nothing was written that the turn would be kept for.
             None => tenant.check_out().inspect_err(|_error| self.write_permit = None)?,
         };
-        raw_sqlite::set_last_insert_rowid(connection.sqlite(), self.last_insert_rowid);
+        self.history.restore(connection.sqlite());
         let output = work(&mut ActiveSession {
             tenant,
             connection: &mut connection,
@@ -276,7 +276,7 @@ impl Session {
             cancellation,
             company: Company::Alone,
         });
-        self.last_insert_rowid = connection.sqlite().last_insert_rowid();
+        self.history = WriteHistory::of(connection.sqlite());
         if connection.sqlite().is_autocommit() && self.write_permit.take().is_some() {
             // The last statement of the job was refused after it had its turn.
             tenant.measure_sizes(&connection);

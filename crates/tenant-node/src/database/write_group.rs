@@ -17,7 +17,8 @@ use super::connection::TenantConnection;
 use super::figures::cpu_time_since_last_call;
 use super::tenant::TenantDatabase;
 use super::{
-    ActiveSession, Cancellation, DatabaseError, Session, StatementError, StatementLimits, TenantLease, WriteTurn,
+    ActiveSession, Cancellation, DatabaseError, Session, StatementError, StatementLimits, TenantLease, WriteHistory,
+    WriteTurn,
 };
 
 /// Members of one group. More only add to how long the first waits.
@@ -60,6 +61,8 @@ struct State {
 struct Member {
     number: u64,
     session: Session,
+    /// That of the session before the group.
+    history: WriteHistory,
     work: Box<dyn GroupedWork>,
     limits: StatementLimits,
     cancellation: Cancellation,
@@ -90,6 +93,7 @@ impl Session {
         let (answer, mut answered) = oneshot::channel();
         let member = Member {
             number: 0,
+            history: self.history(),
             session: self,
             work: Box::new(work),
             limits,
@@ -262,6 +266,7 @@ fn run_group(tenant: &TenantDatabase, mut group: Vec<Member>, permit: OwnedSemap
             tracing::debug!(%error, members = group.len(), "a group of writes was undone; each runs alone");
             for mut member in group {
                 member.work.undo();
+                member.session.forget_group(member.history);
                 member.answer(Ok(GroupOutcome::Undone));
             }
         }

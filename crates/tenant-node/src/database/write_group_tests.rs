@@ -152,7 +152,7 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn writes_that_wait_together_are_committed_together_and_each_has_its_own_rowid() {
+async fn writes_that_wait_together_are_committed_together_and_each_has_its_own_history() {
     let harness = Harness::new("create table t (id integer primary key, x)").await;
     let statements: Vec<String> = (1..=50)
         .map(|id| format!("insert into t values ({}, 1)", 1_000 * id))
@@ -162,7 +162,12 @@ async fn writes_that_wait_together_are_committed_together_and_each_has_its_own_r
     for (index, (session, statement, outcome)) in (1..).zip(&answers) {
         assert_eq!(*outcome, GroupOutcome::Ran);
         assert_eq!((&statement.outcome, statement.runs), (&Some(Ok(())), 1));
-        assert_eq!(session.last_insert_rowid(), 1_000 * index);
+        let history = WriteHistory {
+            last_insert_rowid: 1_000 * index,
+            changes: 1,
+            total_changes: 1,
+        };
+        assert_eq!(session.history(), history);
     }
     assert_eq!(harness.rows("t").await, 50);
 }
@@ -208,6 +213,7 @@ async fn what_undoes_the_whole_transaction_leaves_each_to_run_alone() {
         let mut succeeded = 0;
         for (session, statement, outcome) in harness.together(&statements).await {
             assert_eq!((outcome, &statement.outcome), (GroupOutcome::Undone, &None));
+            assert_eq!(session.history(), WriteHistory::default());
             let (_, ran) = harness.run_alone(session, &statement.sql).await;
             succeeded += i64::from(ran.is_ok());
         }

@@ -215,7 +215,7 @@ impl HranaService {
         let mut head = Vec::new();
         let stays_stateless = looks.only_reads && !session.holds_connection() && sqls.is_empty();
         let next_baton = if stays_stateless {
-            slot.give_out_stateless(session.last_insert_rowid())
+            slot.give_out_stateless(session.history())
         } else {
             slot.give_out_baton()
         };

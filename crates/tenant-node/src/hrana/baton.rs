@@ -8,19 +8,24 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use tenantry_types::TenantUid;
 
+use crate::database::WriteHistory;
+
 /// What a baton says once its signature was found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Baton {
     /// The node keeps something of the stream, under this number. Good for one request.
     Kept(u64),
     /// There is no more of the stream than this. Good for ever, and for any number of requests: each has a stream of its own.
-    Stateless { last_insert_rowid: i64 },
+    Stateless(WriteHistory),
 }
 
 const KEPT: u8 = 1;
-const STATELESS: u8 = 2;
-/// The kind, and a number.
-const SIGNED_BYTES: usize = 1 + 8;
+/// Of earlier versions, with the row id alone. Some SDKs never begin another stream, so it has to stay good.
+const STATELESS_WITH_ROWID: u8 = 2;
+const STATELESS: u8 = 3;
+/// The kind, and at most three numbers.
+const MOST_SIGNED_BYTES: usize = 1 + 3 * 8;
+const SIGNATURE_BYTES: usize = 32;
 
 /// Signs and checks batons.
 #[derive(Clone)]
@@ -34,13 +39,23 @@ impl BatonKey {
     }
 
     pub(super) fn sign(&self, tenant: TenantUid, baton: Baton) -> String {
-        let (kind, number) = match baton {
-            Baton::Kept(stream) => (KEPT, stream.to_be_bytes()),
-            Baton::Stateless { last_insert_rowid } => (STATELESS, last_insert_rowid.to_be_bytes()),
-        };
-        let mut bytes = Vec::with_capacity(SIGNED_BYTES + 32);
-        bytes.push(kind);
-        bytes.extend_from_slice(&number);
+        let mut bytes = Vec::with_capacity(MOST_SIGNED_BYTES + SIGNATURE_BYTES);
+        match baton {
+            Baton::Kept(stream) => {
+                bytes.push(KEPT);
+                bytes.extend_from_slice(&stream.to_be_bytes());
+            }
+            Baton::Stateless(history) => {
+                bytes.push(STATELESS);
+                bytes.extend_from_slice(&history.last_insert_rowid.to_be_bytes());
+                bytes.extend_from_slice(&history.changes.to_be_bytes());
+                bytes.extend_from_slice(&history.total_changes.to_be_bytes());
+            }
+        }
+        self.sign_bytes(tenant, bytes)
+    }
+
+    fn sign_bytes(&self, tenant: TenantUid, mut bytes: Vec<u8>) -> String {
         let signature = self.mac(tenant, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&signature);
         URL_SAFE_NO_PAD.encode(bytes)
@@ -49,15 +64,20 @@ impl BatonKey {
     /// The baton, if it was made with this key for this tenant. Takes the same time for every wrong signature.
     pub(super) fn check(&self, tenant: TenantUid, text: &str) -> Option<Baton> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (signed, signature) = bytes.split_at_checked(SIGNED_BYTES)?;
+        let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_BYTES)?)?;
         self.mac(tenant, signed).verify_slice(signature).ok()?;
-        let (kind, number) = signed.split_first()?;
-        let number = number.try_into().ok()?;
-        match *kind {
-            KEPT => Some(Baton::Kept(u64::from_be_bytes(number))),
-            STATELESS => Some(Baton::Stateless {
-                last_insert_rowid: i64::from_be_bytes(number),
-            }),
+        let (kind, numbers) = signed.split_first()?;
+        match (*kind, numbers.as_chunks().0) {
+            (KEPT, [stream]) => Some(Baton::Kept(u64::from_be_bytes(*stream))),
+            (STATELESS_WITH_ROWID, [rowid]) => Some(Baton::Stateless(WriteHistory {
+                last_insert_rowid: i64::from_be_bytes(*rowid),
+                ..WriteHistory::default()
+            })),
+            (STATELESS, [rowid, changes, total_changes]) => Some(Baton::Stateless(WriteHistory {
+                last_insert_rowid: i64::from_be_bytes(*rowid),
+                changes: u64::from_be_bytes(*changes),
+                total_changes: u64::from_be_bytes(*total_changes),
+            })),
             _ => None,
         }
     }
@@ -88,7 +108,13 @@ mod tests {
     fn batons() -> impl Strategy<Value = Baton> {
         prop_oneof![
             any::<u64>().prop_map(Baton::Kept),
-            any::<i64>().prop_map(|last_insert_rowid| Baton::Stateless { last_insert_rowid }),
+            any::<(i64, u64, u64)>().prop_map(|(last_insert_rowid, changes, total_changes)| {
+                Baton::Stateless(WriteHistory {
+                    last_insert_rowid,
+                    changes,
+                    total_changes,
+                })
+            }),
         ]
     }
 
@@ -115,6 +141,19 @@ mod tests {
         fn any_text_is_survived(text in ".{0,100}") {
             prop_assert_eq!(BatonKey::new([7; 32]).check(TENANT, &text), None);
         }
+    }
+
+    #[test]
+    fn a_baton_that_has_only_the_row_id_is_good() {
+        let key = BatonKey::new([7; 32]);
+        let mut bytes = vec![STATELESS_WITH_ROWID];
+        bytes.extend_from_slice(&42_i64.to_be_bytes());
+        let history = WriteHistory {
+            last_insert_rowid: 42,
+            ..WriteHistory::default()
+        };
+        let text = key.sign_bytes(TENANT, bytes);
+        assert_eq!(key.check(TENANT, &text), Some(Baton::Stateless(history)));
     }
 
     #[test]

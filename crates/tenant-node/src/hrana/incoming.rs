@@ -100,7 +100,7 @@ impl HranaService {
         let (session, sqls) = match parked.session {
             Some(session) => (session, parked.sqls),
             None => match self.databases.lease(tenant, weight).await {
-                Ok(lease) => (Session::resumed(lease, parked.last_insert_rowid), parked.sqls),
+                Ok(lease) => (Session::resumed(lease, parked.history), parked.sqls),
                 Err(error) => {
                     slot.refuse(parked, self.databases.now());
                     return Err(database_problem(tenant, &error));
@@ -137,7 +137,7 @@ impl HranaService {
 
 fn parked(session: Session, sqls: StoredSql, transaction: Transaction) -> Parked {
     Parked {
-        last_insert_rowid: session.last_insert_rowid(),
+        history: session.history(),
         session: session.holds_connection().then_some(session),
         sqls,
         transaction,

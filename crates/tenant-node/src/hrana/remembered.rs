@@ -1,4 +1,4 @@
-//! Streams of which nothing is left but a row id, whose batons had to be given out before that was known.
+//! Streams of which nothing is left but the history of their writes, whose batons had to be given out before that was known.
 //!
 //! They cost some hundred bytes each and are kept for long. Must not keep anything that another request could wait for.
 
@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use tenantry_types::TenantUid;
+
+use crate::database::WriteHistory;
 
 /// What is remembered, and of how many.
 #[derive(Debug, Default)]
@@ -25,13 +27,13 @@ pub(super) struct Room {
 #[derive(Debug)]
 struct Stream {
     tenant: TenantUid,
-    last_insert_rowid: i64,
+    history: WriteHistory,
     since: Instant,
 }
 
 impl Remembered {
     /// Remembers a stream. Where there is no room, the tenant's oldest is forgotten, or the oldest of all.
-    pub(super) fn insert(&mut self, id: u64, tenant: TenantUid, last_insert_rowid: i64, since: Instant, room: Room) {
+    pub(super) fn insert(&mut self, id: u64, tenant: TenantUid, history: WriteHistory, since: Instant, room: Room) {
         let own = self.by_tenant.get(&tenant);
         if let Some(oldest) = own.filter(|own| own.len() >= room.per_tenant).and_then(BTreeSet::first) {
             let oldest = *oldest;
@@ -44,16 +46,12 @@ impl Remembered {
             self.take(of, oldest);
         }
         self.by_tenant.entry(tenant).or_default().insert(id);
-        let stream = Stream {
-            tenant,
-            last_insert_rowid,
-            since,
-        };
+        let stream = Stream { tenant, history, since };
         self.streams.insert(id, stream);
     }
 
-    /// Forgets a stream of the tenant. Its row id, and since when it is remembered.
-    pub(super) fn take(&mut self, tenant: TenantUid, id: u64) -> Option<(i64, Instant)> {
+    /// Forgets a stream of the tenant. What was kept of it, and since when.
+    pub(super) fn take(&mut self, tenant: TenantUid, id: u64) -> Option<(WriteHistory, Instant)> {
         let own = self.by_tenant.get_mut(&tenant)?;
         if !own.remove(&id) {
             return None;
@@ -62,7 +60,7 @@ impl Remembered {
             self.by_tenant.remove(&tenant);
         }
         let stream = self.streams.remove(&id)?;
-        Some((stream.last_insert_rowid, stream.since))
+        Some((stream.history, stream.since))
     }
 
     /// Forgets those that nobody has asked for since `age`. Returns how many.
@@ -95,18 +93,23 @@ mod tests {
         per_tenant: 2,
         total: 3,
     };
+    const HISTORY: WriteHistory = WriteHistory {
+        last_insert_rowid: 7,
+        changes: 1,
+        total_changes: 3,
+    };
 
     #[test]
     fn the_oldest_of_the_tenant_is_forgotten_first_and_then_the_oldest_of_all() {
         let (mut remembered, now) = (Remembered::default(), Instant::now());
         for (id, tenant) in [(1, TWO), (2, ONE), (3, ONE), (4, ONE)] {
-            remembered.insert(id, tenant, 7, now, ROOM);
+            remembered.insert(id, tenant, HISTORY, now, ROOM);
         }
         assert_eq!(remembered.take(ONE, 2), None, "two of a tenant");
-        remembered.insert(5, TWO, 7, now, ROOM);
+        remembered.insert(5, TWO, HISTORY, now, ROOM);
         assert_eq!(remembered.take(TWO, 1), None, "three in all");
         for (id, tenant) in [(3, ONE), (4, ONE), (5, TWO)] {
-            assert_eq!(remembered.take(tenant, id), Some((7, now)));
+            assert_eq!(remembered.take(tenant, id), Some((HISTORY, now)));
         }
         assert!(remembered.by_tenant.is_empty() && remembered.len() == 0);
     }
@@ -114,8 +117,8 @@ mod tests {
     #[test]
     fn a_stream_is_remembered_for_its_tenant_and_for_a_time() {
         let (mut remembered, now) = (Remembered::default(), Instant::now());
-        remembered.insert(1, ONE, 7, now, ROOM);
-        remembered.insert(2, ONE, 8, now + Duration::from_secs(1), ROOM);
+        remembered.insert(1, ONE, HISTORY, now, ROOM);
+        remembered.insert(2, ONE, HISTORY, now + Duration::from_secs(1), ROOM);
         assert_eq!(remembered.take(TWO, 1), None);
         assert_eq!(
             remembered.expire(now + Duration::from_secs(10), Duration::from_secs(10)),

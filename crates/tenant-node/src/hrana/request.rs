@@ -92,7 +92,7 @@ pub(super) struct CursorLooks {
 /// What a request can leave behind in its stream, by its looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// Nothing beyond a row id.
+    /// Nothing that does not fit into a baton.
     Nothing,
     /// A transaction, temporary objects, stored SQL.
     State,

@@ -7,6 +7,7 @@ use tenantry_types::TenantUid;
 
 use super::baton::Baton;
 use super::streams::{Parked, Streams};
+use crate::database::WriteHistory;
 
 /// The right to leave a stream for its next request. Dropped without that, it ends the stream, or, where there was no state,
 /// leaves it as it was.
@@ -29,7 +30,7 @@ pub(super) enum Origin {
     /// It had none, and was remembered under this number.
     Remembered {
         id: u64,
-        last_insert_rowid: i64,
+        history: WriteHistory,
         since: Instant,
     },
 }
@@ -70,9 +71,9 @@ impl StreamSlot {
         self.give_out(Baton::Kept(id), Some(id))
     }
 
-    /// The same, of a stream that has no state and gets none, nor another row id: good at once.
-    pub(super) fn give_out_stateless(&mut self, last_insert_rowid: i64) -> String {
-        self.give_out(Baton::Stateless { last_insert_rowid }, None)
+    /// The same, of a stream that has no state and gets none, and does not write: good at once.
+    pub(super) fn give_out_stateless(&mut self, history: WriteHistory) -> String {
+        self.give_out(Baton::Stateless(history), None)
     }
 
     fn give_out(&mut self, baton: Baton, id: Option<u64>) -> String {
@@ -102,12 +103,8 @@ impl StreamSlot {
                 Some(baton)
             }
             None if !parked.has_state() => {
-                let last_insert_rowid = parked.last_insert_rowid;
-                Some(
-                    self.streams
-                        .key
-                        .sign(self.tenant, Baton::Stateless { last_insert_rowid }),
-                )
+                let baton = Baton::Stateless(parked.history);
+                Some(self.streams.key.sign(self.tenant, baton))
             }
             None => {
                 let id = self.streams.table.lock().next_id();
@@ -152,9 +149,7 @@ impl StreamSlot {
             table.keep(self.tenant, id, parked, now);
         } else {
             let room = self.streams.bounds.remembered;
-            table
-                .remembered
-                .insert(id, self.tenant, parked.last_insert_rowid, now, room);
+            table.remembered.insert(id, self.tenant, parked.history, now, room);
         }
         true
     }
@@ -167,15 +162,10 @@ impl StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        if let Origin::Remembered {
-            id,
-            last_insert_rowid,
-            since,
-        } = self.origin
-        {
+        if let Origin::Remembered { id, history, since } = self.origin {
             let room = self.streams.bounds.remembered;
             let mut table = self.streams.table.lock();
-            table.remembered.insert(id, self.tenant, last_insert_rowid, since, room);
+            table.remembered.insert(id, self.tenant, history, since, room);
         }
         if let Some(GivenOut { id: Some(id), .. }) = self.given_out.take() {
             self.end_answering(id);

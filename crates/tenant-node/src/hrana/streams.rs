@@ -16,7 +16,7 @@ use super::remembered::{Remembered, Room};
 use super::request::Leaves;
 use super::slot::{Origin, StreamSlot};
 use super::stored_sql::StoredSql;
-use crate::database::Session;
+use crate::database::{Session, WriteHistory};
 
 /// Why a stream cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum StreamError {
 pub(super) struct Parked {
     /// Present while the stream has state on a connection.
     pub(super) session: Option<Session>,
-    pub(super) last_insert_rowid: i64,
+    pub(super) history: WriteHistory,
     pub(super) sqls: StoredSql,
     pub(super) transaction: Transaction,
 }
@@ -178,12 +178,12 @@ impl Streams {
         let baton = self.key.check(tenant, baton).ok_or(StreamError::InvalidBaton)?;
         let mut table = self.table.lock();
         let id = match baton {
-            Baton::Stateless { last_insert_rowid } => {
+            Baton::Stateless(history) => {
                 let replaced = self.admit(&mut table, tenant, leaves)?;
                 drop(table);
                 drop(replaced);
                 let slot = StreamSlot::new(self, tenant, Origin::Stateless);
-                return Ok((slot, Parked::without_state(last_insert_rowid)));
+                return Ok((slot, Parked::without_state(history)));
             }
             Baton::Kept(id) => id,
         };
@@ -200,18 +200,14 @@ impl Streams {
             }
             return Ok((StreamSlot::new(self, tenant, Origin::Kept(id)), *parked));
         }
-        let (last_insert_rowid, since) = table.remembered.take(tenant, id).ok_or(StreamError::SpentBaton)?;
-        let origin = Origin::Remembered {
-            id,
-            last_insert_rowid,
-            since,
-        };
+        let (history, since) = table.remembered.take(tenant, id).ok_or(StreamError::SpentBaton)?;
+        let origin = Origin::Remembered { id, history, since };
         let slot = StreamSlot::new(self, tenant, origin);
         // Dropping the slot puts the stream back, which needs the table.
         let replaced = self.admit(&mut table, tenant, leaves);
         drop(table);
         drop(replaced?);
-        Ok((slot, Parked::without_state(last_insert_rowid)))
+        Ok((slot, Parked::without_state(history)))
     }
 
     /// Whether one more stream may come to have state. Returns the one that gave way to it.
@@ -263,9 +259,9 @@ impl Streams {
 }
 
 impl Parked {
-    fn without_state(last_insert_rowid: i64) -> Self {
+    fn without_state(history: WriteHistory) -> Self {
         Self {
-            last_insert_rowid,
+            history,
             ..Self::default()
         }
     }

@@ -26,6 +26,14 @@ fn streams() -> Arc<Streams> {
     with_first_id(0)
 }
 
+fn inserted(rowid: i64) -> WriteHistory {
+    WriteHistory {
+        last_insert_rowid: rowid,
+        changes: 1,
+        total_changes: 10,
+    }
+}
+
 /// A stream with state that needs no database.
 fn parked() -> Parked {
     let mut sqls = StoredSql::default();
@@ -36,7 +44,7 @@ fn parked() -> Parked {
     sqls.store(1, "select 1", &Arc::new(stored).of(TENANT)).unwrap();
     Parked {
         session: None,
-        last_insert_rowid: 5,
+        history: inserted(5),
         sqls,
         transaction: Transaction::AsKnown,
     }
@@ -65,7 +73,7 @@ fn a_baton_of_a_stream_with_state_is_good_for_one_request_of_its_own_tenant() {
         Some(StreamError::InvalidBaton)
     );
     let (slot, state) = resume(&streams, TENANT, &first, now).unwrap();
-    assert_eq!(state.last_insert_rowid, 5);
+    assert_eq!(state.history, inserted(5));
     assert_eq!(
         resume(&streams, TENANT, &first, now).err(),
         Some(StreamError::SpentBaton)
@@ -90,14 +98,14 @@ fn a_stream_without_state_costs_nothing_and_goes_on_for_ever() {
     let batons: Vec<_> = (0..300)
         .map(|rowid| {
             let slot = open(&streams, TENANT).unwrap();
-            slot.park(Parked::without_state(rowid), now).unwrap()
+            slot.park(Parked::without_state(inserted(rowid)), now).unwrap()
         })
         .collect();
     assert_eq!((streams.len(), streams.expire(now + DAY)), (0, 0));
     for (baton, rowid) in batons.iter().zip(0..) {
         for _ in 0..2 {
             let (_, state) = resume(&streams, TENANT, baton, now + DAY).unwrap();
-            assert_eq!(state.last_insert_rowid, rowid);
+            assert_eq!(state.history, inserted(rowid));
         }
         assert_eq!(
             resume(&streams, OTHER, baton, now).err(),
@@ -176,7 +184,7 @@ fn an_early_baton_of_a_stream_without_state_is_good_for_an_hour_and_for_one_requ
         let mut slot = open(&streams, TENANT).unwrap();
         let baton = slot.give_out_baton();
         assert_eq!(
-            slot.park(Parked::without_state(rowid), now).as_deref(),
+            slot.park(Parked::without_state(inserted(rowid)), now).as_deref(),
             Some(baton.as_str())
         );
         baton
@@ -184,7 +192,7 @@ fn an_early_baton_of_a_stream_without_state_is_good_for_an_hour_and_for_one_requ
     let (first, second) = (early(1), early(2));
     assert_eq!(streams.expire(now + Duration::from_secs(3_599)), 0);
     let (slot, state) = resume(&streams, TENANT, &first, now).unwrap();
-    assert_eq!(state.last_insert_rowid, 1);
+    assert_eq!(state.history, inserted(1));
     assert_eq!(
         resume(&streams, TENANT, &first, now).err(),
         Some(StreamError::SpentBaton)
@@ -215,9 +223,9 @@ fn the_baton_of_a_cursor_that_only_reads_is_good_at_once() {
     let streams = streams();
     let now = Instant::now();
     let mut slot = open(&streams, TENANT).unwrap();
-    let baton = slot.give_out_stateless(9);
-    assert_eq!(resume(&streams, TENANT, &baton, now).unwrap().1.last_insert_rowid, 9);
-    assert_eq!(slot.park(Parked::without_state(9), now), Some(baton));
+    let baton = slot.give_out_stateless(inserted(9));
+    assert_eq!(resume(&streams, TENANT, &baton, now).unwrap().1.history, inserted(9));
+    assert_eq!(slot.park(Parked::without_state(inserted(9)), now), Some(baton));
     assert_eq!(streams.len(), 0);
 }
 

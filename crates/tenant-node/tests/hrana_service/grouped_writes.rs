@@ -9,6 +9,8 @@ use crate::harness::{Answer, Harness, Tenant, execute, tenant};
 /// Long enough for any answer that waits for nobody.
 const SOON: Duration = Duration::from_secs(30);
 
+const COUNTS: &str = "select changes(), total_changes(), last_insert_rowid()";
+
 /// All at once, each on a stream of its own.
 async fn at_once(harness: &Harness, tenant: &Tenant, statements: &[String]) -> Vec<Answer> {
     let requests = statements.iter().map(|sql| harness.try_sql(tenant, sql));
@@ -190,4 +192,52 @@ async fn a_long_query_does_not_keep_others_from_writing() {
             assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
         }
     }
+}
+
+#[tokio::test]
+async fn each_stream_is_told_of_its_own_changes_now_and_in_its_next_request() {
+    let harness = Harness::new();
+    let mut tenant = tenant(1);
+    tenant.quota.query_time_ms = 60_000;
+    harness
+        .sql(&tenant, "create table t (id integer primary key, owner, x)")
+        .await;
+    let streams = (1..=20).map(|owner| {
+        let values = vec![format!("({owner}, 0)"); owner].join(", ");
+        let first = json!([
+            execute(&format!("insert into t (owner, x) values {values} returning id")),
+            execute(COUNTS),
+            execute(&format!("update t set x = 1 where owner = {owner}")),
+            execute(COUNTS),
+        ]);
+        let second = json!([
+            execute(COUNTS),
+            execute(&format!("delete from t where owner = {owner} and x = 2")),
+            execute(COUNTS),
+        ]);
+        let (harness, tenant) = (&harness, &tenant);
+        async move {
+            let first = harness.pipeline(tenant, Value::Null, first).await;
+            let second = harness.pipeline(tenant, first.body["baton"].clone(), second).await;
+            (owner, first, second)
+        }
+    });
+    for (owner, first, second) in futures_util::future::join_all(streams).await {
+        let inserted = first.rows(0);
+        let rowid = inserted.last().unwrap()[0].as_str().unwrap();
+        let counts = |changes: usize, total: usize| [[changes.to_string(), total.to_string(), rowid.to_owned()]];
+        assert_eq!(first.rows(1), counts(owner, owner));
+        assert_eq!(first.rows(3), counts(owner, 2 * owner));
+        assert_eq!(second.rows(0), counts(owner, 2 * owner));
+        assert_eq!(second.rows(2), counts(0, 2 * owner));
+    }
+}
+
+#[tokio::test]
+async fn a_new_stream_has_changed_nothing_yet() {
+    let harness = Harness::new();
+    let tenant = tenant(1);
+    harness.sql(&tenant, "create table t (x)").await;
+    harness.sql(&tenant, "insert into t values (1), (2)").await;
+    assert_eq!(harness.sql(&tenant, COUNTS).await, [["0", "0", "0"]]);
 }

@@ -13,8 +13,6 @@ use rusqlite::{Connection, ffi};
 mod planner;
 
 pub(in crate::database) use planner::Planned;
-#[cfg(test)]
-pub(in crate::database) use planner::knows_this_sqlite;
 
 /// Most arguments that a function may have.
 const MOST_ARGUMENTS: usize = 3;

@@ -1,7 +1,7 @@
 //! LIKE and GLOB, and how they are planned.
 
 use super::*;
-use crate::database::raw_sqlite::functions::knows_this_sqlite;
+use crate::database::raw_sqlite::compared_build::knows_this_sqlite;
 
 /// Patterns and texts of few characters, so that they often fit.
 fn pattern() -> impl Strategy<Value = Value> {
@@ -73,7 +73,7 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 fn prefixes_are_looked_up_in_an_index_as_by_sqlite() {
     assert!(
         knows_this_sqlite(),
-        "SQLite is another one: compare the fields in raw_sqlite/functions/planner.rs with it, then its source id"
+        "SQLite is another one: compare the structures that raw_sqlite/compared_build.rs names with it, then its source id"
     );
     let (plain, ours) = (plain(), ours());
     let never: ShouldStop = Arc::new(|| false);

@@ -1,17 +1,14 @@
 //! Tells SQLite's planner that a function of ours is LIKE or GLOB, so that it goes on to look prefixes up in an index.
 //!
 //! SQLite knows this of its own functions by a flag in their definition, for which its interface has no word. The flag is set here, in the
-//! definition that the context of a call points to. Where those fields are is known for one build of SQLite alone, by its source id; in
-//! any other nothing is touched, and a test fails that tells what to look at.
+//! definition that the context of a call points to. Where those fields are is known for one build of SQLite alone
+//! ([`knows_this_sqlite`]).
 
-use std::ffi::{CStr, c_int, c_void};
-use std::sync::OnceLock;
+use std::ffi::{c_int, c_void};
 
 use rusqlite::ffi;
 
-/// The build of SQLite of which `Context` and `Definition` below were compared with `struct sqlite3_context` and `struct FuncDef`, and
-/// the flags with `SQLITE_FUNC_LIKE` and `SQLITE_FUNC_CASE`.
-const COMPARED: &[u8] = b"2026-10-16 14:45:20 555e07ef33f69a0957d24d8e555b702464a131d6f1607f4c3c1e4551e8e6ca76";
+use crate::database::raw_sqlite::compared_build::knows_this_sqlite;
 
 const FLAG_LIKE: u32 = 0x0004;
 const FLAG_CASE: u32 = 0x0008;
@@ -53,16 +50,6 @@ struct Definition {
     arguments: i16,
     flags: u32,
     user_data: *mut c_void,
-}
-
-/// Whether this is the build that was compared.
-pub(in crate::database) fn knows_this_sqlite() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| {
-        // SAFETY: returns a constant of the library that ends with a NUL.
-        let source = unsafe { CStr::from_ptr(ffi::sqlite3_sourceid()) };
-        source.to_bytes() == COMPARED
-    })
 }
 
 /// Sets what `planned` says in the definition of the function that is being called. To be called before a statement is compiled for which
