@@ -82,7 +82,10 @@ const STATEMENTS: &[&str] = &[
     "delete from tag where word = ? returning *",
     "delete from history where id < #",
     "replace into tag select 'word', id, balance from account where id < #",
+    "with young as (select id from person where age < #) update account set info = null where person in (select id from young)",
+    "insert into history select 'changes', changes() union all select 'total', total_changes()",
     // Questions.
+    "select changes(), total_changes(), last_insert_rowid()",
     "select * from person order by id",
     "select id, person, balance, info from account order by id limit # offset 2",
     "select * from rich order by name, total",
