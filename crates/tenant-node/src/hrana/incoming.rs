@@ -57,7 +57,7 @@ impl HranaService {
                 quota: context.quota,
             },
         };
-        let body = request_body::read(request, caller.limits.quota.request_bytes).await?;
+        let body = request_body::read(request, caller.limits.quota.request_bytes, self.allowance).await?;
         let parsed = self.parse(caller, body, parse).await?;
         Ok((caller, parsed))
     }

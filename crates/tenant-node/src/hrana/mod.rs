@@ -5,6 +5,7 @@
 //! path asks for. It must not decide who may call or how often: layers did that before.
 
 mod answers;
+mod arriving;
 mod batch;
 mod baton;
 mod chunks;

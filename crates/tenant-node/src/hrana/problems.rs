@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue};
 use serde_json::{Value, json};
 
+use super::arriving::Allowance;
 use super::large_bodies::NoTurn;
 use super::request::Malformed;
 use super::streams::StreamError;
@@ -30,6 +31,21 @@ pub(super) fn unread_body(reason: &str) -> Problem {
         StatusCode::BAD_REQUEST,
         "incomplete-body",
         format!("the request body could not be read to its end: {reason}"),
+    )
+}
+
+pub(super) fn slow_body(allowance: Allowance) -> Problem {
+    let Allowance {
+        stall,
+        bytes_per_second,
+    } = allowance;
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "request-timeout",
+        format!(
+            "nothing of the request body came for {stall:?}, or less than {bytes_per_second} bytes a second for longer than that; nothing \
+             was carried out"
+        ),
     )
 }
 

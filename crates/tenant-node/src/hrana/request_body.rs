@@ -2,31 +2,26 @@
 //!
 //! A compressed body is refused, not decoded: it could grow a thousandfold, and no SDK sends one. A long one is taken in bursts, for each
 //! of which it stands in line: what has arrived is copied on an async worker, where nothing can be interrupted.
-
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+//!
+//! Must not wait while it has a turn in that line: the waits are in `arriving`.
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Request};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use tokio::task::yield_now;
 
+use super::arriving::{Allowance, Arriving, Burst};
 use super::problems;
 use super::receiving::Lines;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 
-/// Taken of one body before others have their turn: some tens of microseconds' work.
-const BURST_BYTES: usize = 128 << 10;
-
 /// Reads to the end, at most `limit` bytes. A request that brings [`Lines`] stands in them.
 ///
 /// # Errors
-/// When the body is encoded or larger, or breaks off.
-pub(super) async fn read(request: Request<Body>, limit: u64) -> Result<Bytes, Problem> {
+/// When the body is encoded or larger, breaks off, or takes longer than it is allowed.
+pub(super) async fn read(request: Request<Body>, limit: u64, allowance: Allowance) -> Result<Bytes, Problem> {
     if let Some(encoding) = encoding(request.headers()) {
         return Err(problems::encoded_body(encoding));
     }
@@ -34,11 +29,11 @@ pub(super) async fn read(request: Request<Body>, limit: u64) -> Result<Bytes, Pr
     if body.size_hint().lower() > limit {
         return Err(problems::large_body(limit));
     }
-    let mut arriving = Arriving { body, limit, bytes: 0 };
+    let mut arriving = Arriving::new(body, limit, allowance);
     let Some(first) = arriving.wait().await? else {
         return Ok(Bytes::new());
     };
-    if arriving.body.is_end_stream() {
+    if arriving.is_at_its_end() {
         // All in one piece, as most are.
         return Ok(first);
     }
@@ -67,97 +62,6 @@ pub(super) async fn read(request: Request<Body>, limit: u64) -> Result<Bytes, Pr
     Ok(Bytes::from(read))
 }
 
-/// A body of which so many bytes have arrived.
-struct Arriving {
-    body: Body,
-    limit: u64,
-    bytes: u64,
-}
-
-/// How a burst ended.
-enum Burst {
-    ToTheEnd,
-    /// Nothing more was there.
-    Interrupted,
-    /// There may be more.
-    Full,
-}
-
-/// What is there of a body, without waiting.
-enum Next {
-    Data(Bytes),
-    End,
-    NotYet,
-}
-
-impl Arriving {
-    /// The next piece, when it comes; `None` at the end.
-    async fn wait(&mut self) -> Result<Option<Bytes>, Problem> {
-        while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| problems::unread_body(&error.to_string()))?;
-            if let Ok(data) = frame.into_data() {
-                return self.within_limit(data).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
-    /// The next piece if it is there. Never waits, since others wait for the end of a burst.
-    async fn look(&mut self) -> Result<Next, Problem> {
-        loop {
-            let frame = poll_fn(|context| match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Ready(frame) => Poll::Ready(Some(frame)),
-                Poll::Pending => Poll::Ready(None),
-            });
-            match frame.await {
-                Some(Some(frame)) => {
-                    let frame = frame.map_err(|error| problems::unread_body(&error.to_string()))?;
-                    if let Ok(data) = frame.into_data() {
-                        return self.within_limit(data).map(Next::Data);
-                    }
-                }
-                Some(None) => return Ok(Next::End),
-                None => return Ok(Next::NotYet),
-            }
-        }
-    }
-
-    /// Takes `data` and what is there after it, up to a bound.
-    async fn burst(&mut self, data: Bytes, into: &mut Vec<u8>) -> Result<Burst, Problem> {
-        let before = into.len();
-        into.extend_from_slice(&data);
-        drop(data);
-        while into.len() - before < BURST_BYTES {
-            match self.look().await? {
-                Next::Data(data) => into.extend_from_slice(&data),
-                Next::End => return Ok(Burst::ToTheEnd),
-                Next::NotYet => return Ok(Burst::Interrupted),
-            }
-        }
-        Ok(Burst::Full)
-    }
-
-    fn within_limit(&mut self, data: Bytes) -> Result<Bytes, Problem> {
-        self.bytes = self.bytes.saturating_add(data.len() as u64);
-        if self.bytes > self.limit {
-            return Err(problems::large_body(self.limit));
-        }
-        Ok(data)
-    }
-
-    /// Bytes to make room for at once: for the whole body where its length is known, so that it is never copied again. What has not arrived
-    /// takes no memory yet.
-    fn room_for(&self, begun: usize) -> usize {
-        let whole = self
-            .body
-            .size_hint()
-            .lower()
-            .saturating_add(begun as u64)
-            .min(self.limit);
-        usize::try_from(whole).unwrap_or(begun)
-    }
-}
-
 /// The encoding of a body that is not sent as it is.
 fn encoding(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(CONTENT_ENCODING)?;
@@ -167,18 +71,26 @@ fn encoding(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Poll;
+    use std::time::Duration;
 
     use futures_util::{StreamExt as _, poll, stream};
     use http_body::{Frame, SizeHint};
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
+    use crate::hrana::arriving::BURST_BYTES;
     use crate::hrana::receiving::NodeLine;
     use crate::http::body::{BoxError, full};
 
     const FRAME: usize = 16 << 10;
+    const ALLOWANCE: Allowance = Allowance {
+        stall: Duration::from_secs(30),
+        bytes_per_second: 8 << 10,
+    };
 
     /// A body whose frames are all there already, and how many of them were taken.
     struct Frames {
@@ -229,7 +141,7 @@ mod tests {
             if with_lines {
                 request.extensions_mut().insert(NodeLine::default().lines_of_a_tenant());
             }
-            let mut reading = Box::pin(read(request, 16 << 20));
+            let mut reading = Box::pin(read(request, 16 << 20, ALLOWANCE));
             let mut polls = 0;
             let whole = loop {
                 let before = taken.load(Relaxed);
@@ -250,22 +162,35 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_known_length_is_never_copied_again() {
         let (known, _) = request(33, true);
-        let whole = Vec::from(read(known, 16 << 20).await.ok().unwrap());
+        let whole = Vec::from(read(known, 16 << 20, ALLOWANCE).await.ok().unwrap());
         assert_eq!((whole.len(), whole.capacity()), (33 * FRAME, 33 * FRAME));
         let (unknown, _) = request(33, false);
-        assert_eq!(read(unknown, 16 << 20).await.ok().unwrap().len(), 33 * FRAME);
+        assert_eq!(read(unknown, 16 << 20, ALLOWANCE).await.ok().unwrap().len(), 33 * FRAME);
     }
 
     #[tokio::test]
     async fn what_is_larger_than_the_limit_is_refused_as_soon_as_that_is_certain() {
         let (known, taken) = request(100, true);
-        assert_eq!(read(known, 10).await.err().unwrap().status(), 413);
+        assert_eq!(read(known, 10, ALLOWANCE).await.err().unwrap().status(), 413);
         assert_eq!(taken.load(Relaxed), 0, "its length says it");
         let (unknown, taken) = request(100, false);
-        assert_eq!(read(unknown, 3 * FRAME as u64).await.err().unwrap().status(), 413);
+        assert_eq!(
+            read(unknown, 3 * FRAME as u64, ALLOWANCE).await.err().unwrap().status(),
+            413
+        );
         assert_eq!(taken.load(Relaxed), 4);
-        assert_eq!(read(Request::new(full("12345")), 4).await.err().unwrap().status(), 413);
-        assert_eq!(read(Request::new(full("1234")), 4).await.ok().unwrap(), "1234");
+        assert_eq!(
+            read(Request::new(full("12345")), 4, ALLOWANCE)
+                .await
+                .err()
+                .unwrap()
+                .status(),
+            413
+        );
+        assert_eq!(
+            read(Request::new(full("1234")), 4, ALLOWANCE).await.ok().unwrap(),
+            "1234"
+        );
     }
 
     #[tokio::test]
@@ -274,7 +199,7 @@ mod tests {
         let first = stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"{")))]);
         let mut slow = Request::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync());
         slow.extensions_mut().insert(line.clone());
-        let mut slow = Box::pin(read(slow, 1 << 20));
+        let mut slow = Box::pin(read(slow, 1 << 20, ALLOWANCE));
         // It has taken its first frame, stood in line, and found nothing more.
         for _ in 0..3 {
             assert!(poll!(&mut slow).is_pending());
@@ -282,7 +207,58 @@ mod tests {
         }
         let (mut other, _) = request(20, true);
         other.extensions_mut().insert(line);
-        let other = tokio::time::timeout(std::time::Duration::from_secs(20), read(other, 16 << 20));
+        let other = tokio::time::timeout(Duration::from_secs(20), read(other, 16 << 20, ALLOWANCE));
         assert_eq!(other.await.unwrap().ok().unwrap().len(), 20 * FRAME);
+    }
+
+    /// A client that sends pieces of these lengths, each so many milliseconds after the one before.
+    fn sent_by_and_by(pieces: Vec<(usize, u64)>) -> Request<Body> {
+        let sent = stream::unfold(pieces.into_iter(), |mut left| async move {
+            let (bytes, millis) = left.next()?;
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Some((Ok::<_, BoxError>(Frame::data(Bytes::from(vec![b'x'; bytes]))), left))
+        });
+        Request::new(StreamBody::new(sent).boxed_unsync())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_or_trickles_is_not_waited_for_and_a_slow_one_is() {
+        for (pieces, taken) in [
+            (vec![(1, 29_000)], true),
+            (vec![(1, 31_000)], false),
+            (vec![(1 << 20, 29_000); 9], true),
+            // What came before it buys nobody a longer silence.
+            (vec![(1 << 20, 0), (1 << 20, 31_000)], false),
+            (vec![(1, 1_000); 29], true),
+            (vec![(1, 1_000); 31], false),
+            (vec![(0, 1_000); 31], false),
+            (vec![(9 << 10, 1_000); 2_000], true),
+            (vec![(7 << 10, 1_000); 2_000], false),
+        ] {
+            let case = format!("{:?} {}", pieces[0], pieces.len());
+            let whole: usize = pieces.iter().map(|(bytes, _)| bytes).sum();
+            match read(sent_by_and_by(pieces), 64 << 20, ALLOWANCE).await {
+                Ok(read) => assert!(taken && read.len() == whole, "{case}"),
+                Err(problem) => {
+                    assert!(!taken, "{case}");
+                    assert_eq!((problem.status().as_u16(), problem.kind()), (408, "request-timeout"));
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_node_makes_a_client_wait_does_not_count() {
+        let lines = NodeLine::default().lines_of_a_tenant();
+        let ours = lines.turn().await;
+        let mut request = sent_by_and_by(vec![(256 << 10, 20_000); 3]);
+        request.extensions_mut().insert(lines.clone());
+        let mut reading = Box::pin(read(request, 1 << 20, ALLOWANCE));
+        tokio::select! {
+            _ = &mut reading => panic!("it was not its turn"),
+            () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+        }
+        drop(ours);
+        assert_eq!(reading.await.ok().map(|read| read.len()), Some(3 * (256 << 10)));
     }
 }

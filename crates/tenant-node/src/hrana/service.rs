@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::answers::response;
+use super::arriving::Allowance;
 use super::baton::BatonKey;
 use super::chunks::Patience;
 use super::json::{Json, v1};
@@ -55,6 +56,10 @@ pub struct HranaConfig {
     pub answer_stall: Duration,
     /// So long, in all, is a client waited for while one answer is sent.
     pub answer_wait: Duration,
+    /// A client that sends nothing of its request's body for this long is not waited for any more.
+    pub body_stall: Duration,
+    /// While a body is waited for, so many bytes of it have to come a second, but for `body_stall` in all.
+    pub body_bytes_per_second: u64,
 }
 
 impl Default for HranaConfig {
@@ -72,6 +77,8 @@ impl Default for HranaConfig {
             maintenance_interval: Duration::from_millis(500),
             answer_stall: Duration::from_secs(10),
             answer_wait: Duration::from_secs(600),
+            body_stall: Duration::from_secs(30),
+            body_bytes_per_second: 8 << 10,
         }
     }
 }
@@ -83,6 +90,7 @@ pub struct HranaService {
     pub(super) streams: Arc<Streams>,
     maintenance_interval: Duration,
     pub(super) patience: Patience,
+    pub(super) allowance: Allowance,
     pub(super) queued: Arc<AtomicUsize>,
     large_bodies: Arc<LargeBodies>,
     pub(super) stored: Arc<StoredBytes>,
@@ -114,6 +122,10 @@ impl HranaService {
             patience: Patience {
                 stall: config.answer_stall,
                 total: config.answer_wait,
+            },
+            allowance: Allowance {
+                stall: config.body_stall,
+                bytes_per_second: config.body_bytes_per_second,
             },
             queued: Arc::default(),
             large_bodies: Arc::default(),

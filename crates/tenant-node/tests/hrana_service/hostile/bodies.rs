@@ -13,7 +13,10 @@ use tower::ServiceExt as _;
 use super::{assert_neighbour_is_served, hostile};
 use crate::harness::{Harness, Tenant};
 
-/// A request whose body of this length never comes to its end.
+/// For whatever has to happen.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A request whose body never comes to its end.
 fn withheld(tenant: &Tenant) -> http::Request<tenant_node::http::body::Body> {
     let mut request = tenant.request(Method::POST, "/v3/pipeline", "");
     let first = stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"{\"requests\":[")))]);
@@ -58,6 +61,28 @@ async fn bodies_that_never_end_keep_out_large_bodies_of_their_own_tenant_alone()
     assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
     assert_neighbour_is_served(&harness).await;
     drop(endless);
+    let answer = harness.send(&hostile, Method::POST, "/v3/pipeline", large).await;
+    assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
+}
+
+#[tokio::test]
+async fn bodies_that_stop_coming_give_back_what_they_held() {
+    let hrana = HranaConfig {
+        body_stall: std::time::Duration::from_millis(50),
+        ..HranaConfig::default()
+    };
+    let harness = Harness::with(|_| {}, &hrana);
+    let hostile = hostile();
+    // As many as there may be.
+    let stopped = (0..2).map(|_| harness.service.clone().oneshot(withheld(&hostile)));
+    let answers = tokio::time::timeout(PATIENCE, futures_util::future::join_all(stopped)).await;
+    for answer in answers.expect("they are not waited for") {
+        let (parts, body) = answer.unwrap().into_parts();
+        assert_eq!(parts.status, 408);
+        let problem: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!(problem["type"], "https://tenantry.dev/problems/request-timeout");
+    }
+    let large = json!({"requests": [{"type": "get_autocommit"}], "padding": "x".repeat(16_000_000)}).to_string();
     let answer = harness.send(&hostile, Method::POST, "/v3/pipeline", large).await;
     assert_eq!(answer.body["results"][0]["type"], "ok", "{}", answer.body);
 }
