@@ -30,6 +30,8 @@ const FIXED: &str = "\"item-";
 const SERVED: u16 = 200;
 /// Too Many Requests.
 const REFUSED: u16 = 429;
+/// Method Not Allowed.
+const WRONG_METHOD: u16 = 405;
 
 /// One request and the proof of its answer.
 #[derive(Debug)]
@@ -173,11 +175,11 @@ impl Requests {
         Self(Arc::new(target.hosts.iter().map(one).collect()))
     }
 
-    /// One counted request for each tenant that needs no database: whether the server speaks the protocol.
+    /// One counted request for each tenant that needs no database: it has the wrong method.
     pub(crate) fn counted(target: &Target) -> Self {
         let one = |host: &String| Request {
-            bytes: format!("GET /v2 HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
-            status: SERVED,
+            bytes: format!("GET /v3/pipeline HTTP/1.1\r\nhost: {host}\r\n{}\r\n", target.headers).into_bytes(),
+            status: WRONG_METHOD,
             expected: Vec::new(),
         };
         Self(Arc::new(target.hosts.iter().map(one).collect()))

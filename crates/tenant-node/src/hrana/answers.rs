@@ -337,7 +337,7 @@ fn tell(tenant: TenantUid, broken: Broken) {
     }
 }
 
-pub(super) fn response(content_type: &'static str, body: Body) -> Response<Body> {
+fn response(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response
         .headers_mut()

@@ -1,6 +1,6 @@
 //! Hrana over HTTP, versions 2 and 3, in JSON and protobuf: the protocol of the libSQL SDKs.
 //!
-//! [`HranaService`] answers version probes, pipelines and cursors. It reads the body (only here, and bounded), takes the stream that
+//! [`HranaService`] answers pipelines and cursors. It reads the body (only here, and bounded), takes the stream that
 //! the baton names, runs the request on a database thread and writes rows straight into the answer, in the encoding that the
 //! path asks for. It must not decide who may call or how often: layers did that before.
 

@@ -13,7 +13,6 @@ use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::answers::response;
 use super::arriving::Allowance;
 use super::baton::BatonKey;
 use super::chunks::Patience;
@@ -25,7 +24,7 @@ use super::remembered::Room;
 use super::stored_bytes::StoredBytes;
 use super::streams::{Bounds, Streams};
 use crate::database::Databases;
-use crate::http::body::{Body, full};
+use crate::http::body::Body;
 use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::layers::TenantContext;
 
@@ -196,8 +195,7 @@ impl HranaService {
             ("/v3-protobuf/cursor", &Method::POST) => Box::pin(self.cursor::<Protobuf>(request)).await,
             ("/v1/execute", &Method::POST) => Box::pin(self.v1(request, v1::read_execute)).await,
             ("/v1/batch", &Method::POST) => Box::pin(self.v1(request, v1::read_batch)).await,
-            ("/v2" | "/v3", &Method::GET | &Method::HEAD) => Ok(probe("json")),
-            ("/v3-protobuf", &Method::GET | &Method::HEAD) => Ok(probe("protobuf")),
+            // Probes were answered above all layers that ask for a tenant.
             ("/v2" | "/v3" | "/v3-protobuf", _) => Err(problems::wrong_method("GET, HEAD")),
             ("/v2/pipeline" | "/v3/pipeline" | "/v3/cursor" | "/v3-protobuf/pipeline" | "/v3-protobuf/cursor", _) => {
                 Err(problems::wrong_method("POST"))
@@ -206,11 +204,6 @@ impl HranaService {
         };
         outcome.unwrap_or_else(Problem::into_answer)
     }
-}
-
-fn probe(encoding: &str) -> Response<Body> {
-    let body = format!(r#"{{"protocol":"hrana-over-http","encoding":"{encoding}"}}"#);
-    response("application/json", full(body))
 }
 
 impl Service<Request<Body>> for HranaService {

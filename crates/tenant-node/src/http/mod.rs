@@ -8,6 +8,7 @@ mod inbound;
 pub mod lanes;
 pub mod owned_tasks;
 pub(crate) mod pieces;
+mod probes;
 pub mod problem;
 mod refusals;
 pub mod router;

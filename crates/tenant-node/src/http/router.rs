@@ -16,6 +16,7 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 use super::body::Body;
 use super::browsers::cross_origin;
 use super::compression::compression;
+use super::probes::ProbesLayer;
 use super::refusals::RefusalsLayer;
 use super::tenant_service::TenantService;
 use crate::hrana::HranaService;
@@ -111,6 +112,8 @@ where
         // Whose request is it? 400.
         .map_response(|response: Response<_>| response.map(super::body::boxed))
         .layer(IdentifyLayer::new(&host_suffix))
+        // Is it a question that has one answer for all? Above all that asks for a token, since SDKs ask it without one.
+        .layer(ProbesLayer)
         // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.
         .layer(AuthenticateLayer::new(
             authentication,

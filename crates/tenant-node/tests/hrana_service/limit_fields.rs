@@ -154,15 +154,6 @@ async fn every_kind_of_answer_says_how_the_limits_stand_as_rfc_9651_and_the_draf
             200,
         ),
         ("a cursor", Method::POST, "/v3/cursor", &[], cursor, 200),
-        ("a probe", Method::GET, "/v3", &[], Value::Null, 200),
-        (
-            "a probe of protobuf",
-            Method::HEAD,
-            "/v3-protobuf",
-            &[],
-            Value::Null,
-            200,
-        ),
         ("its own figures", Method::GET, "/v1/usage", &[], Value::Null, 200),
         (
             "compressed",

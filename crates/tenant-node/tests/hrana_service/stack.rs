@@ -62,6 +62,36 @@ async fn a_preflight_is_answered_before_anyone_asks_for_a_token_or_a_tenant() {
 }
 
 #[tokio::test]
+async fn versions_are_probed_without_a_token_and_tell_nothing_of_tenants() {
+    let node = Node::new(Authentication::Required, 100);
+    for (path, encoding) in [("/v2", "json"), ("/v3", "json"), ("/v3-protobuf", "protobuf")] {
+        for host in ["acme.localhost", "nobody.localhost", "db.nobody.example"] {
+            for token in [None, Some("Bearer a.b.c")] {
+                let mut headers = vec![("host", host)];
+                headers.extend(token.map(|token| ("authorization", token)));
+                let response = node.send(Method::GET, path, &headers, Value::Null).await;
+                assert_eq!(response.status(), 200, "{host} {path} {token:?}");
+                assert_eq!(named(response.headers(), "content-type"), "application/json");
+                assert!(!response.headers().contains_key("ratelimit"));
+                assert_eq!(json_of(response).await["encoding"], encoding);
+                let response = node.send(Method::HEAD, path, &headers, Value::Null).await;
+                assert_eq!(response.status(), 200, "{host} {path} {token:?}");
+            }
+            // Whatever else is sent there is a request like any other.
+            for path in [path, "/v3/", "/v3/pipeline"] {
+                let response = node.send(Method::POST, path, &[("host", host)], Value::Null).await;
+                assert_eq!(response.status(), 401, "{host} {path}");
+            }
+        }
+        let unnamed = node
+            .send(Method::GET, path, &[("host", "127.0.0.1")], Value::Null)
+            .await;
+        assert_eq!(unnamed.status(), 400, "{path}");
+    }
+    assert_eq!((node.meters.tenants(), node.meters.answers().total()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_page_can_read_every_refusal_and_what_is_left_of_its_quota() {
     let node = Node::new(Authentication::Required, 100);
     let page = |host| [("host", host), ("origin", ORIGIN)];
