@@ -29,7 +29,7 @@ use tenantry_layers::clock::{Clock, SystemClock};
 use tenantry_layers::meter::MeterRegistry;
 use tenantry_layers::quota::QuotaRegistry;
 use tenantry_types::{
-    Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
+    Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, Revision, TenantName, TenantRoute, TenantUid,
     TierDefinition, TokenGeneration, TokenKey,
 };
 use tokio::net::TcpListener;
@@ -135,6 +135,7 @@ fn parts(arguments: &Arguments, authentication: Authentication) -> Result<StackP
 
 fn table(tenants: u32) -> Result<RoutingTable> {
     let mut table = RoutingTable::default();
+    table.revision = Revision(1);
     let definitions = TierDefinition::defaults();
     let largest = definitions.last().context("there are tiers")?;
     for number in 0..tenants {

@@ -26,7 +26,9 @@ use tenant_node::layers::{AuthenticateLayer, Authentication};
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
 use tenantry_layers::TenantHint;
 use tenantry_layers::clock::SystemClock;
-use tenantry_types::{Durability, TenantName, TenantRoute, TenantUid, Tier, TierDefinition, TokenGeneration, TokenKey};
+use tenantry_types::{
+    Durability, Revision, TenantName, TenantRoute, TenantUid, Tier, TierDefinition, TokenGeneration, TokenKey,
+};
 use tower::{Layer as _, Service};
 
 /// Fewer than are remembered.
@@ -54,6 +56,7 @@ impl Service<Request<Body>> for Nothing {
 
 fn layer(authentication: Authentication) -> AuthenticateLayer {
     let mut table = RoutingTable::default();
+    table.revision = Revision(1);
     table.put_tenant(TenantRoute {
         uid: UID,
         name: TenantName::new("acme").unwrap(),

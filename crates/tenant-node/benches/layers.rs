@@ -32,7 +32,7 @@ use tenantry_layers::meter::MeterRegistry;
 use tenantry_layers::quota::QuotaRegistry;
 use tenantry_layers::{AdmitLayer, IdentifyLayer, ObserveLayer, TENANT_HEADER};
 use tenantry_types::{
-    Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, TenantName, TenantRoute, TenantUid,
+    Durability, EffectiveQuota, Epoch, NodeId, Placement, QuotaOverrides, Revision, TenantName, TenantRoute, TenantUid,
     TierDefinition, TokenGeneration, TokenKey,
 };
 use tower::{Layer, Service};
@@ -213,6 +213,7 @@ fn with_header() -> Request<Body> {
 
 fn table() -> RoutingTable {
     let mut table = RoutingTable::default();
+    table.revision = Revision(1);
     let definitions = TierDefinition::defaults();
     let quota = definitions[4].quota;
     for number in 0..TENANTS {

@@ -20,7 +20,9 @@ use super::probes::ProbesLayer;
 use super::refusals::RefusalsLayer;
 use super::tenant_service::TenantService;
 use crate::hrana::HranaService;
-use crate::layers::{AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext};
+use crate::layers::{
+    AuthenticateLayer, Authentication, CatchUpLayer, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
+};
 use crate::usage::UsageReader;
 
 /// What the stack is built from.
@@ -114,7 +116,10 @@ where
         .layer(IdentifyLayer::new(&host_suffix))
         // Is it a question that has one answer for all? Above all that asks for a token, since SDKs ask it without one.
         .layer(ProbesLayer)
-        // May the caller speak for that tenant? 401, 403. Before routing, so that strangers cost no forwarding.
+        // Does the node that sent it know more than we? Then we wait for our table, before it is held against the caller. 421.
+        .layer(CatchUpLayer::new(table.clone()))
+        // May the caller speak for that tenant? 401, 403, and 503 as long as we know nothing. Before routing, so that strangers cost no
+        // forwarding.
         .layer(AuthenticateLayer::new(
             authentication,
             table.clone(),

@@ -13,6 +13,7 @@ use tenantry_types::{TenantRoute, UnixMillis};
 use tower::{Layer, Service};
 
 use super::context::Access;
+use super::destination::routing_table_missing;
 use super::route::resolve;
 use super::token::{ProvenToken, TokenError, prove};
 use super::token_cache::TokenCache;
@@ -64,6 +65,10 @@ impl AuthenticateLayer {
         }
         let table = self.table.current();
         let text = bearer(headers)?;
+        // It has no keys either: that a token is not known here says nothing of the token.
+        if table.is_empty() {
+            return Err(routing_table_missing());
+        }
         let token = self
             .proven
             .get_or_prove(text, || prove(text, table.token_keys()))
@@ -84,7 +89,7 @@ impl<S> Layer<S> for AuthenticateLayer {
     }
 }
 
-/// Answers 401 without a valid token and 403 with another tenant's; passes on the others with their [`Access`].
+/// Answers 401 without a valid token, 403 with another tenant's, and 503 while there is no table to judge it by; passes on the others with their [`Access`].
 #[derive(Clone)]
 pub struct Authenticate<S> {
     settings: AuthenticateLayer,
@@ -178,7 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
-    use tenantry_types::{TenantName, TenantUid, TokenGeneration};
+    use tenantry_types::{Revision, TenantName, TenantUid, TokenGeneration};
 
     use super::*;
     use crate::layers::token::tests::{key, signed};
@@ -202,6 +207,7 @@ mod tests {
                 clock,
             };
             door.change(|table| {
+                table.revision = Revision(1);
                 table.put_tenant(route(1, "acme", "node-1"));
                 table.set_token_keys(vec![key(1)]);
             });

@@ -48,10 +48,7 @@ pub(super) fn destination(
     }
     let Some(route) = resolve(table, hint) else {
         return Destination::Refused(match table.is_empty() {
-            true => unsettled(
-                "routing-table-missing",
-                "this node has just started and has not learnt yet who serves whom",
-            ),
+            true => routing_table_missing(),
             false => Problem::new(StatusCode::NOT_FOUND, "tenant-unknown", "there is no such tenant").of_a_stranger(),
         });
     };
@@ -97,6 +94,14 @@ fn forwarded_destination(table: &RoutingTable, this_node: &NodeId, forwarded: Fo
 /// The epoch at which a table has a tenant placed.
 pub(super) fn known_epoch(table: &RoutingTable, hint: &TenantHint) -> Option<Epoch> {
     Some(resolve(table, hint)?.placement.as_ref()?.epoch)
+}
+
+/// 503: whatever the request is, nothing is known that could answer it.
+pub(super) fn routing_table_missing() -> Problem {
+    unsettled(
+        "routing-table-missing",
+        "this node has just started and has not learnt yet who serves whom",
+    )
 }
 
 /// A 503 for what the control plane is about to settle.

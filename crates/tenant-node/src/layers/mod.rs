@@ -1,7 +1,8 @@
-//! The steps of a request that only a node knows, one tower layer a file: `ingress`, `authenticate`, `route`. Those that any
+//! The steps of a request that only a node knows, one tower layer a file: `ingress`, `catch_up`, `authenticate`, `route`. Those that any
 //! service with tenants could use are in the crate `tenantry-layers`; `http::router` has them all in their order.
 
 mod authenticate;
+mod catch_up;
 mod context;
 mod destination;
 mod first_word;
@@ -19,6 +20,7 @@ mod token_cache;
 mod upload;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
+pub use catch_up::{CatchUp, CatchUpFuture, CatchUpLayer};
 pub use context::{Access, TenantContext};
 pub use forward::Forwarder;
 pub use ingress::{Believe, Forwarded, Ingress, IngressLayer};

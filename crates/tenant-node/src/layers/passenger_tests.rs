@@ -9,7 +9,7 @@ use mutual_tls::Security;
 use serde_json::json;
 use tenantry_layers::IdentifyLayer;
 use tenantry_layers::clock::ManualClock;
-use tenantry_types::{NodeId, NodeRoute, TenantUid};
+use tenantry_types::{NodeId, NodeRoute, Revision, TenantUid};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
 use super::token::tests::{key, signed};
@@ -22,6 +22,7 @@ use crate::placement::{RoutingTable, SharedRoutingTable};
 #[tokio::test]
 async fn nobody_is_charged_for_requests_of_callers_that_may_not_speak_for_it() {
     let mut table = RoutingTable::default();
+    table.revision = Revision(1);
     table.put_tenant(route(1, "acme", "node-1"));
     table.put_tenant(route(2, "elsewhere", "node-2"));
     table.put_node(NodeRoute {

@@ -2,14 +2,12 @@
 //!
 //! Must not wait for the control plane: the table in memory is all there is. Two nodes' tables may differ for a moment, and
 //! either can be the one behind. The epoch tells which: that node asks for its table to be refreshed, and holds the request
-//! for at most [`HOLD`], counted once a node. A request that came from a node is never forwarded again.
+//! for a moment, once a node (`catch_up`). A request that came from a node is never forwarded again.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -17,18 +15,16 @@ use tenantry_layers::TenantHint;
 use tenantry_types::{Epoch, NodeId, NodeRoute, TenantRoute};
 use tower::{Layer, Service};
 
+use super::catch_up::settled;
 use super::context::{Access, TenantContext};
 pub(super) use super::destination::resolve;
-use super::destination::{Destination, destination, known_epoch, placement_changing};
+use super::destination::{Destination, destination, placement_changing};
 use super::forward::{Forwarder, Forwarding};
 use super::ingress::Forwarded;
 use crate::http::body::Body;
 use crate::http::lanes::Passenger;
 use crate::http::problem::{IntoAnswer as _, Problem};
 use crate::placement::{RoutingTable, SharedRoutingTable};
-
-/// How long a request waits for a table that is behind. A change is usually everywhere within a tenth of that.
-const HOLD: Duration = Duration::from_millis(500);
 
 /// Adds [`Route`].
 #[derive(Debug, Clone)]
@@ -101,15 +97,7 @@ where
                 let forwarding = self.settings.clone().forward(request, node, forwarded);
                 RouteFuture::undecided(Box::pin(forwarding), self.inner.clone())
             }
-            Destination::Refused(problem) => match forwarded {
-                // The node that forwarded this knows of a later placement than we do.
-                Some(forwarded) if known_epoch(&table, hint) < Some(forwarded.epoch) => {
-                    let hint = hint.clone();
-                    let holding = self.settings.clone().hold(request, hint, forwarded);
-                    RouteFuture::undecided(Box::pin(holding), self.inner.clone())
-                }
-                _ => RouteFuture::refused(problem),
-            },
+            Destination::Refused(problem) => RouteFuture::refused(problem),
         }
     }
 }
@@ -138,7 +126,7 @@ impl RouteLayer {
         let Some(hint) = request.extensions().get::<TenantHint>().cloned() else {
             return settling();
         };
-        let table = self.settled(&hint, next_epoch).await;
+        let table = settled(&self.table, &hint, next_epoch).await;
         // Only what came from a client is forwarded.
         match destination(&table, &self.this_node, &hint, None) {
             Destination::Here { route, epoch } if epoch > forwarded.epoch => {
@@ -153,30 +141,6 @@ impl RouteLayer {
             }
             Destination::Here { .. } | Destination::Node { .. } => settling(),
             Destination::Refused(problem) => Decided::Answered(problem.into_answer()),
-        }
-    }
-
-    /// Waits for our own table, then serves here or not at all.
-    async fn hold(self, mut request: Request<Body>, hint: TenantHint, forwarded: Forwarded) -> Decided {
-        let table = self.settled(&hint, forwarded.epoch).await;
-        match destination(&table, &self.this_node, &hint, Some(forwarded)) {
-            Destination::Here { route, epoch } => {
-                served_here(&mut request, &table, &route, epoch);
-                Decided::Here(request)
-            }
-            // What came from a node is never sent to another: `destination` does not say so.
-            Destination::Node { .. } => Decided::Answered(placement_changing().into_answer()),
-            Destination::Refused(problem) => Decided::Answered(problem.into_answer()),
-        }
-    }
-
-    /// The table as soon as it has the tenant at `at_least`, else the one after [`HOLD`].
-    async fn settled(&self, hint: &TenantHint, at_least: Epoch) -> Arc<RoutingTable> {
-        self.table.ask_for_refresh();
-        let caught_up = self.table.wait_for(|table| known_epoch(table, hint) >= Some(at_least));
-        match tokio::time::timeout(HOLD, caught_up).await {
-            Ok(caught_up) => caught_up,
-            Err(_) => self.table.current(),
         }
     }
 }

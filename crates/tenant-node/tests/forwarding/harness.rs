@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,14 +22,14 @@ use tenant_node::http::body::{Body, BoxError, full};
 use tenant_node::http::lanes::Lanes;
 use tenant_node::http::server::{ServerOptions, serve};
 use tenant_node::layers::{
-    AuthenticateLayer, Authentication, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
+    AuthenticateLayer, Authentication, CatchUpLayer, Forwarder, Ingress, IngressLayer, RouteLayer, TenantContext,
 };
 use tenant_node::placement::{RoutingTable, SharedRoutingTable};
 use tenantry_layers::IdentifyLayer;
 use tenantry_layers::clock::SystemClock;
 use tenantry_types::{
     DomainName, Durability, Epoch, NodeId, NodeRoute, Placement, Revision, TenantName, TenantRoute, TenantUid, Tier,
-    TierDefinition, TokenGeneration,
+    TierDefinition, TokenGeneration, TokenKey,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -42,6 +42,7 @@ use tower::{ServiceBuilder, service_fn};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than any test.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Bounds a wait.
 pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
@@ -77,10 +78,33 @@ impl Node {
         H: Fn(Request<Body>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::start_at(id, "127.0.0.1:0".parse().unwrap(), LONG, handler).await
+        Self::start_at(id, ANY_PORT, LONG, handler).await
+    }
+
+    /// One that asks its callers for tokens.
+    pub(crate) async fn start_with_tokens<H, F>(id: &str, handler: H) -> Self
+    where
+        H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::start_as(id, Authentication::Required, ANY_PORT, LONG, handler).await
     }
 
     pub(crate) async fn start_at<H, F>(id: &str, peer: SocketAddr, drain: Duration, handler: H) -> Self
+    where
+        H: Fn(Request<Body>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::start_as(id, Authentication::Open, peer, drain, handler).await
+    }
+
+    async fn start_as<H, F>(
+        id: &str,
+        authentication: Authentication,
+        peer: SocketAddr,
+        drain: Duration,
+        handler: H,
+    ) -> Self
     where
         H: Fn(Request<Body>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
@@ -94,8 +118,9 @@ impl Node {
             .layer(IngressLayer)
             .map_response(|response: Response<_>| response.map(tenant_node::http::body::boxed))
             .layer(IdentifyLayer::new("localhost"))
+            .layer(CatchUpLayer::new(table.clone()))
             .layer(AuthenticateLayer::new(
-                Authentication::Open,
+                authentication,
                 table.clone(),
                 Arc::new(SystemClock::start()),
             ))
@@ -216,6 +241,11 @@ impl Placements {
             id: NodeId::new(id).unwrap(),
             peer_address: peer.to_string(),
         });
+        self
+    }
+
+    pub(crate) fn token_key(mut self, key: TokenKey) -> Self {
+        self.table.set_token_keys(vec![key]);
         self
     }
 

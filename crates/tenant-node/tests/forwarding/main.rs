@@ -14,3 +14,4 @@ mod hosts;
 mod staleness;
 mod stopping;
 mod streaming;
+mod tokens;

@@ -17,7 +17,7 @@ use tenantry_layers::clock::{Clock, SystemClock};
 use tenantry_layers::meter::MeterRegistry;
 use tenantry_layers::quota::QuotaRegistry;
 use tenantry_types::{
-    Durability, EffectiveQuota, Epoch, NodeId, Placement, TenantName, TenantRoute, Tier, TokenGeneration,
+    Durability, EffectiveQuota, Epoch, NodeId, Placement, Revision, TenantName, TenantRoute, Tier, TokenGeneration,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -43,6 +43,7 @@ impl Node {
         let mut quota = tenant(1).quota;
         change(&mut quota);
         let mut table = RoutingTable::default();
+        table.revision = Revision(1);
         table.put_tenant(TenantRoute {
             uid: tenant(1).uid,
             name: TenantName::new("acme").unwrap(),

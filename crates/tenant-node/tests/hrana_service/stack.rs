@@ -149,8 +149,7 @@ async fn refusals_of_every_layer_are_plain_json_for_sdks_and_problems_for_who_as
     let cases = [
         (&closed, "127.0.0.1", "/v3/pipeline", 400, plain),
         (&closed, "acme.localhost", "/v1/execute", 401, plain),
-        // The table of this node is empty but for one tenant, and of no revision.
-        (&open, "nobody.localhost", "/v3-protobuf/pipeline", 503, plain),
+        (&open, "nobody.localhost", "/v3-protobuf/pipeline", 404, plain),
         (&open, "acme.localhost", "/v2/pipeline", 429, plain),
         (&closed, "acme.localhost", "/v1/usage", 401, problem),
         (&closed, "acme.localhost", "/elsewhere", 401, problem),
