@@ -1,8 +1,10 @@
 //! Connections, the request stack and what answers look like.
 
+mod active_streams;
 pub mod body;
 mod browsers;
 mod compression;
+mod connection;
 mod draining;
 mod inbound;
 pub mod lanes;

@@ -1,4 +1,4 @@
-//! Connections: accepts them, speaks HTTP/1.1 and h2c on each, and lets the last answers finish at the end.
+//! A listener: accepts connections, and lets the last answers on them finish at the end.
 //!
 //! Must not know what a request means. Every task of a listener is owned: [`serve`] returns when the last one is gone.
 //!
@@ -7,13 +7,10 @@
 //! which the client knows of each request whether it was taken up. What is under way after the drain time is cut off.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use mutual_tls::{Role, Security};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,33 +19,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::active_streams::ActiveStreams;
 use super::body::Body;
+use super::connection::{LAST_CALL, WAITS, builder, serve_connection};
 use super::inbound::{FirstRequest, Inbound, Listening, StopNotice};
 use super::lanes::{LaneSocket, LaneTasks, Lanes, carry};
 use super::owned_tasks::OwnedTasks;
 use super::strangers::Strangers;
 use crate::lane::Lane;
-use crate::layers::{Ingress, peer_protocol};
+use crate::layers::Ingress;
 
-/// How long a client may take to send a request's headers, and to begin with its first request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Most bytes of a request's headers; more are answered 431. Over HTTP/2 names and values count, and 32 bytes for each pair.
-const MOST_HEADER_BYTES: u32 = 64 << 10;
-/// The same over HTTP/1.1, where it is the size of a connection's buffers, too.
-const BUFFER_BYTES: usize = 64 << 10;
 /// After a failed accept (out of descriptors, mostly) the listener rests this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After so many connections that were accepted, others have their turn: a rush of clients that connect anew for each request would keep this
 /// task, and with it an async worker, for long.
 const ACCEPTED_AT_ONCE: usize = 8;
-/// At a stop, how long a connection may take to bring its first request, if it has brought none yet.
-const LAST_CALL: Duration = Duration::from_millis(500);
-/// Requests at once on one HTTP/2 connection of a client.
-const STREAMS_PER_CLIENT: u32 = 250;
-/// An HTTP/2 client that says nothing for this long is asked for a sign of life.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long it may take to give one.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a listener is given.
 #[derive(Debug, Clone)]
@@ -106,7 +91,11 @@ where
             first: FirstRequest::default(),
             tasks: Arc::clone(&rests),
         };
-        let builder = builder(ingress, LaneTasks::new(tasks.clone(), passenger.clone()));
+        let streams = ActiveStreams::default();
+        let builder = builder(
+            ingress,
+            LaneTasks::new(tasks.clone(), passenger.clone(), streams.clone()),
+        );
         let (security, stop) = (security.clone(), stopping.clone());
         let ride = async move {
             // Who has not proved itself when the node stops has sent no request.
@@ -119,7 +108,8 @@ where
             };
             match proved {
                 Ok((socket, caller)) if caller.is_one_of(&[Role::TenantNode]) => {
-                    serve_connection(&builder, LaneSocket::new(socket, accepted), inbound, &stop).await;
+                    let socket = LaneSocket::new(socket, accepted);
+                    serve_connection(&builder, socket, inbound, streams, WAITS, &stop).await;
                 }
                 Ok((_, caller)) => tracing::warn!(?caller, "a connection was refused: its certificate is not a node's"),
                 Err(error) => tracing::debug!(%error, "a connection was not proved"),
@@ -194,71 +184,6 @@ fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
         Err(error) => tracing::warn!(%error, "connections in the queue are refused"),
     }
     last
-}
-
-async fn serve_connection<S>(
-    builder: &auto::Builder<LaneTasks>,
-    socket: LaneSocket,
-    inbound: Inbound<S>,
-    stop: &CancellationToken,
-) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    let first = inbound.first.clone();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), inbound));
-    // hyper times a request's headers, but not the wait for the byte that tells HTTP/1.1 from HTTP/2.
-    let mut closing = pin!(async {
-        tokio::select! {
-            () = stop.cancelled() => {
-                // A request may be on its way that the client would not know to be lost.
-                let _ = tokio::time::timeout(LAST_CALL, first.comes()).await;
-            }
-            () = async {
-                tokio::time::sleep(HEADER_TIMEOUT).await;
-                if first.has_come() {
-                    std::future::pending::<()>().await;
-                }
-            } => {}
-        }
-    });
-    let mut closes = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => break ended,
-            () = &mut closing, if !closes => {
-                closes = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-fn builder(ingress: Ingress, tasks: LaneTasks) -> auto::Builder<LaneTasks> {
-    let mut builder = auto::Builder::new(tasks);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES)
-        .keep_alive(true);
-    let mut http2 = builder.http2();
-    http2
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    match ingress {
-        Ingress::Public => http2
-            .max_concurrent_streams(STREAMS_PER_CLIENT)
-            .max_header_list_size(MOST_HEADER_BYTES),
-        // Whatever the public port lets in over HTTP/1.1 must pass here, too.
-        Ingress::Peer => peer_protocol::for_owner(&mut http2, 2 * MOST_HEADER_BYTES),
-    };
-    builder
 }
 
 #[cfg(test)]
