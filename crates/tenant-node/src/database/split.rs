@@ -156,7 +156,10 @@ fn next_token(rest: &[u8]) -> (Token<'_>, usize) {
         [b'[', ..] => (Token::Other, through(rest, 1, b"]")),
         [quote @ (b'\'' | b'"' | b'`'), ..] => (Token::Other, through(rest, 1, &[*quote])),
         [b'$' | b'@' | b'#' | b':', ..] => (Token::Other, variable(rest)),
-        [first, ..] if first.is_ascii_whitespace() => (Token::Space, 1),
+        [first, ..] if first.is_ascii_whitespace() => (
+            Token::Space,
+            rest.iter().take_while(|byte| goes_on_space(**byte)).count(),
+        ),
         // A byte order mark.
         [0xef, 0xbb, 0xbf, ..] => (Token::Space, 3),
         _ => {
@@ -169,6 +172,11 @@ fn next_token(rest: &[u8]) -> (Token<'_>, usize) {
     }
 }
 
+/// A vertical tab is a space to SQLite where it follows another one, and no token by itself.
+const fn goes_on_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
 /// The length of a variable. Like those of Tcl it may end with parentheses, and in them with anything but a space.
 fn variable(rest: &[u8]) -> usize {
     let mut length = 1;
@@ -177,7 +185,7 @@ fn variable(rest: &[u8]) -> usize {
         match rest.get(length..) {
             Some([b':', b':', ..]) => length += 2,
             Some([b'(', index @ ..]) if is_named => {
-                let is_inside = |byte: &&u8| **byte != b')' && !byte.is_ascii_whitespace();
+                let is_inside = |byte: &&u8| **byte != b')' && !goes_on_space(**byte);
                 length += 1 + index.iter().take_while(is_inside).count();
                 return length + usize::from(rest.get(length) == Some(&b')'));
             }
@@ -237,6 +245,10 @@ mod tests {
                 "select $a(;'), :b::c(\"), @d, #e;",
             ),
             ("select $a( ;) ; x", "select $a( ;"),
+            (
+                "create \u{b}trigger t after insert on a begin select 1; \u{b}end; x",
+                "create \u{b}trigger t after insert on a begin select 1; \u{b}end;",
+            ),
             ("select $(;); x", "select $(;"),
         ];
         for (script, expected) in cases {
@@ -332,6 +344,7 @@ mod tests {
             ("with c as (select 1)\u{feff}insert into t select * from c", false),
             ("with c as (select $a(')) insert into t select 1 -- ') select 1", false),
             ("with c as (select 1) update t set x = 1", false),
+            ("with c as (select 1) \u{b}insert into t (a) select * from c", false),
             ("with c as (select 1) DELETE from t", false),
             ("insert into t values (1) returning x", false),
             ("pragma user_version", false),
