@@ -14,8 +14,8 @@ pub(super) struct ActiveStreams(Arc<Count>);
 #[derive(Debug, Default)]
 struct Count {
     active: AtomicUsize,
-    /// Ever. Comes round after more than any connection has.
-    begun: AtomicUsize,
+    /// Beginnings and ends, ever. Comes round after more than any connection has.
+    changes: AtomicUsize,
 }
 
 /// One of them, until it is dropped.
@@ -25,7 +25,7 @@ pub(super) struct ActiveStream(Arc<Count>);
 impl ActiveStreams {
     pub(super) fn begin(&self) -> ActiveStream {
         self.0.active.fetch_add(1, Relaxed);
-        self.0.begun.fetch_add(1, Relaxed);
+        self.0.changes.fetch_add(1, Relaxed);
         ActiveStream(Arc::clone(&self.0))
     }
 
@@ -33,10 +33,10 @@ impl ActiveStreams {
     /// wakes nobody.
     pub(super) async fn idle_for(&self, time: Duration) {
         loop {
-            let before = self.0.begun.load(Relaxed);
+            let before = self.0.changes.load(Relaxed);
             tokio::time::sleep(time).await;
-            let none_came = before > 0 && self.0.begun.load(Relaxed) == before;
-            if none_came && self.0.active.load(Relaxed) == 0 {
+            let nothing_changed = before > 0 && self.0.changes.load(Relaxed) == before;
+            if nothing_changed && self.0.active.load(Relaxed) == 0 {
                 return;
             }
         }
@@ -45,6 +45,7 @@ impl ActiveStreams {
 
 impl Drop for ActiveStream {
     fn drop(&mut self) {
+        self.0.changes.fetch_add(1, Relaxed);
         self.0.active.fetch_sub(1, Relaxed);
     }
 }
@@ -78,8 +79,12 @@ mod tests {
             assert!(idle.as_mut().now_or_never().is_none(), "one came meanwhile");
             advance(TIME).await;
         }
+        let last = streams.begin();
+        assert!(idle.as_mut().now_or_never().is_none());
+        advance(TIME - Duration::from_millis(1)).await;
+        drop(last);
         let since = Instant::now();
         idle.await;
-        assert!(since.elapsed() <= 2 * TIME);
+        assert!(since.elapsed() >= TIME && since.elapsed() <= 2 * TIME);
     }
 }
