@@ -35,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// task, and with it an async worker, for long.
 const ACCEPTED_AT_ONCE: usize = 8;
 
+/// Of an answer, what the system holds before it is sent.
+const UNSENT_BYTES: u32 = 128 << 10;
+
 /// What a listener is given.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -81,6 +84,7 @@ where
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        bound_unsent(&socket);
         let accepted = Lane::here();
         let passenger = lanes.passenger();
         let inbound = Inbound {
@@ -184,6 +188,17 @@ fn last_of_queue(listener: TcpListener) -> Vec<TcpStream> {
         Err(error) => tracing::warn!(%error, "connections in the queue are refused"),
     }
     last
+}
+
+/// Has the system ask for more of an answer whenever little of it waits to be sent. Otherwise it would ask when a third of megabytes has gone, and a
+/// client that reads slowly would look like one that does not read at all.
+fn bound_unsent(socket: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT could not be set");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (socket, UNSENT_BYTES);
 }
 
 #[cfg(test)]
