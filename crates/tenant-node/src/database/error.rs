@@ -239,12 +239,29 @@ impl StatementError {
                 code: "INTERNAL",
                 message,
             },
-            DatabaseError::Damaged(_) => Self::Damaged { message },
+            // Their words name files of the node.
+            DatabaseError::Damaged(_) => Self::Damaged {
+                message: "the database is damaged".to_owned(),
+            },
             DatabaseError::Quarantined { .. }
             | DatabaseError::Mark(_)
             | DatabaseError::Open(_)
             | DatabaseError::Folder(_)
-            | DatabaseError::Log(_) => Self::Disk { message },
+            | DatabaseError::Log(_) => Self::Disk {
+                message: "the database cannot be opened".to_owned(),
+            },
+        }
+    }
+
+    /// The same of a script of which so many bytes were carried out before: whoever sends all of it again does that twice.
+    #[must_use]
+    pub fn after_part_of_script(self, bytes: usize) -> Self {
+        match self {
+            Self::NotBegun { message, .. } if bytes > 0 => Self::Sqlite {
+                code: "SCRIPT_CUT_SHORT",
+                message: format!("{message}; the first {bytes} bytes of the script were carried out, the rest was not"),
+            },
+            other => other,
         }
     }
 

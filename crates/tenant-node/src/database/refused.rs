@@ -8,7 +8,7 @@ use super::{
     StatementSummary, Statements, is_rollback,
 };
 
-/// So many statements are refused before the async worker is for others again.
+/// So many requests and steps are answered before the async worker is for others again.
 const AT_ONCE: usize = 1_000;
 
 /// No longer text is looked at to find out whether it is a ROLLBACK: a stored one can have megabytes of comment, and be meant a thousand times.
@@ -23,7 +23,7 @@ pub struct RefusedStatements<'a> {
 }
 
 impl<'a> RefusedStatements<'a> {
-    /// Refuses a thousand statements with this error; after that they are to be given to another one.
+    /// Answers a thousand requests and steps with this error; after that they are to be given to another one.
     #[must_use]
     pub fn new(session: &'a mut Session, error: &DatabaseError, limits: StatementLimits) -> Self {
         Self {
@@ -48,6 +48,12 @@ impl Statements for RefusedStatements<'_> {
         false
     }
 
+    fn may_go_on(&mut self) -> bool {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or_default();
+        left.is_some()
+    }
+
     fn close(&mut self) -> Result<(), DatabaseError> {
         self.session.give_up_connection();
         Ok(())
@@ -58,10 +64,6 @@ impl Statements for RefusedStatements<'_> {
     }
 
     fn execute(&mut self, sql: &str, _arguments: &Arguments, sink: &mut dyn RowSink) -> Attempt<StatementSummary> {
-        let Some(left) = self.left.checked_sub(1) else {
-            return Attempt::NeedsWriter;
-        };
-        self.left = left;
         let is_rollback = sql.len() <= LONGEST_ROLLBACK && is_rollback(sql);
         if !is_rollback || !self.session.give_up_transaction() {
             return Attempt::Finished(Err(self.error.clone()));

@@ -328,6 +328,10 @@ impl Statements for ActiveSession<'_> {
         true
     }
 
+    fn may_go_on(&mut self) -> bool {
+        true
+    }
+
     fn close(&mut self) -> Result<(), DatabaseError> {
         if !self.connection.reset() {
             *self.connection = self.tenant.check_out()?;

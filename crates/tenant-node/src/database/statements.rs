@@ -13,6 +13,9 @@ pub trait Statements {
     /// Whether the caller may block, to wait for its client.
     fn may_block(&self) -> bool;
 
+    /// To be asked before each request and each step. Where the answer is no, the caller leaves its thread to others and comes back.
+    fn may_go_on(&mut self) -> bool;
+
     /// Rolls back what is open and drops all state of the connection.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ struct Entries<E> {
     /// Bytes that have left already.
     sent: usize,
     limit: usize,
+    /// Where nobody may wait for the client, what comes stays here until the end.
+    may_send: bool,
     /// The first failure that decides the status of the whole answer.
     refusal: Option<StatementError>,
     broken: Option<Broken>,
@@ -63,6 +65,7 @@ impl<E: Encoding> CursorRun<E> {
                 sender,
                 sent: 0,
                 limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                may_send: true,
                 refusal: None,
                 broken: None,
                 encoding: PhantomData,
@@ -101,7 +104,11 @@ impl<E: Encoding> Run for CursorRun<E> {
 impl<E: Encoding> CursorRun<E> {
     /// Runs from where it is to the end, or until there is a reason to leave the thread.
     fn run_steps(&mut self, session: &mut dyn Statements) -> Progress {
+        self.entries.may_send = session.may_block();
         for (number, step) in self.steps.iter().enumerate().skip(self.outcomes.len()) {
+            if !session.may_go_on() {
+                return Progress::NeedsWriter;
+            }
             let runs = step
                 .condition
                 .as_ref()
@@ -202,7 +209,7 @@ impl<E: Encoding> Entries<E> {
             self.out.truncate(before);
             return Err(too_large);
         }
-        if self.out.len() < CHUNK_BYTES {
+        if self.out.len() < CHUNK_BYTES || !self.may_send {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.out, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8));

@@ -106,6 +106,9 @@ impl<E: Encoding> PipelineRun<E> {
             if session.is_in_group() && !matches!(request, StreamRequest::Execute(_)) {
                 return Progress::NeedsWriter;
             }
+            if !session.may_go_on() {
+                return Progress::NeedsWriter;
+            }
             let before = self.answer.out.len();
             let was_in_transaction = !session.is_autocommit();
             if self.next > 0 {
@@ -135,6 +138,9 @@ impl<E: Encoding> PipelineRun<E> {
             }
             self.within = Within::default();
             self.next += 1;
+            if self.answer.is_full() {
+                return Progress::Done;
+            }
             // Where nobody may wait for the client, the rest goes with the end.
             let more_to_come = self.next < self.requests.len() && session.may_block();
             match self.answer.hand_over(more_to_come) {
@@ -249,6 +255,9 @@ fn batch<E: Encoding>(
 ) -> Progress {
     let Within { outcomes, parts, .. } = within;
     for (number, step) in steps.iter().enumerate().skip(outcomes.len()) {
+        if !session.may_go_on() {
+            return Progress::NeedsWriter;
+        }
         let (results_before, errors_before) = (parts.results.len(), parts.errors.len());
         let start = E::begin_step(parts, number);
         let runs = step
@@ -309,7 +318,7 @@ fn sequence<E: Encoding>(
             Attempt::NeedsWriter => return Progress::NeedsWriter,
             Attempt::Finished(Ok(_) | Err(StatementError::NoStatement)) => *offset += sql.len(),
             Attempt::Finished(Err(failure)) => {
-                answer.failure(&failure);
+                answer.failure(&failure.after_part_of_script(*offset));
                 return Progress::Done;
             }
         }

@@ -60,6 +60,11 @@ impl<E: Encoding> Answer<E> {
         self.limit.saturating_sub(self.sent)
     }
 
+    /// Whether a refused answer has come to its limit: what would follow is left out, and not carried out.
+    pub(super) const fn is_full(&self) -> bool {
+        self.refusal.is_some() && self.out.len() >= self.room()
+    }
+
     pub(super) const fn is_collected(&self) -> bool {
         matches!(self.outlet, Outlet::Collected)
     }

@@ -1,6 +1,6 @@
 //! Before a forwarded request's token is judged: has this node heard of the placement that the other one acted on?
 //!
-//! A table that is behind may lack the tenant or the key of its token, and what it lacks would look like a wrong token. So it is asked to be
+//! A table that is behind may lack the tenant, and a token for what it lacks would look like a wrong one. So it is asked to be
 //! refreshed, and the request waits for it, for at most [`HOLD`]. What a node says of a request lets nobody in: what is served is
 //! decided below, by our own table alone. Must not wait for requests of clients, which say nothing of tables.
 

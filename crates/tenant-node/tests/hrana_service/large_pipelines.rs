@@ -157,6 +157,19 @@ async fn what_follows_a_refusal_is_bounded_whatever_it_is() {
 }
 
 #[tokio::test]
+async fn many_short_results_after_a_refusal_end_at_the_limit() {
+    let harness = Harness::new();
+    let (tenant, refused) = full(&harness).await;
+    let mut requests = vec![refused];
+    requests.extend(vec![json!({"type": "close"}); 5_000]);
+    let answer = harness.pipeline(&tenant, Value::Null, json!(requests)).await;
+    assert_eq!((answer.status.as_u16(), answer.error(0).0), (507, "SQLITE_FULL"));
+    assert_eq!(answer.error(2).0, "STREAM_CLOSED");
+    let bytes = answer.body.to_string().len();
+    assert!((150_000..250_000).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test]
 async fn a_single_description_stops_at_the_limit() {
     let harness = Harness::new();
     let (tenant, _) = full(&harness).await;

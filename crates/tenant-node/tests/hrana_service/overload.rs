@@ -232,15 +232,16 @@ async fn a_cursor_and_a_transaction_that_are_refused_in_the_middle_go_on_with_th
         json!([execute("begin"), execute("insert into t values (1)")]),
     )
     .await;
-    let steps = json!([
-        {"stmt": {"sql": "begin"}},
-        {"stmt": {"sql": "select count(*) from t"}},
-        {"stmt": {"sql": "insert into t values (2)"}}
-    ]);
+    let mut steps = vec![
+        json!({"stmt": {"sql": "begin"}}),
+        json!({"stmt": {"sql": "select count(*) from t"}}),
+    ];
+    // More refusals than may wait for a client, who has not begun to read.
+    steps.resize(3_000, json!({"stmt": {"sql": "insert into t values (2)"}}));
     let mut hasty = tenant.clone();
     hasty.quota.query_time_ms = 20;
     let before = statements(&harness, &tenant);
-    let mut refused = Box::pin(harness.cursor(&hasty, Value::Null, steps));
+    let mut refused = Box::pin(harness.cursor(&hasty, Value::Null, json!(steps)));
     run_until(&mut refused, &harness, &tenant, before + 2).await;
     let full = Full::of(&harness, &tenant).await;
     let response = refused.await;
@@ -249,11 +250,7 @@ async fn a_cursor_and_a_transaction_that_are_refused_in_the_middle_go_on_with_th
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.last().unwrap();
-    assert_eq!(
-        (&last["type"], &last["step"]),
-        (&json!("step_error"), &json!(2)),
-        "{text}"
-    );
+    assert_eq!((&last["type"], &last["step"]), (&json!("step_error"), &json!(2_999)));
     assert_eq!(last["error"]["code"], "OVERLOADED");
     drop(full);
     let going_on = json!([{"type": "get_autocommit"}, execute("commit")]);
@@ -273,4 +270,31 @@ async fn a_cursor_and_a_transaction_that_are_refused_in_the_middle_go_on_with_th
     );
     assert_eq!(answer.body["results"][1]["type"], "ok", "{}", answer.body);
     harness.pipeline(&tenant, writing, json!([execute("commit")])).await;
+}
+
+#[tokio::test]
+async fn a_script_that_is_refused_in_the_middle_says_how_much_of_it_was_carried_out() {
+    let harness = narrow();
+    let tenant = patient();
+    harness.sql(&tenant, "create table t (x)").await;
+    let writing = begun(
+        &harness,
+        &tenant,
+        json!([execute("begin"), execute("insert into t values (1)")]),
+    )
+    .await;
+    let script = "select count(*) from t; insert into t values (2)";
+    let mut hasty = tenant.clone();
+    hasty.quota.query_time_ms = 20;
+    let before = statements(&harness, &tenant);
+    let requests = json!([{"type": "sequence", "sql": script}]);
+    let mut refused = Box::pin(harness.pipeline(&hasty, Value::Null, requests));
+    run_until(&mut refused, &harness, &tenant, before + 1).await;
+    let full = Full::of(&harness, &tenant).await;
+    let answer = refused.await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let (code, message) = answer.error(0);
+    assert_eq!(code, "SCRIPT_CUT_SHORT");
+    assert!(message.contains("the first 23 bytes"), "{message}");
+    drop((full, writing));
 }
