@@ -291,8 +291,8 @@ fn what_a_receiver_refuses_is_a_dead_letter_soon_and_one_that_is_gone_is_left_al
             == 3
     });
     assert_eq!(desk.webhook("refusing")["dead_letters"], 0);
-    let _ = desk.ctl(&["webhook", "enable", "gone"]);
     gone.will(Answer::Take);
+    let _ = desk.ctl(&["webhook", "enable", "gone"]);
     gone.wait_for("what it missed", |messages| {
         messages
             .iter()
