@@ -5,22 +5,20 @@
 //! decided below, by our own table alone. Must not wait for requests of clients, which say nothing of tables.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
-use pin_project_lite::pin_project;
 use tenantry_layers::TenantHint;
 use tenantry_types::Epoch;
 use tower::{Layer, Service};
 
+use super::decision::{Decided, Decision};
 use super::destination::{known_epoch, not_the_owner};
 use super::ingress::Forwarded;
 use crate::http::body::Body;
-use crate::http::problem::{IntoAnswer as _, Problem};
+use crate::http::problem::IntoAnswer as _;
 use crate::placement::{RoutingTable, SharedRoutingTable};
 
 /// How long a request waits for a table that is behind. A change is usually everywhere within a tenth of that.
@@ -74,25 +72,19 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = CatchUpFuture<S>;
+    type Future = Decision<S>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> CatchUpFuture<S> {
+    fn call(&mut self, request: Request<Body>) -> Decision<S> {
         match request.extensions().get::<Forwarded>().copied() {
-            Some(forwarded) if self.is_behind(forwarded) => CatchUpFuture {
-                state: State::Waiting {
-                    waiting: Box::pin(caught_up(self.table.clone(), request, forwarded)),
-                    inner: self.inner.clone(),
-                },
-            },
-            _ => CatchUpFuture {
-                state: State::Serving {
-                    serving: self.inner.call(request),
-                },
-            },
+            Some(forwarded) if self.is_behind(forwarded) => {
+                let waiting = caught_up(self.table.clone(), request, forwarded);
+                Decision::undecided(Box::pin(waiting), self.inner.clone())
+            }
+            _ => Decision::served(self.inner.call(request)),
         }
     }
 }
@@ -103,68 +95,13 @@ impl<S> CatchUp<S> {
     }
 }
 
-/// The request, once the table knows what it was forwarded for.
-async fn caught_up(
-    table: SharedRoutingTable,
-    request: Request<Body>,
-    forwarded: Forwarded,
-) -> Result<Request<Body>, Problem> {
+/// Passed on, once the table knows what it was forwarded for.
+async fn caught_up(table: SharedRoutingTable, request: Request<Body>, forwarded: Forwarded) -> Decided {
     let hint = TenantHint::Uid(forwarded.tenant);
     let table = settled(&table, &hint, forwarded.epoch).await;
     let known = known_epoch(&table, &hint);
     match known < Some(forwarded.epoch) {
-        true => Err(not_the_owner(known)),
-        false => Ok(request),
-    }
-}
-
-pin_project! {
-    /// The answer to one request.
-    pub struct CatchUpFuture<S>
-    where
-        S: Service<Request<Body>>,
-    {
-        #[pin]
-        state: State<S>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<S>
-    where
-        S: Service<Request<Body>>,
-    {
-        Serving {
-            #[pin]
-            serving: S::Future,
-        },
-        // Gives the request back, for the layers below.
-        Waiting {
-            waiting: Pin<Box<dyn Future<Output = Result<Request<Body>, Problem>> + Send>>,
-            inner: S,
-        },
-    }
-}
-
-impl<S> Future for CatchUpFuture<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            let serving = match state.as_mut().project() {
-                StateProjection::Serving { serving } => return serving.poll(context),
-                StateProjection::Waiting { waiting, inner } => match ready!(waiting.as_mut().poll(context)) {
-                    // The layers of the stack are always ready.
-                    Ok(request) => inner.call(request),
-                    Err(problem) => return Poll::Ready(Ok(problem.into_answer())),
-                },
-            };
-            state.set(State::Serving { serving });
-        }
+        true => Decided::Answered(not_the_owner(known).into_answer()),
+        false => Decided::PassedOn(request),
     }
 }

@@ -4,6 +4,7 @@
 mod authenticate;
 mod catch_up;
 mod context;
+mod decision;
 mod destination;
 mod first_word;
 mod forward;
@@ -20,8 +21,9 @@ mod token_cache;
 mod upload;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, Authentication};
-pub use catch_up::{CatchUp, CatchUpFuture, CatchUpLayer};
+pub use catch_up::{CatchUp, CatchUpLayer};
 pub use context::{Access, TenantContext};
+pub use decision::Decision;
 pub use forward::Forwarder;
 pub use ingress::{Believe, Forwarded, Ingress, IngressLayer};
-pub use route::{Route, RouteFuture, RouteLayer};
+pub use route::{Route, RouteLayer};

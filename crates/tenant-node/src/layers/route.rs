@@ -5,18 +5,16 @@
 //! for a moment, once a node (`catch_up`). A request that came from a node is never forwarded again.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode};
-use pin_project_lite::pin_project;
 use tenantry_layers::TenantHint;
 use tenantry_types::{Epoch, NodeId, NodeRoute, TenantRoute};
 use tower::{Layer, Service};
 
 use super::catch_up::settled;
 use super::context::{Access, TenantContext};
+use super::decision::{Decided, Decision};
 pub(super) use super::destination::resolve;
 use super::destination::{Destination, destination, placement_changing};
 use super::forward::{Forwarder, Forwarding};
@@ -70,15 +68,15 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RouteFuture<S>;
+    type Future = Decision<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> RouteFuture<S> {
+    fn call(&mut self, mut request: Request<Body>) -> Decision<S> {
         let Some(hint) = request.extensions().get::<TenantHint>() else {
-            return RouteFuture::refused(Problem::new(
+            return Decision::refused(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "tenant-not-named",
                 "the request names no tenant",
@@ -90,24 +88,16 @@ where
             Destination::Here { route, epoch } => {
                 Passenger::note(request.extensions(), route.uid);
                 served_here(&mut request, &table, &route, epoch);
-                RouteFuture::served(self.inner.call(request))
+                Decision::served(self.inner.call(request))
             }
             Destination::Node { node, forwarded } => {
                 Passenger::note(request.extensions(), forwarded.tenant);
                 let forwarding = self.settings.clone().forward(request, node, forwarded);
-                RouteFuture::undecided(Box::pin(forwarding), self.inner.clone())
+                Decision::undecided(Box::pin(forwarding), self.inner.clone())
             }
-            Destination::Refused(problem) => RouteFuture::refused(problem),
+            Destination::Refused(problem) => Decision::refused(problem),
         }
     }
-}
-
-/// What became of a request that could not be passed on at once.
-enum Decided {
-    /// It has its answer.
-    Answered(Response<Body>),
-    /// It is served here after all.
-    Here(Request<Body>),
 }
 
 impl RouteLayer {
@@ -131,7 +121,7 @@ impl RouteLayer {
         match destination(&table, &self.this_node, &hint, None) {
             Destination::Here { route, epoch } if epoch > forwarded.epoch => {
                 served_here(&mut request, &table, &route, epoch);
-                Decided::Here(request)
+                Decided::PassedOn(request)
             }
             Destination::Node { node, forwarded: next } if next.epoch > forwarded.epoch => {
                 match self.forwarder.forward(request, &node, next).await {
@@ -156,85 +146,4 @@ fn served_here(request: &mut Request<Body>, table: &RoutingTable, route: &Tenant
         quota: route.quota,
         access: access.unwrap_or(Access::ReadOnly),
     });
-}
-
-pin_project! {
-    /// The answer to one request.
-    pub struct RouteFuture<S>
-    where
-        S: Service<Request<Body>>,
-    {
-        #[pin]
-        state: State<S>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<S>
-    where
-        S: Service<Request<Body>>,
-    {
-        Serving {
-            #[pin]
-            serving: S::Future,
-        },
-        Undecided {
-            deciding: Pin<Box<dyn Future<Output = Decided> + Send>>,
-            inner: S,
-        },
-        Refused {
-            problem: Option<Problem>,
-        },
-    }
-}
-
-impl<S> RouteFuture<S>
-where
-    S: Service<Request<Body>>,
-{
-    const fn served(serving: S::Future) -> Self {
-        Self {
-            state: State::Serving { serving },
-        }
-    }
-
-    fn undecided(deciding: Pin<Box<dyn Future<Output = Decided> + Send>>, inner: S) -> Self {
-        Self {
-            state: State::Undecided { deciding, inner },
-        }
-    }
-
-    const fn refused(problem: Problem) -> Self {
-        Self {
-            state: State::Refused { problem: Some(problem) },
-        }
-    }
-}
-
-impl<S> Future for RouteFuture<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            let serving = match state.as_mut().project() {
-                StateProjection::Serving { serving } => return serving.poll(context),
-                StateProjection::Refused { problem } => {
-                    // A future is not polled again after its answer; if it is, it has none.
-                    return problem
-                        .take()
-                        .map_or(Poll::Pending, |problem| Poll::Ready(Ok(problem.into_answer())));
-                }
-                StateProjection::Undecided { deciding, inner } => match ready!(deciding.as_mut().poll(context)) {
-                    Decided::Answered(response) => return Poll::Ready(Ok(response)),
-                    Decided::Here(request) => inner.call(request),
-                },
-            };
-            state.set(State::Serving { serving });
-        }
-    }
 }
