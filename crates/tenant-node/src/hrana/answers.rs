@@ -40,12 +40,7 @@ impl HranaService {
             sqls,
             transaction,
         } = resumed;
-        let run = PipelineRun::<E>::new(
-            pipeline.requests,
-            sqls,
-            self.stored.of(caller.tenant),
-            caller.limits.quota.result_bytes,
-        );
+        let run = self.run_of::<E>(caller, pipeline.requests, sqls);
         // The client may leave at any await below: what runs on the thread is then stopped.
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
@@ -79,12 +74,7 @@ impl HranaService {
     ) -> Result<Response<Body>, Problem> {
         let (caller, stream_request) = self.read(request, parse).await?;
         let Resumed { session, sqls, .. } = self.stream(caller, None, Leaves::Nothing).await?;
-        let run = PipelineRun::<Json>::new(
-            vec![stream_request],
-            sqls,
-            self.stored.of(caller.tenant),
-            caller.limits.quota.result_bytes,
-        );
+        let run = self.run_of::<Json>(caller, vec![stream_request], sqls);
         let cancellation = CancelOnDrop::default();
         let driven = drive(session, run, caller.limits, &cancellation.0).await;
         // The session ends here, and what it has open is rolled back.
@@ -106,6 +96,11 @@ impl HranaService {
                 response
             }
         })
+    }
+
+    fn run_of<E: Encoding>(&self, caller: Caller, requests: Vec<StreamRequest>, sqls: StoredSql) -> PipelineRun<E> {
+        let stored = self.stored.of(caller.tenant);
+        PipelineRun::new(requests, sqls, stored, caller.limits.quota.result_bytes)
     }
 
     /// The stream as the client of a ROLLBACK believes it to be: in a transaction, also where SQLite has rolled it back unseen.
