@@ -67,17 +67,36 @@ async fn begun(harness: &Harness, tenant: &Tenant, requests: Value) -> Value {
     answer.body["baton"].clone()
 }
 
+/// The baton of a transaction of the tenant's that has written a row.
+async fn writing(harness: &Harness, tenant: &Tenant) -> Value {
+    let requests = json!([execute("begin"), execute("insert into t values (1)")]);
+    begun(harness, tenant, requests).await
+}
+
+/// The tenant, whose next request gives up waiting for its turn to write only to find that there is no place to go on.
+fn hasty(tenant: &Tenant) -> Tenant {
+    let mut hasty = tenant.clone();
+    hasty.quota.query_time_ms = 20;
+    hasty
+}
+
+/// What the requests are answered when there is a place again: as soon as the statement that had it has stopped.
+async fn in_time(harness: &Harness, tenant: &Tenant, baton: &Value, requests: &Value) -> Answer {
+    loop {
+        let answer = harness.pipeline(tenant, baton.clone(), requests.clone()).await;
+        if answer.status != 503 {
+            return answer;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_gets_no_place_leaves_its_stream_as_it_was() {
     let harness = narrow();
     let tenant = patient();
     harness.sql(&tenant, "create table t (x)").await;
-    let baton = begun(
-        &harness,
-        &tenant,
-        json!([execute("begin"), execute("insert into t values (1)")]),
-    )
-    .await;
+    let baton = writing(&harness, &tenant).await;
     let full = Full::of(&harness, &tenant).await;
     let asked = json!([execute("insert into t values (2)"), execute("commit")]);
     for _ in 0..2 {
@@ -88,12 +107,7 @@ async fn a_request_that_gets_no_place_leaves_its_stream_as_it_was() {
         assert_eq!(harness.cursor(&tenant, baton.clone(), steps).await.status(), 503);
     }
     drop(full);
-    // The place is free as soon as the statement has stopped.
-    let mut answer = harness.pipeline(&tenant, baton.clone(), asked.clone()).await;
-    while answer.status == 503 {
-        tokio::task::yield_now().await;
-        answer = harness.pipeline(&tenant, baton.clone(), asked.clone()).await;
-    }
+    let answer = in_time(&harness, &tenant, &baton, &asked).await;
     assert_eq!(answer.body["results"][1]["type"], "ok", "{}", answer.body);
     assert_eq!(
         harness.sql(&tenant, "select group_concat(x) from t").await,
@@ -168,12 +182,7 @@ async fn a_batch_that_is_refused_in_the_middle_is_rolled_back_by_its_own_rollbac
     let harness = narrow();
     let tenant = patient();
     harness.sql(&tenant, "create table t (x)").await;
-    let writing = begun(
-        &harness,
-        &tenant,
-        json!([execute("begin"), execute("insert into t values (1)")]),
-    )
-    .await;
+    let writing = writing(&harness, &tenant).await;
     let steps = json!([
         {"stmt": {"sql": "begin"}},
         {"stmt": {"sql": "select count(*) from t"}, "condition": {"type": "ok", "step": 0}},
@@ -181,9 +190,7 @@ async fn a_batch_that_is_refused_in_the_middle_is_rolled_back_by_its_own_rollbac
         {"stmt": {"sql": "commit"}, "condition": {"type": "ok", "step": 2}},
         {"stmt": {"sql": "rollback"}, "condition": {"type": "not", "cond": {"type": "ok", "step": 3}}}
     ]);
-    // It gives up waiting for its turn to write only to find that there is no place to go on.
-    let mut hasty = tenant.clone();
-    hasty.quota.query_time_ms = 20;
+    let hasty = hasty(&tenant);
     let requests = json!([{"type": "batch", "batch": {"steps": steps}}, {"type": "get_autocommit"}]);
     let before = statements(&harness, &tenant);
     let mut refused = Box::pin(harness.pipeline(&hasty, Value::Null, requests));
@@ -206,15 +213,7 @@ async fn a_batch_that_is_refused_in_the_middle_is_rolled_back_by_its_own_rollbac
         1,
         "of the batch's stream nothing is left"
     );
-    let mut answer = harness
-        .pipeline(&tenant, writing.clone(), json!([execute("commit")]))
-        .await;
-    while answer.status == 503 {
-        tokio::task::yield_now().await;
-        answer = harness
-            .pipeline(&tenant, writing.clone(), json!([execute("commit")]))
-            .await;
-    }
+    in_time(&harness, &tenant, &writing, &json!([execute("commit")])).await;
     assert_eq!(
         harness.sql(&tenant, "select group_concat(x) from t").await,
         [[json!("1")]]
@@ -226,20 +225,14 @@ async fn a_cursor_and_a_transaction_that_are_refused_in_the_middle_go_on_with_th
     let harness = narrow();
     let tenant = patient();
     harness.sql(&tenant, "create table t (x)").await;
-    let writing = begun(
-        &harness,
-        &tenant,
-        json!([execute("begin"), execute("insert into t values (1)")]),
-    )
-    .await;
+    let writing = writing(&harness, &tenant).await;
     let mut steps = vec![
         json!({"stmt": {"sql": "begin"}}),
         json!({"stmt": {"sql": "select count(*) from t"}}),
     ];
     // More refusals than may wait for a client, who has not begun to read.
     steps.resize(3_000, json!({"stmt": {"sql": "insert into t values (2)"}}));
-    let mut hasty = tenant.clone();
-    hasty.quota.query_time_ms = 20;
+    let hasty = hasty(&tenant);
     let before = statements(&harness, &tenant);
     let mut refused = Box::pin(harness.cursor(&hasty, Value::Null, json!(steps)));
     run_until(&mut refused, &harness, &tenant, before + 2).await;
@@ -254,15 +247,7 @@ async fn a_cursor_and_a_transaction_that_are_refused_in_the_middle_go_on_with_th
     assert_eq!(last["error"]["code"], "OVERLOADED");
     drop(full);
     let going_on = json!([{"type": "get_autocommit"}, execute("commit")]);
-    let mut answer = harness
-        .pipeline(&tenant, lines[0]["baton"].clone(), going_on.clone())
-        .await;
-    while answer.status == 503 {
-        tokio::task::yield_now().await;
-        answer = harness
-            .pipeline(&tenant, lines[0]["baton"].clone(), going_on.clone())
-            .await;
-    }
+    let answer = in_time(&harness, &tenant, &lines[0]["baton"], &going_on).await;
     assert_eq!(
         answer.body["results"][0]["response"]["is_autocommit"], false,
         "{}",
@@ -277,15 +262,9 @@ async fn a_script_that_is_refused_in_the_middle_says_how_much_of_it_was_carried_
     let harness = narrow();
     let tenant = patient();
     harness.sql(&tenant, "create table t (x)").await;
-    let writing = begun(
-        &harness,
-        &tenant,
-        json!([execute("begin"), execute("insert into t values (1)")]),
-    )
-    .await;
+    let writing = writing(&harness, &tenant).await;
     let script = "select count(*) from t; insert into t values (2)";
-    let mut hasty = tenant.clone();
-    hasty.quota.query_time_ms = 20;
+    let hasty = hasty(&tenant);
     let before = statements(&harness, &tenant);
     let requests = json!([{"type": "sequence", "sql": script}]);
     let mut refused = Box::pin(harness.pipeline(&hasty, Value::Null, requests));

@@ -193,8 +193,8 @@ async fn a_stream_keeps_its_own_state_between_requests() {
     assert_eq!(third.rows(0), [[json!("0")]]);
 }
 
-#[tokio::test]
-async fn streams_with_state_are_bounded_and_those_without_are_not() {
+/// A tenant that has as many streams with state as it may: two.
+async fn at_the_limit_of_streams() -> (Harness, Tenant) {
     let hrana = HranaConfig {
         streams_per_tenant: 2,
         ..HranaConfig::default()
@@ -204,6 +204,12 @@ async fn streams_with_state_are_bounded_and_those_without_are_not() {
     for _ in 0..2 {
         harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
     }
+    (harness, tenant)
+}
+
+#[tokio::test]
+async fn streams_with_state_are_bounded_and_those_without_are_not() {
+    let (harness, tenant) = at_the_limit_of_streams().await;
     assert_eq!(harness.service.open_streams(), 2);
     for more in ["begin", "create temp table mine (x)"] {
         let answer = harness.pipeline(&tenant, Value::Null, json!([execute(more)])).await;
@@ -220,15 +226,7 @@ async fn streams_with_state_are_bounded_and_those_without_are_not() {
 
 #[tokio::test]
 async fn what_is_only_looked_at_counts_by_what_compiling_it_leaves() {
-    let hrana = HranaConfig {
-        streams_per_tenant: 2,
-        ..HranaConfig::default()
-    };
-    let harness = Harness::with(|_| {}, &hrana);
-    let tenant = tenant(1);
-    for _ in 0..2 {
-        harness.pipeline(&tenant, Value::Null, json!([execute("begin")])).await;
-    }
+    let (harness, tenant) = at_the_limit_of_streams().await;
     let describe = |sql: &str| json!({"type": "describe", "sql": sql});
     for leaving in [
         describe("create temp table mine (x)"),

@@ -8,8 +8,22 @@ const PATIENT: Patience = Patience {
     total: Duration::from_secs(60),
 };
 
-fn way(patience: Patience) -> (ChunkSender, ChunkEnd, ChunkReader) {
-    chunks(patience, Arc::default(), Cancellation::default(), Settlement::default())
+type Way = (ChunkSender, ChunkEnd, ChunkReader);
+
+fn way(patience: Patience) -> Way {
+    counted(patience).1
+}
+
+/// A way, and how many bytes are queued in it.
+fn counted(patience: Patience) -> (Arc<AtomicUsize>, Way) {
+    let queued = Arc::<AtomicUsize>::default();
+    let way = chunks(
+        patience,
+        Arc::clone(&queued),
+        Cancellation::default(),
+        Settlement::default(),
+    );
+    (queued, way)
 }
 
 fn piece(bytes: usize) -> Bytes {
@@ -18,13 +32,7 @@ fn piece(bytes: usize) -> Bytes {
 
 #[tokio::test]
 async fn however_much_is_sent_little_is_queued() {
-    let queued = Arc::<AtomicUsize>::default();
-    let (mut sender, end, mut reader) = chunks(
-        PATIENT,
-        Arc::clone(&queued),
-        Cancellation::default(),
-        Settlement::default(),
-    );
+    let (queued, (mut sender, end, mut reader)) = counted(PATIENT);
     let sending = std::thread::spawn(move || {
         for _ in 0..500 {
             sender.send(piece(CHUNK_BYTES)).unwrap();
@@ -127,13 +135,7 @@ impl AsRef<[u8]> for Kept {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_is_let_go_when_its_client_takes_nothing() {
-    let queued = Arc::<AtomicUsize>::default();
-    let (mut sender, end, mut reader) = chunks(
-        PATIENT,
-        Arc::clone(&queued),
-        Cancellation::default(),
-        Settlement::default(),
-    );
+    let (queued, (mut sender, end, mut reader)) = counted(PATIENT);
     let kept = Arc::new(());
     sender.send_first(Bytes::from_owner(Kept {
         bytes: vec![b'x'; 10 * QUEUED_BYTES],
