@@ -20,6 +20,10 @@ pub const MEMBERS: usize = 3;
 /// Tenant-nodes.
 pub const NODES: usize = 2;
 
+/// The disk that a node under test says it has. A node takes no tenant once a tenth of its disk is all that is left: with its
+/// default, the whole file system, tests would hang on a machine that is nearly full.
+pub const NODE_DISK: &str = "1GiB";
+
 /// The folder of certificates, in the cluster's.
 const CERTIFICATES: &str = "certificates";
 const STARTS: usize = 3;
@@ -179,6 +183,7 @@ impl Cluster {
                 ("peer-listen", address(1).to_string()),
                 ("ops-listen", address(2).to_string()),
                 ("data-dir", data_dir(&name)),
+                ("disk", NODE_DISK.to_owned()),
                 ("sample-interval-ms", "300".to_owned()),
                 ("growth-interval-ms", "1000".to_owned()),
             ];

@@ -27,7 +27,7 @@ mod writer;
 
 pub use bounded_command::run_bounded;
 pub use cluster::{
-    Cluster, MEMBERS, NODES, certificate_flags, create_certificates, execute, first_error, pipeline, scalar,
+    Cluster, MEMBERS, NODE_DISK, NODES, certificate_flags, create_certificates, execute, first_error, pipeline, scalar,
 };
 pub use daemon::Daemon;
 pub use http::{Answer, get, get_with, post, send_raw};

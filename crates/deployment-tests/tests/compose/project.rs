@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use deployment_tests::deploy;
-use process_tests::{Answer, free_ports, post, run_bounded, value_of};
+use process_tests::{Answer, NODE_DISK, free_ports, post, run_bounded, value_of};
 use serde_json::Value;
 
 use crate::engine::Engine;
@@ -42,6 +42,11 @@ impl<'a> Project<'a> {
             writeln!(lines, "TENANTRY_PORT_{name}={}", address.port()).unwrap();
         }
         std::fs::write(settings.path().join("settings"), lines).unwrap();
+        let mut services = "services:\n".to_owned();
+        for node in DAEMONS.iter().filter(|name| name.starts_with("tenant-node")) {
+            writeln!(services, "  {node}: {{environment: {{TENANTRY_DISK: {NODE_DISK}}}}}").unwrap();
+        }
+        std::fs::write(settings.path().join("disk.yaml"), services).unwrap();
         Self {
             engine,
             settings,
@@ -50,9 +55,15 @@ impl<'a> Project<'a> {
     }
 
     fn compose(&self, arguments: &[&str]) -> Command {
-        let (file, settings) = (compose_file(), self.settings.path().join("settings"));
         let mut command = self.engine.docker(&["compose", "--progress", "quiet", "--file"]);
-        command.arg(file).arg("--env-file").arg(settings).args(arguments);
+        command
+            .arg(compose_file())
+            .arg("--file")
+            .arg(self.settings.path().join("disk.yaml"));
+        command
+            .arg("--env-file")
+            .arg(self.settings.path().join("settings"))
+            .args(arguments);
         command
     }
 

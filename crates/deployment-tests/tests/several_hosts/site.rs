@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use process_tests::{Daemon, certificate_flags, command, create_certificates, get, value_of};
+use process_tests::{Daemon, NODE_DISK, certificate_flags, command, create_certificates, get, value_of};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -220,6 +220,7 @@ fn node_flags(id: u8, data_dir: &Path) -> Vec<String> {
         ("advertise-peer", host.at(peer).to_string()),
         ("advertise-ops", host.at(NODE_OPS).to_string()),
         ("data-dir", data_dir.display().to_string()),
+        ("disk", NODE_DISK.to_owned()),
     ])
 }
 

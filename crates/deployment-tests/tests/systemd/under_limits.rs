@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use process_tests::{command, execute, free_ports, get, pipeline, post, program, run_bounded, scalar, skip, value_of};
+use process_tests::{
+    NODE_DISK, command, execute, free_ports, get, pipeline, post, program, run_bounded, scalar, skip, value_of,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::unit::Unit;
@@ -133,6 +135,7 @@ fn both_programs_serve_under_the_units_limits_and_tell_the_manager() {
         format!("--listen={data}"),
         format!("--peer-listen={peer}"),
         format!("--ops-listen={node_ops}"),
+        format!("--disk={NODE_DISK}"),
         data_dir("node"),
     ];
     let node = Service::start("tenantry-node.service", folder.path(), &node);
