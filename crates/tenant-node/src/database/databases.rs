@@ -55,7 +55,7 @@ pub(super) struct Shared {
     quarantines: Arc<Quarantines>,
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
-    counters: Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>,
+    counters: Arc<Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>>,
     memory: Arc<NodeMemory>,
     released: Notify,
     /// Writes that wait for their turn on behalf of a group. Each holds a lease.
@@ -98,7 +98,14 @@ impl Databases {
             })?;
         let memory = NodeMemory::new(config.sqlite_heap_bytes);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let threads = DatabaseThreads::start(ThreadsConfig {
+        let counters = Arc::<Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>>::default();
+        let charged = Arc::clone(&counters);
+        let charge = move |tenant: TenantUid, time: Duration| {
+            if let Some(counters) = charged.lock().get(&tenant) {
+                counters.add_cpu(time);
+            }
+        };
+        let threads_config = ThreadsConfig {
             places: config.running_jobs,
             eager_places: cores,
             long_places: config.long_running_jobs,
@@ -110,7 +117,8 @@ impl Databases {
             patience: config.patience,
             slice: SLICE,
             long_after: LONG_AFTER,
-        })?;
+        };
+        let threads = DatabaseThreads::start(threads_config, Box::new(charge))?;
         let log = open_log(&config)?;
         // Behind the log, which makes marks.
         let quarantines = Quarantines::find(&config.data_dir).map_err(|source| StartError::DataDir {
@@ -135,7 +143,7 @@ impl Databases {
                 log: Arc::new(log),
                 quarantines: Arc::new(quarantines),
                 open: Mutex::default(),
-                counters: Mutex::default(),
+                counters,
                 memory,
                 released: Notify::new(),
                 tasks: TaskTracker::new(),

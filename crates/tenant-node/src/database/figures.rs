@@ -1,6 +1,5 @@
 //! What a tenant's database was measured to use: counters that threads add to and a sampler reads without waiting.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -33,7 +32,8 @@ pub struct DatabaseFigures {
     pub free_bytes: u64,
     /// Bytes that SQLite holds for all connections: page cache, schemas, statements, and what running statements need.
     pub memory_bytes: u64,
-    /// CPU time of queries since the node started, in microseconds, by the threads' CPU clock.
+    /// CPU time of the tenant's jobs on database threads since the node started, in microseconds, by the threads' CPU clock: its queries, and what is done
+    /// for them and after them. Up to sixteen short jobs are put down together.
     pub cpu_micros_total: u64,
     /// Rows that statements returned or that full scans stepped over (the larger of the two), since the node started.
     pub rows_read: u64,
@@ -140,27 +140,6 @@ impl DatabaseCounters {
             connections: u64::try_from(self.connections.load(Relaxed)).unwrap_or(0),
         }
     }
-}
-
-thread_local! {
-    /// The clock of this thread when it was last read here.
-    static READ: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-/// CPU time that the calling thread has used since the last call. What it does between two jobs is little, and reading its clock is a
-/// system call.
-pub(super) fn cpu_time_since_last_call() -> Duration {
-    let now = thread_cpu_time();
-    now.saturating_sub(READ.replace(now))
-}
-
-/// CPU time that the calling thread has used so far.
-fn thread_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 #[cfg(test)]

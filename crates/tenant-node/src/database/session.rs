@@ -11,7 +11,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::access_policy::Phase;
 use super::connection::TenantConnection;
 use super::durability::Settlement;
-use super::figures::cpu_time_since_last_call;
 use super::schedule::NotRun;
 use super::tenant::TenantDatabase;
 use super::{
@@ -293,7 +292,6 @@ impl Session {
         } else {
             self.connection = Some(connection);
         }
-        tenant.counters.add_cpu(cpu_time_since_last_call());
         Ok(output)
     }
 }

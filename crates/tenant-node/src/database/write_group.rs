@@ -14,7 +14,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::TenantConnection;
-use super::figures::cpu_time_since_last_call;
 use super::tenant::TenantDatabase;
 use super::{
     ActiveSession, Cancellation, DatabaseError, Session, StatementError, StatementLimits, TenantLease, WriteHistory,
@@ -259,7 +258,6 @@ fn run_group(tenant: &TenantDatabase, mut group: Vec<Member>, permit: OwnedSemap
         commit_together(tenant, &mut group)
     };
     drop(permit);
-    tenant.counters.add_cpu(cpu_time_since_last_call());
     match committed {
         Ok(()) => group.into_iter().for_each(Member::go_on),
         Err(error) => {

@@ -16,6 +16,7 @@ use super::active_streams::ActiveStreams;
 use super::body::Body;
 use super::inbound::Inbound;
 use super::lanes::{LaneSocket, LaneTasks};
+use super::when_woken::WhenWoken;
 use crate::layers::{Ingress, peer_protocol};
 
 /// How long a client may take to send a request's headers, and to begin with its first request.
@@ -63,7 +64,7 @@ pub(super) async fn serve_connection<S>(
     let (first, ingress) = (inbound.first.clone(), inbound.ingress);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), inbound));
     // hyper times a request's headers, but not the wait for the byte that tells HTTP/1.1 from HTTP/2.
-    let mut closing = pin!(async {
+    let mut closing = pin!(WhenWoken::new(async {
         tokio::select! {
             () = stop.cancelled() => {
                 // A request may be on its way that the client would not know to be lost.
@@ -79,7 +80,7 @@ pub(super) async fn serve_connection<S>(
                 }
             } => {}
         }
-    });
+    }));
     let mut closes = false;
     let ended = loop {
         tokio::select! {

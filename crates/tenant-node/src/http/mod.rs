@@ -18,5 +18,6 @@ pub mod server;
 mod strangers;
 pub mod tenant_service;
 mod when_asked;
+mod when_woken;
 
 pub use inbound::StopNotice;

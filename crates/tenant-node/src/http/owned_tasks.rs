@@ -29,8 +29,17 @@ impl OwnedTasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker
-            .spawn_on(self.ended.clone().run_until_cancelled_owned(task), runtime)
+        self.track_on(self.ended.clone().run_until_cancelled_owned(task), runtime)
+    }
+
+    /// The same for a task that whoever asks for it ends: here it is waited for only. One that has many turns would ask for a lock at each of them,
+    /// which all others ask for, too, whether it is ended.
+    pub(crate) fn track_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker.spawn_on(task, runtime)
     }
 
     /// Ends all tasks and waits until they are gone.

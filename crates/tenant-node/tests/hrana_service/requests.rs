@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use http::Method;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, execute, tenant};
+use crate::harness::{Harness, Tenant, execute, tenant};
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
@@ -105,10 +108,48 @@ async fn a_write_tells_what_it_did() {
     );
     let figures = harness.databases.figures(tenant.uid).unwrap();
     assert_eq!((figures.rows_written, figures.database_bytes % 4096), (2, 0));
-    assert!(
-        figures.database_bytes > 0 && figures.memory_bytes > 0 && figures.cpu_micros_total > 0,
-        "{figures:?}"
-    );
+    assert!(figures.database_bytes > 0 && figures.memory_bytes > 0, "{figures:?}");
+    cpu_of(&harness, &tenant, 1).await;
+}
+
+/// Waits until so much processor time is put down to the tenant, in microseconds: its thread does that after the answer. Returns what is.
+async fn cpu_of(harness: &Harness, tenant: &Tenant, micros: u64) -> u64 {
+    let waiting = async {
+        loop {
+            let used = harness.databases.figures(tenant.uid).unwrap().cpu_micros_total;
+            if used >= micros {
+                return used;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap()
+}
+
+/// As reading a large body is, or a checkpoint.
+#[tokio::test]
+async fn what_is_done_for_a_tenant_beside_its_queries_is_put_down_to_it_and_to_nobody_else() {
+    const MICROS: u64 = 50_000;
+    let harness = Harness::new();
+    let (large, small) = (tenant(1), tenant(2));
+    for tenant in [&large, &small] {
+        harness.sql(tenant, "select 1").await;
+    }
+    let own_time = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+    let work = move || {
+        let before = own_time();
+        while own_time() < before + Duration::from_micros(MICROS) {}
+    };
+    harness
+        .databases
+        .run_blocking(large.uid, large.weight, work)
+        .await
+        .unwrap();
+    // Likely by the same thread.
+    harness.sql(&small, "select 1").await;
+    cpu_of(&harness, &large, MICROS).await;
+    let used = cpu_of(&harness, &small, 1).await;
+    assert!(used < MICROS, "{used} us");
 }
 
 #[tokio::test]

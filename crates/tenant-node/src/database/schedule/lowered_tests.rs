@@ -24,7 +24,7 @@ async fn soon<T>(job: impl Future<Output = T>) -> T {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_waits_while_a_lowered_thread_ends_runs_with_the_ordinary_priority() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let ordinary = threads.run(account(1), niceness).await.unwrap();
     for _ in 0..20 {
         let lowered = hold_after(&threads, 1, runs_long, runs_long).await;
@@ -40,7 +40,7 @@ async fn what_waits_while_a_lowered_thread_ends_runs_with_the_ordinary_priority(
 #[tokio::test]
 async fn what_waits_at_a_stop_runs_though_the_last_thread_was_lowered() {
     for _ in 0..20 {
-        let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+        let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
         let lowered = hold_after(&threads, 1, runs_long, runs_long).await;
         let mut waiting = Box::pin(threads.run(account(2), || 7));
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -53,7 +53,7 @@ async fn what_waits_at_a_stop_runs_though_the_last_thread_was_lowered() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_waits_is_not() {
-    let threads = Arc::new(DatabaseThreads::start(ThreadsConfig { places: 2, ..CONFIG }).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(ThreadsConfig { places: 2, ..CONFIG }).unwrap());
     let waiting = || {
         std::thread::sleep(Duration::from_millis(50));
         niceness()
@@ -90,7 +90,7 @@ async fn a_job_that_never_looks_up_is_put_behind_the_others_and_one_that_only_wa
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn jobs_of_a_tenant_that_has_long_ones_only_begin_behind_the_others_on_a_thread_that_is_kept_for_them() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let at_work = || (niceness(), rustix::thread::gettid());
     let busy = move || {
         let begun_with = at_work();
@@ -146,7 +146,7 @@ async fn database_threads_have_longer_slices_than_others_and_the_longest_while_t
         return;
     };
     assert_eq!(inherited, short);
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let ordinary = threads.run(account(1), slice).await.unwrap().unwrap();
     assert!(ordinary > short);
     let busy = move || {
@@ -174,7 +174,7 @@ async fn a_job_that_is_expected_to_be_long_begins_beside_tenants_whose_short_one
         waiting: 64,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     for _ in 0..8 {
         threads.run(account(1), until_long).await.unwrap();
     }
@@ -210,7 +210,7 @@ async fn long_jobs_take_turns_while_a_short_one_is_at_one_thing_and_nothing_wait
         long_after: Duration::ZERO,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     let first = hold(&threads, 1, || give_way(Instant::now())).await;
     let at_one_thing = hold(&threads, 3, std::thread::yield_now).await;
     let (turns, has_had) = mpsc::channel();
@@ -249,7 +249,7 @@ async fn at_the_most_threads_one_that_waits_makes_room_for_one_of_the_other_kind
         most_threads: 2,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     for round in 0..20 {
         for _ in 0..5 {
             soon(threads.run(account(1), until_long)).await.unwrap();
@@ -265,7 +265,7 @@ async fn at_the_most_threads_one_that_waits_makes_room_for_one_of_the_other_kind
 
 #[tokio::test]
 async fn what_did_not_run_and_what_only_tidies_up_changes_no_expectation() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let tenant = account(1);
     for _ in 0..8 {
         threads.run(tenant, until_long).await.unwrap();
@@ -290,7 +290,7 @@ async fn what_did_not_run_and_what_only_tidies_up_changes_no_expectation() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn threads_are_started_also_when_all_of_the_node_have_been_reniced() {
-    let threads = Arc::new(DatabaseThreads::start(ThreadsConfig { places: 3, ..CONFIG }).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(ThreadsConfig { places: 3, ..CONFIG }).unwrap());
     let reniced = niceness() + 3;
     for thread in std::fs::read_dir("/proc/self/task").unwrap() {
         let id = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();

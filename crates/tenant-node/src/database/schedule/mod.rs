@@ -3,12 +3,14 @@
 //! [`queue`](queue::Queue) decides, as plain logic that is given the time. [`DatabaseThreads`] owns the threads, which
 //! [`work`](threads::Shared::work), and a [`watch`](threads::Shared::watch) looks after them. [`running`] is the side of
 //! the job: it gives its place up when its slice is over and somebody else is due, and while it waits for a slow client. [`priority`] is
-//! for those that do not, and [`expectation`] for tenants that have no others. SQLite blocks, so none of this runs on an async worker.
+//! for those that do not, and [`expectation`] for tenants that have no others. [`meter`] tells what
+//! of the processor each tenant has used. SQLite blocks, so none of this runs on an async worker.
 //! Nothing here knows SQLite.
 
 mod delivery;
 mod expectation;
 mod job;
+mod meter;
 mod priority;
 mod queue;
 mod running;

@@ -18,6 +18,7 @@ use super::Account;
 use super::delivery::{Deliveries, Delivery};
 use super::expectation::Class;
 use super::job::{Job, Turn};
+use super::meter::Charge;
 use super::priority;
 use super::queue::{Begun, Limits, MayBegin, Next, Queue};
 use super::running::{self, Current, Purpose};
@@ -89,13 +90,15 @@ pub(super) struct Shared {
     pub(super) ended: Condvar,
     /// Told when there is something for the watch.
     pub(super) call_watch: Condvar,
+    /// Is told what tenants use of the processor.
+    pub(super) charge: Box<Charge>,
     /// What threads have before their priority is lowered, as `nice` has it. Whoever runs the node may change it for all of them.
     ordinary_priority: AtomicI32,
 }
 
 impl DatabaseThreads {
-    /// Starts the first thread, so that a machine that cannot have any says so now.
-    pub(in crate::database) fn start(config: ThreadsConfig) -> Result<Self, StartError> {
+    /// Starts the first thread, so that a machine that cannot have any says so now. `charge` is told on these threads what tenants use of the processor.
+    pub(in crate::database) fn start(config: ThreadsConfig, charge: Box<Charge>) -> Result<Self, StartError> {
         let places = config.places.max(1);
         let config = ThreadsConfig {
             places,
@@ -118,6 +121,7 @@ impl DatabaseThreads {
             lowered_row: Mutex::new(()),
             ended: Condvar::new(),
             call_watch: Condvar::new(),
+            charge,
             ordinary_priority: AtomicI32::new(niceness()),
         });
         let mut state = shared.lock();

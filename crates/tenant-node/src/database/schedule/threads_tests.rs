@@ -20,6 +20,13 @@ pub(super) const CONFIG: ThreadsConfig = ThreadsConfig {
     long_after: Duration::from_secs(60),
 };
 
+impl DatabaseThreads {
+    /// Whose tenants are charged by nobody.
+    pub(super) fn of_test(config: ThreadsConfig) -> Result<Self, StartError> {
+        Self::start(config, Box::new(|_, _| ()))
+    }
+}
+
 pub(super) fn account(tenant: u128) -> Account {
     Account {
         tenant: TenantUid::from_u128(tenant),
@@ -157,7 +164,7 @@ fn threads_are_counted_by_priority_and_found_by_class() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_panic_leaves_the_threads_alive() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let crashed = threads.run(account(1), || panic!("on purpose")).await;
     assert!(matches!(crashed, Err::<(), _>(DatabaseError::Crashed)));
     let first = hold(&threads, 1, std::thread::yield_now).await;
@@ -183,7 +190,7 @@ async fn what_is_refused_gives_back_what_it_would_have_worked_with() {
         let work = |state: String| assert!(state.is_empty(), "it was run");
         threads.run_with(account(1), "mine".to_owned(), work).await.unwrap_err()
     }
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let first = hold(&threads, 1, std::thread::yield_now).await;
     let mut second = Box::pin(threads.run(account(1), || 2));
     assert!(futures_util::poll!(&mut second).is_pending());
@@ -196,7 +203,7 @@ async fn what_is_refused_gives_back_what_it_would_have_worked_with() {
         patience: Duration::ZERO,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(impatient).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(impatient).unwrap());
     let late = ask(&threads).await;
     stop(&threads).await;
     for not_run in [full, stopping, late] {
@@ -206,7 +213,7 @@ async fn what_is_refused_gives_back_what_it_would_have_worked_with() {
 
 #[tokio::test]
 async fn a_job_that_runs_on_gives_its_place_to_another_tenant_and_goes_on_afterwards() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let endless = hold(&threads, 1, || give_way(Instant::now())).await;
     for turn in 0..10 {
         assert_eq!(threads.run(account(2), move || turn).await.unwrap(), turn);
@@ -217,7 +224,7 @@ async fn a_job_that_runs_on_gives_its_place_to_another_tenant_and_goes_on_afterw
 
 #[tokio::test]
 async fn a_job_that_waits_for_its_client_leaves_its_place_to_others() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let (answer, client) = mpsc::channel();
     let (started, has_started) = oneshot::channel();
     let slow = tokio::spawn({
@@ -240,7 +247,7 @@ async fn a_job_that_waits_for_its_client_leaves_its_place_to_others() {
 
 #[tokio::test]
 async fn a_panic_while_waiting_outside_gives_no_place_away() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     for _ in 0..3 {
         let crashed = threads.run(account(1), || while_waiting(|| panic!("on purpose"))).await;
         assert!(matches!(crashed, Err::<(), _>(DatabaseError::Crashed)));
@@ -255,7 +262,7 @@ async fn long_jobs_take_no_threads_from_others_and_none_is_left_at_the_end() {
         long_after: Duration::ZERO,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     for turn in 0..20 {
         let long = threads.run(account(1), move || {
             give_way(Instant::now());
@@ -280,7 +287,7 @@ async fn long_jobs_take_no_threads_from_others_and_none_is_left_at_the_end() {
 #[tokio::test]
 async fn jobs_that_say_that_they_run_long_leave_places_to_others() {
     let config = ThreadsConfig { places: 2, ..CONFIG };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     let announced = |tenant| hold(&threads, tenant, runs_long);
     let (first, second) = (announced(1).await, announced(2).await);
     // One of them has the place for long jobs, the other waits for it.
@@ -294,7 +301,7 @@ async fn jobs_that_say_that_they_run_long_leave_places_to_others() {
 #[tokio::test]
 async fn a_job_does_not_wait_for_a_thread_that_does_not_come_back() {
     let config = ThreadsConfig { places: 4, ..CONFIG };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     // Neither looks at the clock, as in a read of a slow disk.
     let first = hold(&threads, 1, std::thread::yield_now).await;
     let second = hold(&threads, 2, std::thread::yield_now).await;
@@ -307,7 +314,7 @@ async fn a_job_does_not_wait_for_a_thread_that_does_not_come_back() {
 #[tokio::test]
 async fn a_job_that_is_about_to_wait_for_a_disk_leaves_the_core_to_others() {
     let config = ThreadsConfig { places: 2, ..CONFIG };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     for turn in 0..20 {
         let writer = hold(&threads, 1, || {
             about_to_block();
@@ -322,7 +329,7 @@ async fn a_job_that_is_about_to_wait_for_a_disk_leaves_the_core_to_others() {
 
 #[tokio::test]
 async fn what_nobody_waits_for_any_more_does_not_begin() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let held = hold(&threads, 1, std::thread::yield_now).await;
     let (began, has_begun) = mpsc::channel();
     {
@@ -344,7 +351,7 @@ async fn short_jobs_in_quick_succession_all_run_while_results_hold_others_back()
         ..CONFIG
     };
     for tenants in [1, 2] {
-        let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+        let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
         let mut asking = tokio::task::JoinSet::new();
         for task in 0..8 {
             let threads = Arc::clone(&threads);
@@ -368,7 +375,7 @@ async fn a_job_that_waited_too_long_is_refused() {
         patience: Duration::ZERO,
         ..CONFIG
     };
-    let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
     let late = threads.run(account(1), || ()).await;
     assert!(matches!(late, Err(DatabaseError::Overloaded { .. })), "{late:?}");
     stop(&threads).await;
@@ -376,7 +383,7 @@ async fn a_job_that_waited_too_long_is_refused() {
 
 #[tokio::test]
 async fn clean_up_runs_also_after_the_stop() {
-    let threads = Arc::new(DatabaseThreads::start(CONFIG).unwrap());
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
     let (done, is_done) = mpsc::channel();
     let again = done.clone();
     threads.clean_up(account(1), move || done.send(1).unwrap());
@@ -395,7 +402,7 @@ async fn jobs_of_all_kinds_run_while_tenants_change_theirs_and_at_a_stop() {
         ..CONFIG
     };
     for round in 0..5 {
-        let threads = Arc::new(DatabaseThreads::start(config).unwrap());
+        let threads = Arc::new(DatabaseThreads::of_test(config).unwrap());
         let mut asking = tokio::task::JoinSet::new();
         for task in 0..12_u32 {
             let threads = Arc::clone(&threads);

@@ -8,6 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::expectation::Class;
 use super::job::{Job, Turn};
+use super::meter::Meter;
 use super::queue::{Begun, MayBegin, Next};
 use super::running::{self, Current, Ended, Purpose};
 use super::slot::{Assigned, Slot};
@@ -33,6 +34,7 @@ impl Shared {
         if let Some(thread) = state.threads.get_mut(number) {
             thread.id = Some(id);
         }
+        let mut meter = Meter::begin(&*self.charge);
         let mut in_a_row = 0;
         let mut next = match slot.take_back() {
             Some(Assigned::Begin(begun)) => {
@@ -40,7 +42,7 @@ impl Shared {
                 Some((begun, Instant::now()))
             }
             Some(Assigned::Resume | Assigned::End) | None => {
-                self.wait_for_job(number, slot, state, Instant::now(), &mut in_a_row)
+                self.wait_for_job(number, slot, state, Instant::now(), &mut in_a_row, &mut meter)
             }
         };
         while let Some((begun, began)) = next {
@@ -57,6 +59,7 @@ impl Shared {
             };
             // What it uses of the processor tells whether it was expected with reason.
             let used_before = (class == Class::Long).then(priority::own_processor_time);
+            meter.begin_job(account.tenant);
             running::begin(Current::new(Arc::clone(&self), number, account, class, began));
             // The caller learns of it from the job that has no result; what the job owned is dropped while unwinding.
             let ran = std::panic::catch_unwind(AssertUnwindSafe(move || job.run(turn)));
@@ -68,10 +71,11 @@ impl Shared {
                 ended.purpose = Purpose::Errand;
             }
             let used = used_before.map(|before| priority::own_processor_time().saturating_sub(before));
+            meter.end_job(ended.at.saturating_duration_since(began));
             in_a_row += 1;
             let mut state = self.lock();
             self.end_job(&mut state, number, account, &ended, used);
-            next = self.wait_for_job(number, slot, state, ended.at, &mut in_a_row);
+            next = self.wait_for_job(number, slot, state, ended.at, &mut in_a_row, &mut meter);
         }
     }
 
@@ -109,6 +113,7 @@ impl Shared {
         mut state: MutexGuard<'state, State>,
         mut now: Instant,
         in_a_row: &mut u32,
+        meter: &mut Meter<'_>,
     ) -> Option<(Begun<Job>, Instant)> {
         let mut looks = 0;
         let priority = state.priority(number);
@@ -170,6 +175,7 @@ impl Shared {
             } else {
                 drop(state);
             }
+            meter.settle();
             let next = match slot.wait() {
                 Assigned::Begin(begun) => Some(begun),
                 Assigned::Resume => None,

@@ -12,7 +12,7 @@ use crate::http::owned_tasks::OwnedTasks;
 use crate::lane::Lane;
 
 /// Runs `ride` to its end. The calling task stays in its lane and waits there while `ride` is in the other one, as a task of `tasks`; whoever drops
-/// this future ends that one.
+/// this future ends that one: it is not ended with `tasks`.
 pub(in crate::http) async fn carry<F>(ride: F, passenger: Passenger, tasks: OwnedTasks)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -23,9 +23,9 @@ where
             return;
         };
         let workers = passenger.workers(passenger.lane(Instant::now()));
-        let away = tasks.spawn_on(stay(leaving, &passenger), workers);
-        // Otherwise it has ended, by itself, by a panic or since all are ended.
-        let Ok(Some(Some(back))) = AbortOnDropHandle::new(away).await else {
+        let away = tasks.track_on(stay(leaving, &passenger), workers);
+        // Otherwise it has ended, by itself or by a panic.
+        let Ok(Some(back)) = AbortOnDropHandle::new(away).await else {
             return;
         };
         ride = back;

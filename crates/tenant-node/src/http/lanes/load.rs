@@ -1,11 +1,15 @@
 //! How much of the async workers' time one tenant uses, against what it may use beside others. Pure: time is passed in.
+//!
+//! Written by all workers at once, after each of their turns, so there is no lock: what is not paid yet is kept as the moment when it will be, as in the
+//! generic cell rate algorithm (ITU-T I.371).
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::lane::Lane;
 
 /// One part in so many of the workers' time is nobody's burden.
-const PARTS: u32 = 16;
+const PARTS: u64 = 16;
 /// As much as a tenant may use in this time, it may use at once.
 const BURST: Duration = Duration::from_millis(40);
 /// More than it may use in this time is forgotten, so that a tenant that has become quiet is known as such soon.
@@ -17,20 +21,24 @@ const LONGEST_TURN: Duration = Duration::from_millis(1);
 /// What one tenant may use of the workers without being taken for busy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
-    /// Workers' time for each second.
-    per_second: Duration,
-    /// What is paid of it in a second.
-    pays: Duration,
+    workers: u64,
+    paid_by: PaidBy,
+}
+
+/// What pays for turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PaidBy {
+    Time,
+    #[cfg(test)]
+    Nothing,
 }
 
 impl Share {
     /// Of so many workers.
     pub(super) fn of(workers: usize) -> Self {
-        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
-        let per_second = Duration::from_secs(1).saturating_mul(workers) / PARTS;
         Self {
-            per_second,
-            pays: per_second,
+            workers: u64::try_from(workers).unwrap_or(u64::MAX).max(1),
+            paid_by: PaidBy::Time,
         }
     }
 
@@ -38,71 +46,88 @@ impl Share {
     #[cfg(test)]
     pub(super) fn never_paid(workers: usize) -> Self {
         Self {
-            pays: Duration::ZERO,
+            paid_by: PaidBy::Nothing,
             ..Self::of(workers)
         }
     }
 
-    /// What it is of so much time.
-    fn of_time(self, time: Duration) -> Duration {
-        time.mul_f64(self.per_second.as_secs_f64())
+    /// In which time as much as `turn` may be used.
+    fn time_of(self, turn: Duration) -> u64 {
+        nanos(turn.min(LONGEST_TURN)).saturating_mul(PARTS) / self.workers
     }
 }
 
-/// What was used and is not paid for yet: a bucket that leaks the tenant's share.
+/// What was used and is not paid for yet: a bucket that leaks the tenant's share. Times are nanoseconds since `since`.
 #[derive(Debug)]
 pub(super) struct Load {
-    unpaid: Duration,
-    at: Instant,
-    lane: Lane,
+    since: Instant,
+    /// When all is paid, unless more is used until then.
+    paid_at: AtomicU64,
+    /// Until when the tenant is busy, unless it uses more until then.
+    busy_until: AtomicU64,
 }
 
 impl Load {
     pub(super) const fn none(now: Instant) -> Self {
         Self {
-            unpaid: Duration::ZERO,
-            at: now,
-            lane: Lane::Quiet,
+            since: now,
+            paid_at: AtomicU64::new(0),
+            busy_until: AtomicU64::new(0),
         }
     }
 
-    /// A turn of a worker took `turn` and ended `now`. Returns where the tenant belongs from here on: in the busy lane once more than a burst is unpaid, and
-    /// in the quiet one when all is paid.
-    pub(super) fn add(&mut self, turn: Duration, now: Instant, share: Share) -> Lane {
-        let unpaid = self.unpaid_at(now, share);
-        if unpaid.is_zero() {
-            self.lane = Lane::Quiet;
+    /// A turn of a worker took `turn` and ended `now`. The tenant belongs in the busy lane once more than a burst is unpaid, and in the quiet one when all is
+    /// paid.
+    pub(super) fn add(&self, turn: Duration, now: Instant, share: Share) {
+        let now = self.time(now, share);
+        let add = |paid_at: u64| {
+            let later = paid_at.max(now).saturating_add(share.time_of(turn));
+            // A worker that looked at the clock earlier and comes later takes nothing back.
+            later.min(now.saturating_add(nanos(MEMORY))).max(paid_at)
+        };
+        let before = self
+            .paid_at
+            .fetch_update(Relaxed, Relaxed, |paid_at| Some(add(paid_at)));
+        let (Ok(before) | Err(before)) = before;
+        let paid_at = add(before);
+        let is_busy = self.busy_until.load(Relaxed) > now;
+        if is_busy || paid_at.saturating_sub(now) > nanos(BURST) {
+            self.busy_until.fetch_max(paid_at, Relaxed);
         }
-        self.unpaid = (unpaid + turn.min(LONGEST_TURN)).min(share.of_time(MEMORY));
-        self.at = self.at.max(now);
-        if self.unpaid > share.of_time(BURST) {
-            self.lane = Lane::Busy;
-        }
-        self.lane
     }
 
-    /// When the last turn ended.
-    pub(super) const fn at(&self) -> Instant {
-        self.at
-    }
-
-    /// How long after the last turn all of it is paid, unless more is used until then.
-    pub(super) fn paid_after(&self, share: Share) -> Duration {
-        match share.pays.is_zero() {
-            true => Duration::MAX,
-            false => self.unpaid.div_f64(share.pays.as_secs_f64()),
+    /// Where the tenant belongs.
+    pub(super) fn lane(&self, now: Instant, share: Share) -> Lane {
+        match self.busy_until.load(Relaxed) > self.time(now, share) {
+            true => Lane::Busy,
+            false => Lane::Quiet,
         }
     }
 
     /// Whether nothing would be lost if it was forgotten.
     pub(super) fn is_paid(&self, now: Instant, share: Share) -> bool {
-        self.unpaid_at(now, share).is_zero()
+        self.paid_at.load(Relaxed) <= self.time(now, share)
     }
 
-    fn unpaid_at(&self, now: Instant, share: Share) -> Duration {
-        let elapsed = now.saturating_duration_since(self.at);
-        self.unpaid.saturating_sub(elapsed.mul_f64(share.pays.as_secs_f64()))
+    /// As if it had been silent for long.
+    #[cfg(test)]
+    pub(super) fn pay(&self) {
+        self.paid_at.store(0, Relaxed);
+        self.busy_until.store(0, Relaxed);
     }
+
+    fn time(&self, now: Instant, share: Share) -> u64 {
+        match share.paid_by {
+            PaidBy::Time => nanos(now.saturating_duration_since(self.since)),
+            #[cfg(test)]
+            PaidBy::Nothing => 0,
+        }
+    }
+}
+
+/// Enough for centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -114,12 +139,18 @@ mod tests {
     /// Lanes of a tenant that has `turns` of [`TURN`] each second, after each of them, for two seconds.
     fn lanes(turns: u32, share: Share) -> Vec<Lane> {
         let mut now = Instant::now();
-        let mut load = Load::none(now);
+        let load = Load::none(now);
         let mut after = || {
             now += Duration::from_secs(1) / turns;
-            load.add(TURN, now, share)
+            load.add(TURN, now, share);
+            load.lane(now, share)
         };
         (0..2 * turns).map(|_| after()).collect()
+    }
+
+    fn lane_after(load: &Load, turn: Duration, now: Instant, share: Share) -> Lane {
+        load.add(turn, now, share);
+        load.lane(now, share)
     }
 
     #[test]
@@ -142,42 +173,69 @@ mod tests {
     #[test]
     fn a_burst_is_free_and_what_lies_long_ago_is_forgotten() {
         let (share, mut now) = (Share::of(2), Instant::now());
-        let mut load = Load::none(now);
+        let load = Load::none(now);
         // 5 ms.
         for _ in 0..100 {
-            assert_eq!(load.add(TURN, now, share), Lane::Quiet);
+            assert_eq!(lane_after(&load, TURN, now, share), Lane::Quiet);
         }
-        assert_eq!(load.add(TURN, now, share), Lane::Busy);
+        assert_eq!(lane_after(&load, TURN, now, share), Lane::Busy);
         for _ in 0..100_000 {
-            assert_eq!(load.add(TURN, now, share), Lane::Busy);
+            assert_eq!(lane_after(&load, TURN, now, share), Lane::Busy);
         }
-        // 25 ms at an eighth.
-        assert_eq!(load.paid_after(share), Duration::from_millis(200));
+        // 25 ms at an eighth: 200 ms.
         now += Duration::from_millis(190);
         assert!(!load.is_paid(now, share));
-        assert_eq!(load.add(Duration::ZERO, now, share), Lane::Busy);
+        assert_eq!(lane_after(&load, Duration::ZERO, now, share), Lane::Busy);
         now += Duration::from_millis(20);
         assert!(load.is_paid(now, share));
-        assert_eq!(load.add(TURN, now, share), Lane::Quiet);
+        assert_eq!(lane_after(&load, TURN, now, share), Lane::Quiet);
+    }
+
+    #[test]
+    fn who_has_fallen_silent_is_quiet_without_another_turn() {
+        let (now, share) = (Instant::now(), Share::of(2));
+        let load = Load::none(now);
+        for _ in 0..1_000 {
+            load.add(Duration::from_millis(1), now, share);
+        }
+        assert_eq!(load.lane(now + Duration::from_millis(199), share), Lane::Busy);
+        assert_eq!(load.lane(now + Duration::from_millis(201), share), Lane::Quiet);
     }
 
     #[test]
     fn long_turns_beside_others_make_nobody_busy() {
         let (share, mut now) = (Share::of(2), Instant::now());
-        let mut load = Load::none(now);
+        let load = Load::none(now);
         for _ in 0..1_000 {
             now += Duration::from_millis(10);
-            assert_eq!(load.add(Duration::from_millis(10), now, share), Lane::Quiet);
+            assert_eq!(lane_after(&load, Duration::from_millis(10), now, share), Lane::Quiet);
         }
     }
 
     #[test]
-    fn a_time_before_the_last_one_pays_nothing() {
+    fn a_time_before_the_last_one_pays_nothing_and_takes_nothing_back() {
         let (share, now) = (Share::of(2), Instant::now());
-        let mut load = Load::none(now + Duration::from_secs(1));
-        for _ in 0..200 {
-            load.add(TURN, now, share);
+        let later = now + Duration::from_secs(1);
+        let load = Load::none(now);
+        for _ in 0..1_000 {
+            load.add(TURN, later, share);
         }
-        assert_eq!(load.add(TURN, now, share), Lane::Busy);
+        load.add(TURN, now, share);
+        assert_eq!(load.lane(later + Duration::from_millis(199), share), Lane::Busy);
+    }
+
+    #[test]
+    fn turns_of_all_workers_at_once_are_all_counted() {
+        let (share, now) = (Share::of(1), Instant::now());
+        let load = Load::none(now);
+        let turn = Duration::from_nanos(10);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50_000).for_each(|_| load.add(turn, now, share)));
+            }
+        });
+        // 2 ms at a sixteenth.
+        assert!(!load.is_paid(now + Duration::from_nanos(31_999_999), share));
+        assert!(load.is_paid(now + Duration::from_millis(32), share));
     }
 }

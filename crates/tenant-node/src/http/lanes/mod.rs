@@ -18,7 +18,7 @@ mod passenger;
 mod socket;
 mod tasks;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tenantry_types::TenantUid;
@@ -105,10 +105,6 @@ impl Both {
 
     fn account(&self, tenant: TenantUid) -> Arc<Account> {
         self.accounts.lock().of(tenant, Instant::now(), self.share)
-    }
-
-    fn charge(&self, account: &Account, turn: Duration, now: Instant) {
-        account.charge(turn, now, self.share);
     }
 }
 

@@ -86,7 +86,8 @@ impl Passenger {
 
     /// Where the passenger belongs.
     pub(in crate::http) fn lane(&self, now: Instant) -> Lane {
-        self.0.taken.lock().account(&self.0.lanes).lane(now)
+        let lanes = &self.0.lanes;
+        self.0.taken.lock().account(lanes).load.lane(now, lanes.share)
     }
 
     /// Whether it belongs to the lane of the calling thread.
@@ -106,11 +107,13 @@ impl Passenger {
 
     /// A worker had this connection for `turn`, until `now`.
     pub(super) fn charge(&self, turn: Duration, now: Instant) {
-        let (account, lanes) = (self.account(), &self.0.lanes);
-        lanes.charge(&account, turn, now);
+        let lanes = &self.0.lanes;
+        let taken = self.0.taken.lock();
+        let account = taken.account(lanes);
+        account.load.add(turn, now, lanes.share);
         if account.tenant().is_some() && self.0.is_new.load(Relaxed) {
             self.0.is_new.store(false, Relaxed);
-            lanes.charge(&lanes.newcomers, turn, now);
+            lanes.newcomers.load.add(turn, now, lanes.share);
         }
     }
 

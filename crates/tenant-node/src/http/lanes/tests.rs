@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -47,14 +48,14 @@ impl Lanes {
 
     /// As if connections of the tenant had kept all workers busy for a while.
     fn make_busy(&self, tenant: TenantUid) {
-        let (account, now) = (self.both().account(tenant), Instant::now());
-        while account.lane(now) == Lane::Quiet {
-            self.both().charge(&account, Duration::from_millis(1), now);
+        let (account, share, now) = (self.both().account(tenant), self.both().share, Instant::now());
+        while account.load.lane(now, share) == Lane::Quiet {
+            account.load.add(Duration::from_millis(1), now, share);
         }
     }
 
     fn make_quiet(&self, tenant: TenantUid) {
-        self.both().account(tenant).pay(Instant::now());
+        self.both().account(tenant).load.pay();
     }
 
     fn passenger_of(&self, tenant: TenantUid) -> Passenger {
@@ -131,13 +132,14 @@ async fn what_is_carried_elsewhere_ends_with_the_one_who_asked_for_it_and_its_en
             riding.ride().await;
         };
         lanes.make_busy(BUSY);
-        let carried = tokio::spawn(carry(ride, lanes.passenger_of(BUSY), tasks.clone()));
+        let carried = carry(ride, lanes.passenger_of(BUSY), tasks.clone());
+        let carried = tasks.spawn_on(carried, &Handle::current());
         seen.more_of(Lane::Busy).await;
         assert_eq!(Arc::strong_count(&held), 2);
         if all {
             tokio::time::timeout(BOUND, tasks.end_and_wait()).await.unwrap();
             assert_eq!(Arc::strong_count(&held), 1);
-            carried.await.unwrap();
+            assert_eq!(carried.await.unwrap(), None);
         } else {
             carried.abort();
             until("it is dropped", || Arc::strong_count(&held) == 1).await;
@@ -355,9 +357,9 @@ async fn those_who_name_no_tenant_are_newcomers_and_a_rush_of_them_begins_in_the
     assert_eq!(known("/2").await, "Quiet");
     assert_eq!(client(address, false).await("/0").await, "Quiet");
     let rush = tokio::spawn({
-        let newcomers = Arc::clone(&lanes.both().newcomers);
+        let both = Arc::clone(lanes.both());
         async move {
-            while newcomers.lane(Instant::now()) == Lane::Quiet {
+            while both.newcomers.load.lane(Instant::now(), both.share) == Lane::Quiet {
                 let mut client = client(address, false).await;
                 for _ in 0..50 {
                     client("/0").await;
