@@ -46,7 +46,7 @@ impl LatestUsage {
         self.0.lock().report(most)
     }
 
-    /// Sum of the CPU time of all tenants' queries, in thousandths of one core, and of their database bytes.
+    /// Sum of the CPU time of all tenants on database threads, in thousandths of one core, and of their database bytes.
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
         let latest = self.0.lock();

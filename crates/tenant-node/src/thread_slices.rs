@@ -19,7 +19,8 @@ use rustix::process::Pid;
 pub(crate) enum Slice {
     /// Async workers, the watch over the database threads, the log: they have little to do each time.
     Shortest,
-    /// Database threads.
+    /// Database threads, and async workers of the busy lane while nobody is in the quiet one. These hand each other work all the time: were one kind to displace
+    /// the other whenever it wakes, nothing would be done at a stretch.
     Database,
     /// Async workers of the busy lane, while there is somebody in the quiet one.
     BusyLane,

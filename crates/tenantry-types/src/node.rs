@@ -95,7 +95,7 @@ pub struct NodeLoad {
     pub open_tenants: u64,
     /// Requests in the last full minute.
     pub requests_per_minute: u64,
-    /// CPU time of queries, in thousandths of one core.
+    /// CPU time on database threads, in thousandths of one core.
     pub cpu_millicores: u64,
     /// Bytes of disk that tenants' data takes.
     pub disk_used: ByteSize,

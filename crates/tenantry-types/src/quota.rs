@@ -38,7 +38,7 @@ pub struct EffectiveQuota {
     pub query_time_ms: u64,
     /// Bytes of SQLite memory: page cache, schemas and statements of all connections.
     pub memory_bytes: u64,
-    /// CPU time of queries, in thousandths of one core.
+    /// CPU time on database threads, in thousandths of one core.
     pub cpu_millicores: u32,
     /// Largest answer body, in bytes.
     pub result_bytes: u64,

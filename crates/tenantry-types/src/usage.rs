@@ -44,7 +44,7 @@ pub struct TenantUsage {
     pub average_response_micros: Option<u64>,
     /// 5xx answers over all answers in the last hour, 0 to 1; `None` without requests.
     pub error_ratio: Option<f64>,
-    /// CPU time of queries over the last sample period, in thousandths of one core.
+    /// CPU time on database threads over the last sample period, in thousandths of one core.
     pub cpu_millicores: u64,
     /// Bytes of SQLite memory of its connections.
     pub memory_bytes: u64,
@@ -63,7 +63,7 @@ pub struct TenantUsage {
 pub enum UsageOrder {
     /// Requests of the last minute.
     Requests,
-    /// CPU time of queries.
+    /// CPU time on database threads.
     Cpu,
     /// Bytes of the database file.
     DatabaseBytes,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use node_log::{NodeLog, NodeLogConfig, NodeLogFigures};
 use parking_lot::Mutex;
+use tenantry_layers::TenantMap;
 use tenantry_types::TenantUid;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -55,7 +56,7 @@ pub(super) struct Shared {
     quarantines: Arc<Quarantines>,
     open: Mutex<Open>,
     /// Kept for as long as the process lives, so that totals never go back.
-    counters: Arc<Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>>,
+    counters: Arc<TenantMap<DatabaseCounters>>,
     memory: Arc<NodeMemory>,
     released: Notify,
     /// Writes that wait for their turn on behalf of a group. Each holds a lease.
@@ -98,12 +99,13 @@ impl Databases {
             })?;
         let memory = NodeMemory::new(config.sqlite_heap_bytes);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let counters = Arc::<Mutex<HashMap<TenantUid, Arc<DatabaseCounters>>>>::default();
-        let charged = Arc::clone(&counters);
+        let counters = Arc::<TenantMap<DatabaseCounters>>::default();
+        let (charged, charged_memory) = (Arc::clone(&counters), Arc::clone(&memory));
         let charge = move |tenant: TenantUid, time: Duration| {
-            if let Some(counters) = charged.lock().get(&tenant) {
-                counters.add_cpu(time);
-            }
+            // A thread that has to stand back may hold a shard's lock for long: for reading, which holds up no other thread.
+            charged
+                .get_or_insert_with(tenant, || DatabaseCounters::new(Arc::clone(&charged_memory)))
+                .add_cpu(time);
         };
         let threads_config = ThreadsConfig {
             places: config.running_jobs,
@@ -174,27 +176,31 @@ impl Databases {
     }
 
     /// What the tenant's database uses; `None` for a tenant that has none here. Of one that was never opened since the
-    /// start, the file sizes only.
+    /// start, the file sizes, and what was done for it all the same.
     #[must_use]
     pub fn figures(&self, uid: TenantUid) -> Option<DatabaseFigures> {
-        let counters = self.shared.counters.lock().get(&uid).cloned();
-        if let Some(counters) = counters {
-            return Some(counters.figures());
+        let counted = self.shared.counters.get(uid).map(|counters| counters.figures());
+        if let Some(figures) = counted.filter(|figures| figures.database_bytes > 0) {
+            return Some(figures);
         }
         let database = database_path(&self.shared.config.data_dir, uid);
-        let database_bytes = std::fs::metadata(&database).ok()?.len();
+        let Ok(file) = std::fs::metadata(&database) else {
+            return counted;
+        };
         Some(DatabaseFigures {
-            database_bytes,
+            database_bytes: file.len(),
             wal_bytes: std::fs::metadata(wal_path(&database)).map_or(0, |file| file.len()),
-            ..DatabaseFigures::default()
+            ..counted.unwrap_or_default()
         })
     }
 
-    /// CPU time of the tenant's queries since the start, in microseconds.
+    /// CPU time on database threads for the tenant since the start, in microseconds.
     #[must_use]
     pub fn cpu_micros(&self, uid: TenantUid) -> u64 {
-        let counters = self.shared.counters.lock();
-        counters.get(&uid).map_or(0, |counters| counters.cpu_micros())
+        self.shared
+            .counters
+            .get(uid)
+            .map_or(0, |counters| counters.cpu_micros())
     }
 
     /// What the node's log has done so far.
@@ -337,12 +343,9 @@ impl Shared {
                         retry_after: Duration::from_secs(1),
                     });
                 }
-                let counters = Arc::clone(
-                    self.counters
-                        .lock()
-                        .entry(uid)
-                        .or_insert_with(|| Arc::new(DatabaseCounters::new(Arc::clone(&self.memory)))),
-                );
+                let counters = self
+                    .counters
+                    .get_or_insert_with(uid, || DatabaseCounters::new(Arc::clone(&self.memory)));
                 let tenant = Arc::new(TenantDatabase::new(
                     account,
                     database_path(&self.config.data_dir, uid),

@@ -32,7 +32,7 @@ impl HranaService {
             .await?;
         let mut resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
         if looks.begins_with_rollback {
-            resumed = self.as_believed(caller, resumed).await?;
+            resumed = Box::pin(self.as_believed(caller, resumed)).await?;
         }
         let Resumed {
             slot,

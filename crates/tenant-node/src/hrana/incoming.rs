@@ -78,7 +78,9 @@ impl HranaService {
                 }
                 parse(&body)
             });
-            parsing.await.map_err(|error| database_problem(caller.tenant, &error))?
+            Box::pin(parsing)
+                .await
+                .map_err(|error| database_problem(caller.tenant, &error))?
         };
         parsed.map_err(|malformed| problems::of_body(&malformed))
     }
@@ -89,9 +91,10 @@ impl HranaService {
         let resumed = match baton {
             Some(baton) => {
                 let now = || self.databases.now();
-                self.streams
-                    .resume_when_free(tenant, baton, leaves, now, self.patience.stall)
-                    .await
+                let resuming = self
+                    .streams
+                    .resume_when_free(tenant, baton, leaves, now, self.patience.stall);
+                Box::pin(resuming).await
             }
             None => self.streams.open(tenant, leaves).map(|slot| (slot, Parked::default())),
         };

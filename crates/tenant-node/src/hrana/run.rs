@@ -94,11 +94,13 @@ pub(super) async fn drive<R: Run>(
     loop {
         if may_join_group(alone, &session, &mut *run) {
             let work = Grouped { run, progress: None };
-            let (next_session, grouped, outcome) = session.run_in_group(work, limits, cancellation.clone()).await?;
+            // In a box, as all that only some requests need: the others would have to move room for it.
+            let ran = Box::pin(session.run_in_group(work, limits, cancellation.clone()));
+            let (next_session, grouped, outcome) = ran.await?;
             (session, run) = (next_session, grouped.run);
             let outcome = match outcome {
                 Ok(outcome) => outcome,
-                Err(error) => return Ok(refuse_rest(session, run, limits, error).await),
+                Err(error) => return Ok(Box::pin(refuse_rest(session, run, limits, error)).await),
             };
             has_waited_for_turn = false;
             match (outcome, grouped.progress) {
@@ -130,7 +132,7 @@ pub(super) async fn drive<R: Run>(
                 if has_waited_for_turn {
                     session.give_back_turn();
                 }
-                return Ok(refuse_rest(session, run, limits, error).await);
+                return Ok(Box::pin(refuse_rest(session, run, limits, error)).await);
             }
         }
     }

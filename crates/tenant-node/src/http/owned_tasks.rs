@@ -32,8 +32,8 @@ impl OwnedTasks {
         self.track_on(self.ended.clone().run_until_cancelled_owned(task), runtime)
     }
 
-    /// The same for a task that whoever asks for it ends: here it is waited for only. One that has many turns would ask for a lock at each of them,
-    /// which all others ask for, too, whether it is ended.
+    /// The same for a task that its owner ends, with or before these: [`Self::end_and_wait`] only waits for it, for ever if nobody does. To be told it
+    /// would ask at each of its turns for a lock that all others ask for, too.
     pub(crate) fn track_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,

@@ -21,7 +21,7 @@ pub(super) fn describe() {
         (
             "tenantry_tenant_cpu_cores",
             Count,
-            "CPU use of queries over the last sample period, in cores.",
+            "CPU use on database threads over the last sample period, in cores.",
         ),
         ("tenantry_tenant_concurrent_requests", Count, "Requests being served."),
         (
@@ -129,7 +129,7 @@ pub(super) fn describe() {
         (
             "tenantry_tenant_cpu_seconds_total",
             Seconds,
-            "CPU time of queries, in whole seconds.",
+            "CPU time on database threads, in whole seconds.",
         ),
         ("tenantry_tenant_rows_read_total", Count, "Rows read by queries."),
         ("tenantry_tenant_rows_written_total", Count, "Rows written by queries."),

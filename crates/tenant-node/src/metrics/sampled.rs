@@ -33,7 +33,7 @@ pub struct DatabaseSample {
     pub free_bytes: u64,
     /// Bytes of SQLite memory of its connections.
     pub memory_bytes: u64,
-    /// CPU time of its queries so far, in microseconds. May begin anew when the database is opened again.
+    /// CPU time on database threads so far, in microseconds. May begin anew when the database is opened again.
     pub cpu_micros_total: u64,
     /// Rows read so far. May begin anew.
     pub rows_read: u64,
@@ -71,7 +71,7 @@ pub struct Sample {
     pub answers: ClassCounts,
     /// Response times since the meter was made.
     pub response_times: ResponseHistogram,
-    /// CPU time of queries so far, in microseconds.
+    /// CPU time on database threads so far, in microseconds.
     pub cpu_micros_total: u64,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct TopArguments {
 pub(crate) enum By {
     /// Requests of the last minute
     Requests,
-    /// CPU time of queries
+    /// CPU time on database threads
     Cpu,
     /// Size of the database
     Bytes,

@@ -30,11 +30,11 @@ impl Shared {
             }
             Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority()),
         }
+        let mut meter = Meter::begin(&*self.charge);
         let mut state = self.lock();
         if let Some(thread) = state.threads.get_mut(number) {
             thread.id = Some(id);
         }
-        let mut meter = Meter::begin(&*self.charge);
         let mut in_a_row = 0;
         let mut next = match slot.take_back() {
             Some(Assigned::Begin(begun)) => {
