@@ -57,70 +57,99 @@ impl Share {
     }
 }
 
-/// What was used and is not paid for yet: a bucket that leaks the tenant's share. Times are nanoseconds since `since`.
+/// What was used and is not paid for yet: a bucket that leaks the tenant's share.
 #[derive(Debug)]
 pub(super) struct Load {
     since: Instant,
-    /// When all is paid, unless more is used until then.
-    paid_at: AtomicU64,
-    /// Until when the tenant is busy, unless it uses more until then.
-    busy_until: AtomicU64,
+    /// A [`Debt`], in one number so that it changes as a whole.
+    debt: AtomicU64,
 }
 
 impl Load {
     pub(super) const fn none(now: Instant) -> Self {
         Self {
             since: now,
-            paid_at: AtomicU64::new(0),
-            busy_until: AtomicU64::new(0),
+            debt: AtomicU64::new(0),
         }
     }
 
     /// A turn of a worker took `turn` and ended `now`. The tenant belongs in the busy lane once more than a burst is unpaid, and in the quiet one when all is
     /// paid.
     pub(super) fn add(&self, turn: Duration, now: Instant, share: Share) {
-        let now = self.time(now, share);
-        let add = |paid_at: u64| {
-            let later = paid_at.max(now).saturating_add(share.time_of(turn));
-            // A worker that looked at the clock earlier and comes later takes nothing back.
-            later.min(now.saturating_add(nanos(MEMORY))).max(paid_at)
-        };
-        let before = self
-            .paid_at
-            .fetch_update(Relaxed, Relaxed, |paid_at| Some(add(paid_at)));
-        let (Ok(before) | Err(before)) = before;
-        let paid_at = add(before);
-        let is_busy = self.busy_until.load(Relaxed) > now;
-        if is_busy || paid_at.saturating_sub(now) > nanos(BURST) {
-            self.busy_until.fetch_max(paid_at, Relaxed);
-        }
+        let (now, owed) = (self.time(now, share), share.time_of(turn));
+        let add = |packed| Some(Debt::unpack(packed).plus(owed, now).pack());
+        let (Ok(_) | Err(_)) = self.debt.fetch_update(Relaxed, Relaxed, add);
     }
 
     /// Where the tenant belongs.
     pub(super) fn lane(&self, now: Instant, share: Share) -> Lane {
-        match self.busy_until.load(Relaxed) > self.time(now, share) {
-            true => Lane::Busy,
-            false => Lane::Quiet,
-        }
+        self.debt().lane_at(self.time(now, share))
     }
 
     /// Whether nothing would be lost if it was forgotten.
     pub(super) fn is_paid(&self, now: Instant, share: Share) -> bool {
-        self.paid_at.load(Relaxed) <= self.time(now, share)
+        self.debt().paid_at <= self.time(now, share)
     }
 
     /// As if it had been silent for long.
     #[cfg(test)]
     pub(super) fn pay(&self) {
-        self.paid_at.store(0, Relaxed);
-        self.busy_until.store(0, Relaxed);
+        self.debt.store(0, Relaxed);
     }
 
+    fn debt(&self) -> Debt {
+        Debt::unpack(self.debt.load(Relaxed))
+    }
+
+    /// Nanoseconds since the beginning.
     fn time(&self, now: Instant, share: Share) -> u64 {
         match share.paid_by {
             PaidBy::Time => nanos(now.saturating_duration_since(self.since)),
             #[cfg(test)]
             PaidBy::Nothing => 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Debt {
+    /// When all is paid, unless more is used until then.
+    paid_at: u64,
+    /// Where the tenant belongs until then.
+    lane: Lane,
+}
+
+impl Debt {
+    fn plus(self, owed: u64, now: u64) -> Self {
+        let later = self.paid_at.max(now).saturating_add(owed);
+        // A worker that looked at the clock earlier and comes later takes nothing back.
+        let paid_at = later.min(now.saturating_add(nanos(MEMORY))).max(self.paid_at);
+        let lane = match paid_at.saturating_sub(now) > nanos(BURST) {
+            true => Lane::Busy,
+            false => self.lane_at(now),
+        };
+        Self { paid_at, lane }
+    }
+
+    const fn lane_at(self, now: u64) -> Lane {
+        match self.paid_at > now {
+            true => self.lane,
+            false => Lane::Quiet,
+        }
+    }
+
+    /// The lane is in the lowest bit. What is left for the time is enough for centuries.
+    const fn pack(self) -> u64 {
+        self.paid_at << 1 | matches!(self.lane, Lane::Busy) as u64
+    }
+
+    const fn unpack(packed: u64) -> Self {
+        Self {
+            paid_at: packed >> 1,
+            lane: match packed & 1 {
+                0 => Lane::Quiet,
+                _ => Lane::Busy,
+            },
         }
     }
 }
