@@ -23,14 +23,19 @@ impl fmt::Display for Counts {
 impl Counts {
     /// Adds what `line` counts, if it is a summary of either runner.
     pub(super) fn read_line(&mut self, line: &str) {
-        let line = line.trim();
+        // Not indented: nextest repeats a failed test's output, with a summary of its own, indented.
         if line.starts_with("test result: ") {
             // `test result: ok. 3 passed; 0 failed; 1 ignored; …; finished in 0.02s`
-            line.split_once(". ")
+            line.trim_end()
+                .split_once(". ")
                 .into_iter()
                 .flat_map(|(_, rest)| rest.split(';'))
                 .for_each(|part| self.add(part));
-        } else if let Some((_, rest)) = line.strip_prefix("Summary ").and_then(|rest| rest.split_once(" run: ")) {
+        } else if let Some((_, rest)) = line
+            .trim()
+            .strip_prefix("Summary ")
+            .and_then(|rest| rest.split_once(" run: "))
+        {
             // `Summary [ 0.1s] 3 tests run: 2 passed (1 slow, 1 flaky), 1 failed, 1 skipped`
             without_parentheses(rest).split(',').for_each(|part| self.add(part));
         }
@@ -95,6 +100,10 @@ mod tests {
             (
                 "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
                 (4, 2, 0),
+            ),
+            (
+                "        FAIL [   9s] (1/2) a\n    test result: FAILED. 0 passed; 1 failed; 0 ignored\n     Summary [   9s] 2 tests run: 1 passed, 1 failed, 0 skipped",
+                (1, 1, 0),
             ),
             ("running 3 tests\ntest a ... ok\n12 passed the exam", (0, 0, 0)),
         ] {
