@@ -8,6 +8,7 @@
 
 mod clients;
 mod limits;
+mod rolling_restart;
 mod tokens;
 mod transactions;
 mod values;
