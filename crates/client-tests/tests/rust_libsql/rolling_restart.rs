@@ -220,8 +220,12 @@ fn outcome(ended: libsql::Result<()>) -> Outcome {
     let nothing_done = [
         // No node took the connection.
         "error trying to connect",
-        // The node did not begin with the request.
-        "status=503",
+        // Of docs/problems.md, those with which no node began with the request.
+        "OWNER_UNREACHABLE",
+        "OWNER_UNKNOWN",
+        "PLACEMENT_CHANGING",
+        "ROUTING_TABLE_MISSING",
+        "STOPPING",
         // The node that had the transaction is gone, and it was rolled back.
         "rolled back",
     ];
