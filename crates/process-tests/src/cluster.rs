@@ -343,6 +343,23 @@ impl Cluster {
         }
     }
 
+    /// Creates tenants until each node owns one; answers with the first of each, by node.
+    ///
+    /// # Panics
+    /// As [`Self::create_tenant`], and when sixteen leave a node without any.
+    pub fn create_tenant_of_each_node(&self, flags: &[&str]) -> [String; NODES] {
+        let mut owned = [const { None }; NODES];
+        for number in 0..16 {
+            let name = format!("tenant-{number}");
+            let owner = self.create_tenant(&name, flags);
+            owned[owner].get_or_insert(name);
+            if owned.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        owned.map(|name| name.expect("each node has a tenant"))
+    }
+
     /// Waits until a node answers for a tenant. Charges nothing.
     ///
     /// # Panics

@@ -105,22 +105,10 @@ fn rows(cluster: &Cluster, tenant: &str) -> Vec<(String, u64)> {
 fn a_rolling_restart_under_load_loses_nothing_that_a_client_could_not_safely_send_again() {
     let mut cluster = Cluster::start();
     let limits = ["--requests-per-day", "10000000", "--concurrent", "200"];
-    let mut owned = [const { None }; NODES];
-    for number in 0..16 {
-        let name = format!("tenant-{number}");
-        let owner = cluster.create_tenant(&name, &limits);
-        if owned[owner].is_none() {
-            cluster.run(0, &name, &["create table t (x text)", "create index i on t (x)"]);
-            owned[owner] = Some(name);
-        }
-        if owned.iter().all(Option::is_some) {
-            break;
-        }
+    let tenants = cluster.create_tenant_of_each_node(&limits);
+    for tenant in &tenants {
+        cluster.run(0, tenant, &["create table t (x text)", "create index i on t (x)"]);
     }
-    let tenants: Vec<String> = owned
-        .into_iter()
-        .map(|name| name.expect("each node has a tenant"))
-        .collect();
     let addresses: Vec<SocketAddr> = (0..NODES).map(|node| cluster.data(node)).collect();
     let (progress, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
 

@@ -64,7 +64,8 @@ struct Course {
 #[test]
 fn a_rolling_restart_loses_nothing_that_the_sdk_does_not_know_of() {
     let mut cluster = Cluster::start_with_certificates();
-    let tenants = a_tenant_of_each_node(&cluster);
+    let limits = ["--requests-per-day", "10000000", "--concurrent", "200"];
+    let tenants = cluster.create_tenant_of_each_node(&limits);
     let nodes: Vec<SocketAddr> = (0..NODES).map(|node| cluster.data(node)).collect();
     let tokens = tenants.clone().map(|tenant| cluster.operator().token(&tenant, "full"));
     let runtime = Runtime::new().unwrap();
@@ -138,20 +139,6 @@ fn a_rolling_restart_loses_nothing_that_the_sdk_does_not_know_of() {
         told_to_try_again.iter().all(|count| *count > 0),
         "a node was away, and nobody met it: {told_to_try_again:?}"
     );
-}
-
-fn a_tenant_of_each_node(cluster: &Cluster) -> [String; NODES] {
-    let limits = ["--requests-per-day", "10000000", "--concurrent", "200"];
-    let mut owned = [const { None }; NODES];
-    for number in 0..16 {
-        let name = format!("tenant-{number}");
-        let owner = cluster.create_tenant(&name, &limits);
-        owned[owner].get_or_insert(name);
-        if owned.iter().all(Option::is_some) {
-            break;
-        }
-    }
-    owned.map(|name| name.expect("each node has a tenant"))
 }
 
 /// As an application of its own has it. It connects to the nodes in turn, `first` before the others.
