@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
 use tenantry_types::{DomainName, TenantName, TenantUid};
 use tower::{Layer, Service};
 
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::refusable::{Refusable, RefusableFuture};
 
 /// The header that names a tenant where the host does not.
-pub const TENANT_HEADER: &str = "x-tenant-id";
+pub const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// How a request named its tenant. Put into its extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,12 +96,15 @@ where
 /// host, that one counts (RFC 9112, 3.2.2).
 fn hint(headers: &HeaderMap, uri: &Uri, suffix: &str) -> Result<TenantHint, Problem> {
     // Somebody on the way may have looked at another one than we would.
-    let only = |name: &str, shown: &'static str| match headers.get_all(name).iter().count() {
-        0 | 1 => Ok(headers.get(name)),
-        _ => Err(invalid(shown, "must be given once")),
+    let only = |name: &HeaderName, shown: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(invalid(shown, "must be given once")),
+        }
     };
-    let host = only(HOST.as_str(), "Host")?;
-    if let Some(value) = only(TENANT_HEADER, "X-Tenant-ID")? {
+    let host = only(&HOST, "Host")?;
+    if let Some(value) = only(&TENANT_HEADER, "X-Tenant-ID")? {
         let text = value
             .to_str()
             .map_err(|_| invalid("X-Tenant-ID", "must be plain ASCII"))?;
@@ -185,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_host_or_a_header_that_is_given_twice_is_a_bad_request() {
-        for name in ["host", TENANT_HEADER] {
+        for name in [HOST, TENANT_HEADER] {
             let mut headers = HeaderMap::new();
             for value in ["acme.localhost", "other.localhost"] {
-                headers.append(name, value.parse().unwrap());
+                headers.append(&name, value.parse().unwrap());
             }
             let problem = hint(&headers, &Uri::from_static("/"), "localhost").unwrap_err();
             assert_eq!((problem.status().as_u16(), problem.kind()), (400, "tenant-not-named"));

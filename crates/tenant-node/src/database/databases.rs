@@ -160,19 +160,24 @@ impl Databases {
     /// When it is damaged, in quarantine or cannot be opened, when too many databases are in use, or when the node is stopping.
     pub async fn lease(&self, uid: TenantUid, weight: u32) -> Result<TenantLease, DatabaseError> {
         let lease = self.shared.enter(Account { tenant: uid, weight })?;
-        let tenant = lease.tenant();
-        if tenant.ready.get().is_none() {
-            let load = || async {
-                let (loading, quarantines) = (Arc::clone(tenant), Arc::clone(&self.shared.quarantines));
-                let load = move || {
-                    quarantines.check(uid)?;
-                    loading.load()
-                };
-                self.shared.threads.run(tenant.account(), load).await?
-            };
-            tenant.ready.get_or_try_init(load).await?;
+        if lease.tenant().ready.get().is_none() {
+            Box::pin(self.load(uid, lease.tenant())).await?;
         }
         Ok(lease)
+    }
+
+    /// Only the first one does it, the others wait for it.
+    async fn load(&self, uid: TenantUid, tenant: &Arc<TenantDatabase>) -> Result<(), DatabaseError> {
+        let load = || async {
+            let (loading, quarantines) = (Arc::clone(tenant), Arc::clone(&self.shared.quarantines));
+            let load = move || {
+                quarantines.check(uid)?;
+                loading.load()
+            };
+            self.shared.threads.run(tenant.account(), load).await?
+        };
+        tenant.ready.get_or_try_init(load).await?;
+        Ok(())
     }
 
     /// What the tenant's database uses; `None` for a tenant that has none here. Of one that was never opened since the

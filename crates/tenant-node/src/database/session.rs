@@ -76,7 +76,7 @@ enum Company {
 /// A stream of statements. Dropping it rolls back what is open, on a database thread.
 pub struct Session {
     lease: TenantLease,
-    connection: Option<TenantConnection>,
+    connection: Option<Box<TenantConnection>>,
     write_permit: Option<OwnedSemaphorePermit>,
     history: WriteHistory,
 }
@@ -239,7 +239,7 @@ impl Session {
     /// Rolls an open transaction back by giving up its connection, unless that would lose more than the transaction. Whether it did.
     pub(super) fn give_up_transaction(&mut self) -> bool {
         let has_more = |connection: &TenantConnection| !connection.keeps_statements();
-        if self.is_autocommit() || self.connection.as_ref().is_some_and(has_more) {
+        if self.is_autocommit() || self.connection.as_deref().is_some_and(has_more) {
             return false;
         }
         self.give_up_connection();
@@ -332,7 +332,7 @@ impl Statements for ActiveSession<'_> {
 
     fn close(&mut self) -> Result<(), DatabaseError> {
         if !self.connection.reset() {
-            *self.connection = self.tenant.check_out()?;
+            *self.connection = *self.tenant.check_out()?;
         }
         if self.write_permit.take().is_some() {
             self.tenant.measure_sizes(self.connection);

@@ -46,7 +46,11 @@ pub(super) struct TenantDatabase {
     checkpointing: AtomicBool,
     /// Not before the log has so many pages again: a reader kept the last attempt from its end.
     next_checkpoint_pages: AtomicU32,
-    idle: Mutex<Vec<TenantConnection>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they stay in their boxes when they change hands, which they do with each job"
+    )]
+    idle: Mutex<Vec<Box<TenantConnection>>>,
     idle_limit: usize,
     /// Whether the connection is open that every open tenant is sure of.
     has_first_connection: Arc<AtomicBool>,
@@ -146,13 +150,13 @@ impl TenantDatabase {
     }
 
     /// An idle connection, or a new one. Blocks.
-    pub(super) fn check_out(&self) -> Result<TenantConnection, DatabaseError> {
+    pub(super) fn check_out(&self) -> Result<Box<TenantConnection>, DatabaseError> {
         let idle = self.idle.lock().pop();
         idle.map_or_else(|| self.connect(), Ok)
     }
 
     /// Takes a clean connection back; closes it where enough are idle. Blocks.
-    pub(super) fn give_back(&self, connection: TenantConnection) {
+    pub(super) fn give_back(&self, connection: Box<TenantConnection>) {
         let mut idle = self.idle.lock();
         if idle.is_empty() || (idle.len() < self.idle_limit && !connection.is_wanted_elsewhere()) {
             idle.push(connection);
@@ -293,7 +297,7 @@ impl TenantDatabase {
         Ok(true)
     }
 
-    fn connect(&self) -> Result<TenantConnection, DatabaseError> {
+    fn connect(&self) -> Result<Box<TenantConnection>, DatabaseError> {
         let slot = ConnectionSlot::take(&self.has_first_connection, &self.stock).ok_or(DatabaseError::Overloaded {
             what: "file descriptor for another connection",
             retry_after: Duration::from_secs(1),
@@ -305,6 +309,7 @@ impl TenantDatabase {
             Arc::<TenantDurability>::clone(&self.durability),
             slot,
         )
+        .map(Box::new)
         .map_err(DatabaseError::opening)
     }
 }

@@ -34,7 +34,7 @@ fn grow(connection: &TenantConnection, rows: u64) -> rusqlite::Result<()> {
 }
 
 /// A connection to the tenant's database after it has grown to some four times the small quota.
-fn grown(tenant: &TenantDatabase) -> TenantConnection {
+fn grown(tenant: &TenantDatabase) -> Box<TenantConnection> {
     let connection = tenant.check_out().unwrap();
     tenant.prepare_write(&connection, 100 * SMALL).unwrap();
     connection.sqlite().execute_batch("CREATE TABLE t (x)").unwrap();

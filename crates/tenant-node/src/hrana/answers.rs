@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use tenantry_types::TenantUid;
 
 use super::chunks::{Broken, ChunkEnd, QUEUED_BYTES, Untaken, chunks, whole};
 use super::cursor::{self, CursorRun};
 use super::encoding::{Encoding, ErrorText};
-use super::incoming::{Caller, Resumed, database_problem, log_database_error};
+use super::incoming::{Arrived, Caller, Resumed, database_problem, log_database_error};
 use super::json::{Json, v1};
 use super::pipeline::{self, NoRows, PipelineRun};
 use super::problems;
@@ -26,9 +26,9 @@ use crate::http::body::{Body, boxed, full};
 use crate::http::problem::Problem;
 
 impl HranaService {
-    pub(super) async fn pipeline<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    pub(super) async fn pipeline<E: Encoding>(self, arrived: Arrived) -> Result<Response<Body>, Problem> {
         let (caller, (pipeline, looks)) = self
-            .read(request, |body| E::read_pipeline(body).map(Pipeline::looked_at))
+            .read(arrived, |body| E::read_pipeline(body).map(Pipeline::looked_at))
             .await?;
         let mut resumed = self.stream(caller, pipeline.baton.as_deref(), looks.leaves).await?;
         if looks.begins_with_rollback {
@@ -47,7 +47,7 @@ impl HranaService {
         let (session, run, stop) = driven.map_err(|error| database_problem(caller.tenant, &error))?;
         match stop {
             Stop::Done => {}
-            Stop::Large => return Ok(self.send_pipeline(caller, slot, session, *run)),
+            Stop::Large => return Ok(self.send_pipeline(caller, slot, session, run)),
             Stop::NotBegun(error) => {
                 let sqls = run.finish().sqls;
                 return Err(self.not_begun(caller, slot, session, sqls, transaction, &error));
@@ -69,10 +69,10 @@ impl HranaService {
     /// One statement or one batch, without a stream.
     pub(super) async fn v1(
         self,
-        request: Request<Body>,
+        arrived: Arrived,
         parse: fn(&[u8]) -> Result<StreamRequest, Malformed>,
     ) -> Result<Response<Body>, Problem> {
-        let (caller, stream_request) = self.read(request, parse).await?;
+        let (caller, stream_request) = self.read(arrived, parse).await?;
         let Resumed { session, sqls, .. } = self.stream(caller, None, Leaves::Nothing).await?;
         let run = self.run_of::<Json>(caller, vec![stream_request], sqls);
         let cancellation = CancelOnDrop::default();
@@ -98,9 +98,19 @@ impl HranaService {
         })
     }
 
-    fn run_of<E: Encoding>(&self, caller: Caller, requests: Vec<StreamRequest>, sqls: StoredSql) -> PipelineRun<E> {
-        let stored = self.stored.of(caller.tenant);
-        PipelineRun::new(requests, sqls, stored, caller.limits.quota.result_bytes)
+    fn run_of<E: Encoding>(
+        &self,
+        caller: Caller,
+        requests: Vec<StreamRequest>,
+        sqls: StoredSql,
+    ) -> Box<PipelineRun<E>> {
+        let stored = self.shared.stored.of(caller.tenant);
+        Box::new(PipelineRun::new(
+            requests,
+            sqls,
+            stored,
+            caller.limits.quota.result_bytes,
+        ))
     }
 
     /// The stream as the client of a ROLLBACK believes it to be: in a transaction, also where SQLite has rolled it back unseen.
@@ -160,12 +170,12 @@ impl HranaService {
         caller: Caller,
         slot: StreamSlot,
         session: Session,
-        mut run: PipelineRun<E>,
+        mut run: Box<PipelineRun<E>>,
     ) -> Response<Body> {
         let cancellation = CancelOnDrop::default();
         let (sender, end, reader) = chunks(
-            self.patience,
-            Arc::clone(&self.queued),
+            self.shared.patience,
+            Arc::clone(&self.shared.queued),
             cancellation.0.clone(),
             session.settlement(),
         );
@@ -193,9 +203,9 @@ impl HranaService {
         response(E::PIPELINE_TYPE, boxed(reader))
     }
 
-    pub(super) async fn cursor<E: Encoding>(self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    pub(super) async fn cursor<E: Encoding>(self, arrived: Arrived) -> Result<Response<Body>, Problem> {
         let (caller, (cursor, looks)) = self
-            .read(request, |body| E::read_cursor(body).map(Cursor::looked_at))
+            .read(arrived, |body| E::read_cursor(body).map(Cursor::looked_at))
             .await?;
         let mut resumed = self.stream(caller, cursor.baton.as_deref(), looks.leaves).await?;
         if looks.begins_with_rollback {
@@ -217,12 +227,13 @@ impl HranaService {
         E::cursor_head(&mut head, Some(&next_baton));
         let cancellation = CancelOnDrop::default();
         let (sender, end, reader) = chunks(
-            self.patience,
-            Arc::clone(&self.queued),
+            self.shared.patience,
+            Arc::clone(&self.shared.queued),
             cancellation.0.clone(),
             session.settlement(),
         );
         let run = CursorRun::<E>::new(cursor.steps, sqls, head, sender, caller.limits.quota.result_bytes);
+        let run = Box::new(run);
         let mut running = Box::pin(async move { drive(session, run, caller.limits, &cancellation.0).await });
         // A small answer is complete before its first piece is full, and needs no way of its own.
         let complete = std::future::poll_fn(|context| match running.as_mut().poll(context) {
@@ -293,7 +304,7 @@ impl HranaService {
         if answer.len() <= QUEUED_BYTES {
             return full(answer);
         }
-        let (reader, untaken) = whole(answer, self.patience, Arc::clone(&self.queued));
+        let (reader, untaken) = whole(answer, self.shared.patience, Arc::clone(&self.shared.queued));
         see_taken(caller.tenant, untaken);
         boxed(reader)
     }

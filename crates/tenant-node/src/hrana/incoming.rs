@@ -4,12 +4,13 @@ use bytes::Bytes;
 use http::Request;
 use tenantry_types::TenantUid;
 
+use super::problems;
 use super::request::{Leaves, Malformed};
+use super::request_body::UnreadBody;
 use super::service::HranaService;
 use super::slot::{OldBaton, StreamSlot};
 use super::stored_sql::StoredSql;
 use super::streams::{Parked, Transaction};
-use super::{problems, request_body};
 use crate::database::{DatabaseError, Session, StatementLimits, is_errand, runs_long};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
@@ -30,6 +31,12 @@ pub(super) struct Caller {
     pub(super) limits: StatementLimits,
 }
 
+/// A request of which the head was read.
+pub(super) struct Arrived {
+    caller: Caller,
+    body: UnreadBody,
+}
+
 /// A stream as a request finds it.
 pub(super) struct Resumed {
     pub(super) slot: StreamSlot,
@@ -39,12 +46,8 @@ pub(super) struct Resumed {
 }
 
 impl HranaService {
-    /// Reads whose request it is and what it asks for.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        request: Request<Body>,
-        parse: fn(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<(Caller, T), Problem> {
+    /// Whose request it is, and where its body comes from.
+    pub(super) fn arrive(&self, request: Request<Body>) -> Result<Arrived, Problem> {
         let context = request
             .extensions()
             .get::<TenantContext>()
@@ -57,32 +60,44 @@ impl HranaService {
                 quota: context.quota,
             },
         };
-        let body = request_body::read(request, caller.limits.quota.request_bytes, self.allowance).await?;
-        let parsed = self.parse(caller, body, parse).await?;
+        let body = UnreadBody::of(request, caller.limits.quota.request_bytes, self.shared.allowance)?;
+        Ok(Arrived { caller, body })
+    }
+
+    /// Reads what a request asks for.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        arrived: Arrived,
+        parse: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<(Caller, T), Problem> {
+        let Arrived { caller, body } = arrived;
+        let body = body.read().await?;
+        let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
+            parse(&body)
+        } else {
+            Box::pin(self.parse_on_thread(caller, body, parse)).await?
+        };
+        let parsed = parsed.map_err(|malformed| problems::of_body(&malformed))?;
         Ok((caller, parsed))
     }
 
-    async fn parse<T: Send + 'static>(
+    async fn parse_on_thread<T: Send + 'static>(
         &self,
         caller: Caller,
         body: Bytes,
         parse: fn(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<T, Problem> {
-        let parsed = if body.len() <= PARSED_IN_PLACE_BYTES {
-            parse(&body)
-        } else {
-            let parsing = self.databases.run_blocking(caller.tenant, caller.weight, move || {
+    ) -> Result<Result<T, Malformed>, Problem> {
+        let parsing = self
+            .shared
+            .databases
+            .run_blocking(caller.tenant, caller.weight, move || {
                 is_errand();
                 if body.len() > PARSED_BEHIND_BYTES {
                     runs_long();
                 }
                 parse(&body)
             });
-            Box::pin(parsing)
-                .await
-                .map_err(|error| database_problem(caller.tenant, &error))?
-        };
-        parsed.map_err(|malformed| problems::of_body(&malformed))
+        parsing.await.map_err(|error| database_problem(caller.tenant, &error))
     }
 
     /// The stream that a request goes on with, or a new one.
@@ -90,22 +105,25 @@ impl HranaService {
         let Caller { tenant, weight, .. } = caller;
         let resumed = match baton {
             Some(baton) => {
-                let now = || self.databases.now();
-                let resuming = self
-                    .streams
-                    .resume_when_free(tenant, baton, leaves, now, self.patience.stall);
+                let now = || self.shared.databases.now();
+                let streams = &self.shared.streams;
+                let resuming = streams.resume_when_free(tenant, baton, leaves, now, self.shared.patience.stall);
                 Box::pin(resuming).await
             }
-            None => self.streams.open(tenant, leaves).map(|slot| (slot, Parked::default())),
+            None => self
+                .shared
+                .streams
+                .open(tenant, leaves)
+                .map(|slot| (slot, Parked::default())),
         };
         let (slot, parked) = resumed.map_err(problems::of_stream)?;
         let transaction = parked.transaction;
         let (session, sqls) = match parked.session {
             Some(session) => (session, parked.sqls),
-            None => match self.databases.lease(tenant, weight).await {
+            None => match self.shared.databases.lease(tenant, weight).await {
                 Ok(lease) => (Session::resumed(lease, parked.history), parked.sqls),
                 Err(error) => {
-                    slot.refuse(parked, self.databases.now());
+                    slot.refuse(parked, self.shared.databases.now());
                     return Err(database_problem(tenant, &error));
                 }
             },
@@ -120,7 +138,7 @@ impl HranaService {
 
     /// Leaves the stream for its next request.
     pub(super) fn park(&self, slot: StreamSlot, session: Session, sqls: StoredSql) -> Option<String> {
-        slot.park(parked(session, sqls, Transaction::AsKnown), self.databases.now())
+        slot.park(parked(session, sqls, Transaction::AsKnown), self.shared.databases.now())
     }
 
     /// Leaves the stream as good as can be after a request that was refused, whose answer's baton clients do not see. The baton
@@ -133,7 +151,7 @@ impl HranaService {
         transaction: Transaction,
         baton: Option<String>,
     ) -> Option<String> {
-        let old = slot.refuse(parked(session, sqls, transaction), self.databases.now());
+        let old = slot.refuse(parked(session, sqls, transaction), self.shared.databases.now());
         baton.filter(|_| old == OldBaton::Good)
     }
 }
@@ -200,7 +218,8 @@ mod tests {
                 quota: TierDefinition::defaults()[2].quota,
                 access: Access::Full,
             });
-            let (_, thread) = service.read(request, thread).await.ok().unwrap();
+            let arrived = service.arrive(request).ok().unwrap();
+            let (_, thread) = service.read(arrived, thread).await.ok().unwrap();
             assert!(thread.starts_with(expected), "{bytes} bytes were read on {thread}");
         }
     }

@@ -44,6 +44,12 @@ struct OfTenant {
     lines: Lines,
 }
 
+/// The room that a large body takes: how long its turn is waited for depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    units: u32,
+}
+
 /// Until it is dropped, a large body is under way.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -59,34 +65,31 @@ pub(super) struct NoTurn {
     pub(super) limit_bytes: u64,
 }
 
+impl Room {
+    /// What a body of this length needs; one of unknown length counts as `most` bytes. `None` for a small one, and for one that is refused without
+    /// being read.
+    pub(super) fn needed(length: &SizeHint, most: u64) -> Option<Self> {
+        let bytes = length.upper().unwrap_or(most).min(most).min(MOST_BYTES);
+        let is_large = length.lower() <= most && bytes > SMALL_BYTES;
+        is_large.then(|| Self {
+            units: u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX),
+        })
+    }
+}
+
 impl LargeBodies {
-    /// Waits for a turn for a body of this length; one of unknown length counts as `most` bytes. `None` for a small one.
+    /// Waits for a turn for a body that takes `room`.
     ///
     /// # Errors
     /// After `patience`.
-    pub(super) async fn turn(
-        &self,
-        tenant: TenantUid,
-        length: SizeHint,
-        most: u64,
-        patience: Duration,
-    ) -> Result<Option<Turn>, NoTurn> {
-        if length.lower() > most {
-            // It is refused without being read.
-            return Ok(None);
-        }
-        let bytes = length.upper().unwrap_or(most).min(most).min(MOST_BYTES);
-        if bytes <= SMALL_BYTES {
-            return Ok(None);
-        }
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+    pub(super) async fn turn(&self, tenant: TenantUid, room: Room, patience: Duration) -> Result<Turn, NoTurn> {
         let tenant = self.of(tenant);
-        let waiting = Arc::clone(&tenant.bytes).acquire_many_owned(units);
+        let waiting = Arc::clone(&tenant.bytes).acquire_many_owned(room.units);
         match tokio::time::timeout(patience, waiting).await {
-            Ok(Ok(permit)) => Ok(Some(Turn {
+            Ok(Ok(permit)) => Ok(Turn {
                 _permit: permit,
                 tenant,
-            })),
+            }),
             // The semaphore is never closed: only the time can have passed.
             Ok(Err(_)) | Err(_) => Err(NoTurn {
                 limit_bytes: MOST_BYTES,
@@ -152,10 +155,19 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    async fn turn(bodies: &LargeBodies, tenant: u128, length: SizeHint) -> Result<Option<Turn>, NoTurn> {
-        bodies
-            .turn(TenantUid::from_u128(tenant), length, 16 << 20, PATIENCE)
-            .await
+    async fn turn(bodies: &LargeBodies, tenant: u128, length: SizeHint) -> Result<Turn, NoTurn> {
+        let room = Room::needed(&length, 16 << 20).unwrap();
+        bodies.turn(TenantUid::from_u128(tenant), room, PATIENCE).await
+    }
+
+    #[test]
+    fn small_bodies_need_no_turn_nor_do_those_that_are_refused() {
+        let needed = |length, most| Room::needed(&length, most).map(|room| room.units);
+        assert_eq!(needed(SizeHint::with_exact(256 << 10), 16 << 20), None);
+        assert_eq!(needed(SizeHint::with_exact((256 << 10) + 1), 16 << 20), Some(5));
+        assert_eq!(needed(SizeHint::with_exact((16 << 20) + 1), 16 << 20), None);
+        assert_eq!(needed(SizeHint::default(), 16 << 20), Some(256));
+        assert_eq!(needed(SizeHint::default(), 1 << 30), Some(512), "alone");
     }
 
     #[tokio::test(start_paused = true)]
@@ -165,19 +177,18 @@ mod tests {
         let first = turn(&bodies, 1, full()).await.unwrap();
         let _second = turn(&bodies, 1, full()).await.unwrap();
         assert_eq!(turn(&bodies, 1, full()).await.unwrap_err().limit_bytes, 32 << 20);
-        assert!(turn(&bodies, 2, full()).await.unwrap().is_some());
-        assert!(turn(&bodies, 1, SizeHint::with_exact(1_000)).await.unwrap().is_none());
+        assert!(turn(&bodies, 2, full()).await.is_ok());
         let mut third = Box::pin(turn(&bodies, 1, full()));
         assert!(futures_util::poll!(&mut third).is_pending());
         drop(first);
-        assert!(third.await.unwrap().is_some());
+        assert!(third.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_of_unknown_length_counts_as_the_longest() {
         let bodies = LargeBodies::default();
-        let _first = turn(&bodies, 1, SizeHint::default()).await.unwrap().unwrap();
-        let _second = turn(&bodies, 1, SizeHint::default()).await.unwrap().unwrap();
+        let _first = turn(&bodies, 1, SizeHint::default()).await.unwrap();
+        let _second = turn(&bodies, 1, SizeHint::default()).await.unwrap();
         assert!(turn(&bodies, 1, SizeHint::default()).await.is_err());
     }
 

@@ -444,7 +444,7 @@ mod tests {
             execute("select 1"),
         ];
         let cancellation = Cancellation::default();
-        let driving = drive(Session::new(lease), run(asked), limits, &cancellation);
+        let driving = drive(Session::new(lease), Box::new(run(asked)), limits, &cancellation);
         let (_, run, _) = driving.await.unwrap();
         assert_eq!((run.next, run.requests.capacity()), (3, 0));
     }

@@ -17,27 +17,49 @@ use super::receiving::Lines;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 
-/// Reads to the end, at most `limit` bytes. A request that brings [`Lines`] stands in them.
-///
-/// # Errors
-/// When the body is encoded or larger, breaks off, or takes longer than it is allowed.
-pub(super) async fn read(request: Request<Body>, limit: u64, allowance: Allowance) -> Result<Bytes, Problem> {
-    if let Some(encoding) = encoding(request.headers()) {
-        return Err(problems::encoded_body(encoding));
+/// A request's body of which nothing was read, apart from the request: what reads it would have to move all of that, too.
+pub(super) struct UnreadBody {
+    arriving: Arriving,
+    lines: Option<Lines>,
+}
+
+impl UnreadBody {
+    /// The body of a request, of at most `limit` bytes. One that brings [`Lines`] stands in them.
+    ///
+    /// # Errors
+    /// When the body is encoded or larger.
+    pub(super) fn of(request: Request<Body>, limit: u64, allowance: Allowance) -> Result<Self, Problem> {
+        if let Some(encoding) = encoding(request.headers()) {
+            return Err(problems::encoded_body(encoding));
+        }
+        if request.body().size_hint().lower() > limit {
+            return Err(problems::large_body(limit));
+        }
+        let (mut head, body) = request.into_parts();
+        Ok(Self {
+            arriving: Arriving::new(body, limit, allowance),
+            lines: head.extensions.remove::<Lines>(),
+        })
     }
-    let (mut head, body) = request.into_parts();
-    if body.size_hint().lower() > limit {
-        return Err(problems::large_body(limit));
+
+    /// Reads to the end.
+    ///
+    /// # Errors
+    /// When it is larger than it may be, breaks off, or takes longer than it is allowed.
+    pub(super) async fn read(mut self) -> Result<Bytes, Problem> {
+        let Some(first) = self.arriving.wait().await? else {
+            return Ok(Bytes::new());
+        };
+        if self.arriving.is_at_its_end() {
+            // All in one piece, as most are.
+            return Ok(first);
+        }
+        Box::pin(read_rest(self, first)).await
     }
-    let mut arriving = Arriving::new(body, limit, allowance);
-    let Some(first) = arriving.wait().await? else {
-        return Ok(Bytes::new());
-    };
-    if arriving.is_at_its_end() {
-        // All in one piece, as most are.
-        return Ok(first);
-    }
-    let lines = head.extensions.remove::<Lines>();
+}
+
+async fn read_rest(unread: UnreadBody, first: Bytes) -> Result<Bytes, Problem> {
+    let UnreadBody { mut arriving, lines } = unread;
     let mut read = Vec::with_capacity(arriving.room_for(first.len()));
     let mut next = Some(first);
     while let Some(data) = next {
@@ -91,6 +113,10 @@ mod tests {
         stall: Duration::from_secs(30),
         bytes_per_second: 8 << 10,
     };
+
+    async fn read(request: Request<Body>, limit: u64, allowance: Allowance) -> Result<Bytes, Problem> {
+        UnreadBody::of(request, limit, allowance)?.read().await
+    }
 
     /// A body whose frames are all there already, and how many of them were taken.
     struct Frames {

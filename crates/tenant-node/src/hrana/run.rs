@@ -74,19 +74,17 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs on; where a statement has to wait for its turn to write, no thread is occupied meanwhile. Where the database or a thread
+/// Runs on, in a box, since it changes hands some ten times on its way to a thread and back; where a statement has to wait for its turn to write, no thread is occupied meanwhile. Where the database or a thread
 /// cannot be had for what is left of a run, that is refused in its results: whoever sent it may not send all of it again.
 ///
 /// # Errors
 /// When it broke in the middle. Session and run are gone then.
 pub(super) async fn drive<R: Run>(
     mut session: Session,
-    run: R,
+    mut run: Box<R>,
     limits: StatementLimits,
     cancellation: &Cancellation,
 ) -> Result<(Session, Box<R>, Stop), DatabaseError> {
-    // It changes hands some ten times on its way to a thread and back.
-    let mut run = Box::new(run);
     let mut turn = WriteTurn::Ask;
     let mut has_waited_for_turn = false;
     // A group that was undone is not tried again: whoever undid it may do so again.

@@ -1,15 +1,17 @@
 //! The tower service: its settings, what it holds, and which path leads to what.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use tenantry_types::TenantUid;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -17,7 +19,7 @@ use super::arriving::Allowance;
 use super::baton::BatonKey;
 use super::chunks::Patience;
 use super::json::{Json, v1};
-use super::large_bodies::LargeBodies;
+use super::large_bodies::{LargeBodies, Room as BodyRoom};
 use super::problems;
 use super::protobuf::Protobuf;
 use super::remembered::Room;
@@ -85,13 +87,18 @@ impl Default for HranaConfig {
 /// Answers Hrana over HTTP for the tenant in the request's [`TenantContext`]. Cheap to clone, always ready.
 #[derive(Clone)]
 pub struct HranaService {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all requests share. In one place: each request takes a share, and counts once.
+pub(super) struct Shared {
     pub(super) databases: Databases,
     pub(super) streams: Arc<Streams>,
     maintenance_interval: Duration,
     pub(super) patience: Patience,
     pub(super) allowance: Allowance,
     pub(super) queued: Arc<AtomicUsize>,
-    large_bodies: Arc<LargeBodies>,
+    large_bodies: LargeBodies,
     pub(super) stored: Arc<StoredBytes>,
 }
 
@@ -114,7 +121,7 @@ impl HranaService {
             total: config.stored_sql_total,
         };
         let streams = Streams::new(config.baton_key.clone(), bounds, rand::random());
-        Self {
+        let shared = Shared {
             databases,
             streams: Arc::new(streams),
             maintenance_interval: config.maintenance_interval,
@@ -127,14 +134,17 @@ impl HranaService {
                 bytes_per_second: config.body_bytes_per_second,
             },
             queued: Arc::default(),
-            large_bodies: Arc::default(),
+            large_bodies: LargeBodies::default(),
             stored: Arc::new(StoredBytes::new(stored)),
+        };
+        Self {
+            shared: Arc::new(shared),
         }
     }
 
     /// Ends expired streams and closes idle databases until cancelled; then ends all waiting streams.
     pub async fn maintain(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.maintenance_interval);
+        let mut ticks = tokio::time::interval(self.shared.maintenance_interval);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.end_expired();
         }
@@ -143,9 +153,9 @@ impl HranaService {
 
     /// Ends the streams that have waited too long, and closes the databases that nobody uses.
     pub fn end_expired(&self) {
-        let now = self.databases.now();
-        let streams = self.streams.expire(now);
-        let databases = self.databases.close_idle(now);
+        let now = self.shared.databases.now();
+        let streams = self.shared.streams.expire(now);
+        let databases = self.shared.databases.close_idle(now);
         if streams + databases > 0 {
             tracing::debug!(streams, databases, "ended expired streams and closed idle databases");
         }
@@ -153,63 +163,95 @@ impl HranaService {
 
     /// Rolls back and ends all waiting streams and takes no new ones. Comes before [`Databases::close_all`].
     pub fn close_streams(&self) {
-        self.streams.close_all();
+        self.shared.streams.close_all();
     }
 
     /// Of how many streams something is kept.
     #[must_use]
     pub fn open_streams(&self) -> usize {
-        self.streams.len()
+        self.shared.streams.len()
     }
 
     /// Bytes of large answers that wait for their clients.
     #[must_use]
     pub fn queued_answer_bytes(&self) -> usize {
-        self.queued.load(Relaxed)
+        self.shared.queued.load(Relaxed)
     }
 
-    /// Large bodies wait for their turn before they are read.
-    async fn answer_in_turn(self, mut request: Request<Body>) -> Response<Body> {
-        let Some(context) = request.extensions().get::<TenantContext>() else {
-            return self.answer(request).await;
-        };
-        let (tenant, most) = (context.uid, context.quota.request_bytes);
-        let length = request.body().size_hint();
-        match self.large_bodies.turn(tenant, length, most, self.patience.stall).await {
-            Ok(None) => self.answer(request).await,
-            Ok(Some(turn)) => {
+    /// A large body waits for its turn before it is read.
+    async fn answer_in_turn(self, mut request: Request<Body>, tenant: TenantUid, room: BodyRoom) -> Answered {
+        match self
+            .shared
+            .large_bodies
+            .turn(tenant, room, self.shared.patience.stall)
+            .await
+        {
+            Ok(turn) => {
                 request.extensions_mut().insert(turn.lines());
-                self.answer(request).await.map(|body| turn.until_the_end_of(body))
+                let answered = self.answer(request).await;
+                answered.map(|response| response.map(|body| turn.until_the_end_of(body)))
             }
-            Err(no_turn) => problems::of_large_bodies(no_turn).into_answer(),
+            Err(no_turn) => answered(Err(problems::of_large_bodies(no_turn))),
         }
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path();
-        // What most requests are is answered in place. The others have boxes of their own, which keeps this future small for all.
-        let outcome = match (path, request.method()) {
-            ("/v2/pipeline" | "/v3/pipeline", &Method::POST) => self.pipeline::<Json>(request).await,
-            ("/v3/cursor", &Method::POST) => Box::pin(self.cursor::<Json>(request)).await,
-            ("/v3-protobuf/pipeline", &Method::POST) => Box::pin(self.pipeline::<Protobuf>(request)).await,
-            ("/v3-protobuf/cursor", &Method::POST) => Box::pin(self.cursor::<Protobuf>(request)).await,
-            ("/v1/execute", &Method::POST) => Box::pin(self.v1(request, v1::read_execute)).await,
-            ("/v1/batch", &Method::POST) => Box::pin(self.v1(request, v1::read_batch)).await,
+    /// Nothing of this is one future with all the others in it, nor has the request: a request would move whatever the largest of them needs.
+    fn answer(self, request: Request<Body>) -> BoxedAnswer {
+        let endpoint = Endpoint::of(request.uri().path(), request.method());
+        let arrived = endpoint.and_then(|endpoint| Ok((endpoint, self.arrive(request)?)));
+        match arrived {
+            Ok((Endpoint::JsonPipeline, arrived)) => Box::pin(self.pipeline::<Json>(arrived).map(answered)),
+            Ok((Endpoint::JsonCursor, arrived)) => Box::pin(self.cursor::<Json>(arrived).map(answered)),
+            Ok((Endpoint::ProtobufPipeline, arrived)) => Box::pin(self.pipeline::<Protobuf>(arrived).map(answered)),
+            Ok((Endpoint::ProtobufCursor, arrived)) => Box::pin(self.cursor::<Protobuf>(arrived).map(answered)),
+            Ok((Endpoint::V1Execute, arrived)) => Box::pin(self.v1(arrived, v1::read_execute).map(answered)),
+            Ok((Endpoint::V1Batch, arrived)) => Box::pin(self.v1(arrived, v1::read_batch).map(answered)),
+            Err(problem) => Box::pin(ready(answered(Err(problem)))),
+        }
+    }
+}
+
+type Answered = Result<Response<Body>, Infallible>;
+type BoxedAnswer = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+fn answered(outcome: Result<Response<Body>, Problem>) -> Answered {
+    Ok(outcome.unwrap_or_else(Problem::into_answer))
+}
+
+/// Where requests are sent.
+enum Endpoint {
+    JsonPipeline,
+    JsonCursor,
+    ProtobufPipeline,
+    ProtobufCursor,
+    V1Execute,
+    V1Batch,
+}
+
+impl Endpoint {
+    fn of(path: &str, method: &Method) -> Result<Self, Problem> {
+        let endpoint = match path {
+            "/v2/pipeline" | "/v3/pipeline" => Self::JsonPipeline,
+            "/v3/cursor" => Self::JsonCursor,
+            "/v3-protobuf/pipeline" => Self::ProtobufPipeline,
+            "/v3-protobuf/cursor" => Self::ProtobufCursor,
+            "/v1/execute" => Self::V1Execute,
+            "/v1/batch" => Self::V1Batch,
             // Probes were answered above all layers that ask for a tenant.
-            ("/v2" | "/v3" | "/v3-protobuf", _) => Err(problems::wrong_method("GET, HEAD")),
-            ("/v2/pipeline" | "/v3/pipeline" | "/v3/cursor" | "/v3-protobuf/pipeline" | "/v3-protobuf/cursor", _) => {
-                Err(problems::wrong_method("POST"))
-            }
-            _ => Err(problems::unknown_path(path)),
+            "/v2" | "/v3" | "/v3-protobuf" => return Err(problems::wrong_method("GET, HEAD")),
+            _ => return Err(problems::unknown_path(path)),
         };
-        outcome.unwrap_or_else(Problem::into_answer)
+        match *method {
+            Method::POST => Ok(endpoint),
+            _ => Err(problems::wrong_method("POST")),
+        }
     }
 }
 
 impl Service<Request<Body>> for HranaService {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = BoxedAnswer;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -217,6 +259,13 @@ impl Service<Request<Body>> for HranaService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { Ok(service.answer_in_turn(request).await) })
+        let turn = request.extensions().get::<TenantContext>().and_then(|context| {
+            let room = BodyRoom::needed(&request.body().size_hint(), context.quota.request_bytes)?;
+            Some((context.uid, room))
+        });
+        match turn {
+            Some((tenant, room)) => Box::pin(service.answer_in_turn(request, tenant, room)),
+            None => service.answer(request),
+        }
     }
 }

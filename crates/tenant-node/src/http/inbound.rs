@@ -113,7 +113,9 @@ where
                 false => Begin::AtOnce,
             };
             let mut request = request.map(|body| Draining::new(body, &self.tasks, begin).boxed_unsync());
-            request.extensions_mut().insert(self.ingress);
+            if self.ingress != Ingress::default() {
+                request.extensions_mut().insert(self.ingress);
+            }
             if let Some(passenger) = &self.passenger {
                 passenger.begin_request();
                 request.extensions_mut().insert(passenger.clone());

@@ -47,7 +47,7 @@ impl Service<Request<Body>> for TenantService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if request.uri().path() != USAGE_PATH {
-            return Box::pin(self.hrana.call(request));
+            return self.hrana.call(request);
         }
         let reader = self.reader.clone();
         let (parts, _unread) = request.into_parts();

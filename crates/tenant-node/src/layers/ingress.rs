@@ -16,10 +16,11 @@ use super::peer_headers;
 use crate::http::body::Body;
 use crate::http::problem::IntoAnswer as _;
 
-/// Put into a request's extensions by the connection that it arrived on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Put into a request's extensions by the connection that it arrived on. Where nothing is said, it was a client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ingress {
     /// From a client. Its headers say nothing about routing.
+    #[default]
     Public,
     /// From another node, which has identified the tenant and must not be forwarded to again.
     Peer,
@@ -65,7 +66,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match request.extensions().get().copied().unwrap_or(Ingress::Public) {
+        match request.extensions().get().copied().unwrap_or_default() {
             Ingress::Public => peer_headers::strip(request.headers_mut()),
             Ingress::Peer => match peer_headers::read(request.headers()) {
                 Ok(forwarded) => {

@@ -135,10 +135,12 @@ impl RouteLayer {
     }
 }
 
-/// Tells the layers below whom they serve.
+/// Tells the layers below whom they serve, instead of what the layers above said.
 fn served_here(request: &mut Request<Body>, table: &RoutingTable, route: &TenantRoute, epoch: Epoch) {
-    let access = request.extensions().get::<Access>().copied();
-    request.extensions_mut().insert(TenantContext {
+    let extensions = request.extensions_mut();
+    extensions.remove::<TenantHint>();
+    let access = extensions.remove::<Access>();
+    extensions.insert(TenantContext {
         uid: route.uid,
         name: route.name.clone(),
         epoch,

@@ -2,15 +2,16 @@
 //! answers. Only names of ours and numbers are written.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderValue;
 
 /// Room that is taken at a time. A value keeps the whole buffer alive until it is dropped.
 const BUFFER_BYTES: usize = 4 << 10;
 /// What the longest value may need: three policies with two numbers of 15 digits each.
 const LONGEST_VALUE: usize = 256;
+/// Of a number of 64 bits.
+const MOST_DIGITS: usize = 20;
 
 thread_local! {
     static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
@@ -37,7 +38,9 @@ pub(super) fn passing_value(write: impl FnOnce(&mut HeaderText<'_>)) -> HeaderVa
 
 /// The same, a number and nothing else.
 pub(crate) fn passing_number(number: u64) -> HeaderValue {
-    passing_value(|text| text.number(number))
+    passing_value(|text| {
+        text.number(number);
+    })
 }
 
 #[expect(clippy::expect_used, reason = "names and numbers are visible ASCII")]
@@ -51,15 +54,71 @@ pub(super) struct HeaderText<'buffer> {
 }
 
 impl HeaderText<'_> {
-    /// A member: a string with parameters.
-    pub(super) fn member(&mut self, name: &str, parameters: fmt::Arguments<'_>) {
-        let separator = if self.buffer.is_empty() { "" } else { ", " };
-        // Writing to memory cannot fail: the buffer grows.
-        let _ = write!(self.buffer, "{separator}\"{name}\";{parameters}");
+    /// Begins a member: a string, of which the parameters follow.
+    pub(super) fn member(&mut self, name: &str) -> &mut Self {
+        if !self.buffer.is_empty() {
+            self.text(", ");
+        }
+        self.quoted(name)
     }
 
-    fn number(&mut self, number: u64) {
-        // As above.
-        let _ = write!(self.buffer, "{number}");
+    /// A parameter of the member before: a number.
+    pub(super) fn parameter(&mut self, name: &str, number: u64) -> &mut Self {
+        self.text(";").text(name).text("=").number(number)
+    }
+
+    /// A parameter of the member before: a string.
+    pub(super) fn string_parameter(&mut self, name: &str, value: &str) -> &mut Self {
+        self.text(";").text(name).text("=").quoted(value)
+    }
+
+    fn quoted(&mut self, name: &str) -> &mut Self {
+        self.text("\"").text(name).text("\"")
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.buffer.put_slice(text.as_bytes());
+        self
+    }
+
+    /// Each answer has several: what a formatter does beside the digits took as long as all of the rest.
+    fn number(&mut self, mut number: u64) -> &mut Self {
+        let mut digits = [b'0'; MOST_DIGITS];
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            // Below 10.
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            used += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        self.buffer
+            .put_slice(digits.get(MOST_DIGITS - used..).unwrap_or_default());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_read_as_everywhere(number in prop_oneof![any::<u64>(), 0..2_000_u64, Just(u64::MAX)]) {
+            prop_assert_eq!(passing_number(number), number.to_string());
+        }
+    }
+
+    #[test]
+    fn a_value_is_a_list_of_strings_with_parameters() {
+        let value = lasting_value(|text| {
+            text.member("a").parameter("q", 0).string_parameter("qu", "b");
+            text.member("c").parameter("w", 10);
+        });
+        assert_eq!(value, r#""a";q=0;qu="b", "c";w=10"#);
     }
 }

@@ -15,7 +15,7 @@ pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-pol
 /// Says what is left of them.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-const DAY_SECONDS: u32 = 24 * 60 * 60;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// The largest integer of a structured field.
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
@@ -24,16 +24,18 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 pub fn policy_field(limits: &RequestLimits) -> HeaderValue {
     lasting_value(|text| {
         let daily = limits.requests_per_day.min(MAX_INTEGER);
-        text.member(Policy::Daily.as_str(), format_args!("q={daily};w={DAY_SECONDS}"));
+        text.member(Policy::Daily.as_str())
+            .parameter("q", daily)
+            .parameter("w", DAY_SECONDS);
         if let Some(burst) = limits.burst {
             let window = burst.size.div_ceil(burst.requests_per_second.max(1)).max(1);
-            text.member(Policy::Burst.as_str(), format_args!("q={};w={window}", burst.size));
+            text.member(Policy::Burst.as_str())
+                .parameter("q", burst.size.into())
+                .parameter("w", window.into());
         }
-        let concurrent = limits.concurrent_requests;
-        text.member(
-            Policy::Concurrent.as_str(),
-            format_args!("q={concurrent};qu=\"concurrent-requests\""),
-        );
+        text.member(Policy::Concurrent.as_str())
+            .parameter("q", limits.concurrent_requests.into())
+            .string_parameter("qu", "concurrent-requests");
     })
 }
 
@@ -42,16 +44,17 @@ pub fn policy_field(limits: &RequestLimits) -> HeaderValue {
 pub fn rate_limit_field(standing: &Standing) -> HeaderValue {
     passing_value(|text| {
         let daily = standing.daily_remaining().min(MAX_INTEGER);
-        match standing.daily_wait {
-            Some(wait) => text.member(Policy::Daily.as_str(), format_args!("r={daily};t={}", seconds_up(wait))),
-            None => text.member(Policy::Daily.as_str(), format_args!("r={daily}")),
+        text.member(Policy::Daily.as_str()).parameter("r", daily);
+        if let Some(wait) = standing.daily_wait {
+            text.parameter("t", seconds_up(wait));
         }
         if let Some(burst) = standing.burst {
-            let (remaining, wait) = (burst.remaining, seconds_up(burst.wait));
-            text.member(Policy::Burst.as_str(), format_args!("r={remaining};t={wait}"));
+            text.member(Policy::Burst.as_str())
+                .parameter("r", burst.remaining.into())
+                .parameter("t", seconds_up(burst.wait));
         }
-        let concurrent = standing.concurrent_remaining();
-        text.member(Policy::Concurrent.as_str(), format_args!("r={concurrent}"));
+        text.member(Policy::Concurrent.as_str())
+            .parameter("r", standing.concurrent_remaining().into());
     })
 }
 

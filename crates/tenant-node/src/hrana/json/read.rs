@@ -208,7 +208,10 @@ pub(super) fn pipeline(body: &[u8]) -> Result<Pipeline, Malformed> {
 
 fn whole<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     // To know at each moment where it stands costs about as much as reading. Only a wrong body is read like that.
-    if let Ok(raw) = serde_json::from_slice(body) {
+    // To know that all of it is text costs less than to find out of each string.
+    if let Ok(text) = std::str::from_utf8(body)
+        && let Ok(raw) = serde_json::from_str(text)
+    {
         return Ok(raw);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
