@@ -69,7 +69,17 @@ pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
     ))
 }
 
-/// The same to the nanosecond, for spans that are too short for the ticks of [`processor_time`]; of the threads that run
+/// Processor time that the host of this machine has given to others so far while this machine wanted it, of all cores together. Zero where the kernel does
+/// not know.
+pub(crate) fn stolen_time() -> Duration {
+    let text = read("/proc/stat");
+    let all_cores = text.lines().find_map(|line| line.strip_prefix("cpu "));
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let ticks = all_cores.and_then(|fields| fields.split_whitespace().nth(7)?.parse::<u64>().ok());
+    Duration::from_millis(ticks.unwrap_or_default() * 1_000 / rustix::param::clock_ticks_per_second())
+}
+
+/// The same as [`processor_time`] to the nanosecond, for spans that are too short for its ticks; of the threads that run
 /// now: what ended ones have used is missing.
 ///
 /// # Errors

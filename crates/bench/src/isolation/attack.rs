@@ -15,6 +15,9 @@ pub(super) enum Manner {
     ReadSlowly,
     /// The request's last byte is never sent.
     Withhold,
+    /// No requests: as many threads as there are cores calculate beside the node, with the lowest priority. What a machine without a core to spare costs
+    /// its tenants, whatever the node does.
+    KeepCoresBusy,
 }
 
 /// An attack: so many connections that do the same.

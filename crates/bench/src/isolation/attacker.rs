@@ -3,6 +3,7 @@
 //! The thread asks for a low priority: a real attacker's client does not take the node's cores.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::data_plane::answer::{self, Arrival};
 const PAUSE: Duration = Duration::from_millis(5);
 /// As `nice` has it.
 const PRIORITY: i32 = 10;
+/// Of threads that nobody waits for.
+const LOWEST_PRIORITY: i32 = 19;
 /// What is read at once. Megabytes are copied by the kernel in one piece, and nothing else runs on that core meanwhile.
 const READ: u64 = 64 << 10;
 /// Between two reads of a slow reader, and what it takes then.
@@ -67,6 +70,10 @@ impl Attacker {
 }
 
 async fn carry_out(server: SocketAddr, attack: &Attack, stop: &CancellationToken) -> Result<Answers> {
+    if attack.manner == Manner::KeepCoresBusy {
+        stop.run_until_cancelled(keep_cores_busy()?).await;
+        return Ok(Answers::default());
+    }
     let mut connections = JoinSet::new();
     for first in 0..attack.connections {
         let (requests, manner, stop) = (Arc::clone(&attack.requests), attack.manner, stop.clone());
@@ -82,6 +89,27 @@ async fn carry_out(server: SocketAddr, attack: &Attack, stop: &CancellationToken
         all.merge(answers.context("a connection's task panicked")?);
     }
     Ok(all)
+}
+
+/// Threads that calculate until what is returned is dropped.
+fn keep_cores_busy() -> Result<impl Future<Output = ()>> {
+    let busy = Arc::new(());
+    for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+        let wanted = Arc::downgrade(&busy);
+        std::thread::Builder::new()
+            .name("busy".to_owned())
+            .spawn(move || {
+                let _refused = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST_PRIORITY);
+                while wanted.strong_count() > 0 {
+                    std::hint::spin_loop();
+                }
+            })
+            .context("cannot start a thread")?;
+    }
+    Ok(async move {
+        let _busy = busy;
+        std::future::pending().await
+    })
 }
 
 /// Runs until it is dropped.

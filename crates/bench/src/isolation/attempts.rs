@@ -11,9 +11,12 @@ const ENDLESS: &str = "with recursive c(x) as (select 1 union all select x + 1 f
 const ENDLESS_ROWS: &str =
     "with recursive c(x) as (select 1 union all select x + 1 from c) select x, printf('%.*c', 500, 'x') from c";
 
-/// All attacks, on tenants of which `host` tells where they are.
+/// All attacks, on tenants of which `host` tells where they are, after two in brackets that leave the node alone: what the machine makes of a neighbour's
+/// latencies by itself, and with no core to spare.
 pub(super) fn all(host: impl Fn(&str) -> String) -> Vec<Attack> {
     let mut attacks = Vec::new();
+    attacks.push(Attack::new("(nobody)", 0, Vec::new()));
+    attacks.push(Attack::new("(all cores busy beside the node)", 0, Vec::new()).in_manner(Manner::KeepCoresBusy));
     let mut add = |name: &'static str, connections, manner, requests: &dyn Fn(&str) -> Vec<Vec<u8>>| {
         let requests = requests(&host(&Attack::tenant(name)));
         attacks.push(Attack::new(name, connections, requests).in_manner(manner));
@@ -210,7 +213,9 @@ mod tests {
         let tenants: HashSet<String> = attacks.iter().map(|attack| Attack::tenant(attack.name)).collect();
         assert_eq!(tenants.len(), attacks.len());
         for attack in attacks {
-            assert!(attack.connections > 0 && !attack.requests.is_empty(), "{}", attack.name);
+            let is_alone = attack.name.starts_with('(');
+            assert_eq!(attack.connections == 0, is_alone, "{}", attack.name);
+            assert_eq!(attack.requests.is_empty(), is_alone, "{}", attack.name);
         }
     }
 }

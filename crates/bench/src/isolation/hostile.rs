@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -15,7 +15,7 @@ use super::{Bench, attempts, tenants};
 use crate::data_plane::node::{Node, NodeOptions};
 use crate::data_plane::requests::Target;
 use crate::latency::{Latencies, median, millis};
-use crate::machine::resident_bytes;
+use crate::machine::{resident_bytes, stolen_time};
 use crate::measured::short_millis;
 use crate::report::progress;
 
@@ -31,6 +31,8 @@ const HEADER: [&str; 8] = [
 ];
 /// How often the node's memory is looked at.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
+/// A round in which the machine's host kept more than this share of the processors to itself is measured again, but not more often than this.
+const MOST_STOLEN: (f64, u32) = (0.005, 3);
 /// After an attack, for the node to end what was begun.
 const CALM: Duration = Duration::from_millis(1_500);
 
@@ -39,12 +41,23 @@ struct Attempt {
     attack: Attack,
     answers: Answers,
     rounds: Vec<Round>,
+    repeated: u32,
     peak_bytes: u64,
 }
 
 struct Round {
     quiet: Seen,
     during: Seen,
+    /// Share of the processors' time, in the worse of the two.
+    stolen: f64,
+}
+
+/// What was seen in one phase.
+struct Phase {
+    seen: Seen,
+    peak_bytes: u64,
+    /// Share of the processors' time that the machine's host had for others.
+    stolen: f64,
 }
 
 pub(super) async fn run(bench: &mut Bench) -> Result<()> {
@@ -62,6 +75,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
             attack,
             answers: Answers::default(),
             rounds: Vec::new(),
+            repeated: 0,
             peak_bytes: 0,
         })
         .collect();
@@ -94,6 +108,14 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
         bench.plan.length
     ));
     bench.report.table(&HEADER, attempts.iter().map(Attempt::row).collect());
+    let repeated: u32 = attempts.iter().map(|attempt| attempt.repeated).sum();
+    let rounds = attempts.iter().flat_map(|attempt| &attempt.rounds);
+    let most_stolen = rounds.map(|round| round.stolen).fold(0.0, f64::max);
+    bench.report.say(format_args!(
+        "\nRounds measured again, since the machine's host kept more than {} % of the processors' time to itself: {repeated}. In what is shown, at most {:.1} %.",
+        100.0 * MOST_STOLEN.0,
+        100.0 * most_stolen,
+    ));
     let most = attempts.iter().max_by_key(|attempt| attempt.peak_bytes);
     if let Some(most) = most {
         bench.report.say(format_args!(
@@ -107,16 +129,35 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
 
 impl Attempt {
     async fn measure(&mut self, bench: &Bench, server: SocketAddr, pid: u32, victim: &Target) -> Result<()> {
-        let (quiet, _) = watched(server, pid, victim, bench.plan.length).await?;
+        let mut round = self.measure_once(bench, server, pid, victim).await?;
+        for _ in 0..MOST_STOLEN.1 {
+            if round.stolen <= MOST_STOLEN.0 {
+                break;
+            }
+            self.repeated += 1;
+            let again = self.measure_once(bench, server, pid, victim).await?;
+            if again.stolen < round.stolen {
+                round = again;
+            }
+        }
+        self.rounds.push(round);
+        Ok(())
+    }
+
+    async fn measure_once(&mut self, bench: &Bench, server: SocketAddr, pid: u32, victim: &Target) -> Result<Round> {
+        let quiet = watched(server, pid, victim, bench.plan.length).await?;
         let attacker = Attacker::start(server, &self.attack)?;
         tokio::time::sleep(bench.plan.warm_up).await;
-        let seen = watched(server, pid, victim, bench.plan.length).await;
+        let during = watched(server, pid, victim, bench.plan.length).await;
         self.answers.merge(attacker.stop().await?);
-        let (during, peak_bytes) = seen?;
-        self.peak_bytes = self.peak_bytes.max(peak_bytes);
-        self.rounds.push(Round { quiet, during });
+        let during = during?;
+        self.peak_bytes = self.peak_bytes.max(during.peak_bytes);
         tokio::time::sleep(CALM).await;
-        Ok(())
+        Ok(Round {
+            stolen: quiet.stolen.max(during.stolen),
+            quiet: quiet.seen,
+            during: during.seen,
+        })
     }
 
     fn row(&self) -> Vec<String> {
@@ -137,7 +178,10 @@ impl Attempt {
         );
         let failed: u64 = self.rounds.iter().map(|round| round.during.failures).sum();
         vec![
-            format!("{} ({})", self.attack.name, self.attack.connections),
+            match self.attack.connections {
+                0 => self.attack.name.to_owned(),
+                connections => format!("{} ({connections})", self.attack.name),
+            },
             self.answers.summary(),
             format!("{} / {}", quiet.0, quiet.1),
             format!("{} / {}", during.0, during.1),
@@ -157,8 +201,10 @@ impl Attempt {
     }
 }
 
-/// What the victim sees, and the most memory that the node has meanwhile.
-async fn watched(server: SocketAddr, pid: u32, victim: &Target, length: Duration) -> Result<(Seen, u64)> {
+/// What the victim sees, and what the node and the machine do meanwhile.
+async fn watched(server: SocketAddr, pid: u32, victim: &Target, length: Duration) -> Result<Phase> {
+    let (began, stolen_before) = (Instant::now(), stolen_time());
+    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     let (target, ended) = (victim.clone(), Arc::new(AtomicBool::new(false)));
     let end = Arc::clone(&ended);
     let asking = tokio::task::spawn_blocking(move || {
@@ -171,5 +217,11 @@ async fn watched(server: SocketAddr, pid: u32, victim: &Target, length: Duration
         peak = peak.max(resident_bytes(pid).context("the node is gone")?);
         tokio::time::sleep(MEMORY_INTERVAL).await;
     }
-    Ok((asking.await.context("the victim panicked")??, peak))
+    let seen = asking.await.context("the victim panicked")??;
+    let stolen = stolen_time().saturating_sub(stolen_before);
+    Ok(Phase {
+        seen,
+        peak_bytes: peak,
+        stolen: stolen.as_secs_f64() / (began.elapsed().as_secs_f64() * cores),
+    })
 }
