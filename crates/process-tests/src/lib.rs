@@ -15,6 +15,7 @@ mod bounded_command;
 mod cluster;
 mod daemon;
 mod http;
+mod http2_connection;
 mod kept_connection;
 mod membership;
 mod operator;
@@ -31,6 +32,7 @@ pub use cluster::{
 };
 pub use daemon::Daemon;
 pub use http::{Answer, get, get_with, post, send_raw};
+pub use http2_connection::Http2Connection;
 pub use kept_connection::{KeptAnswer, KeptConnection, KeptError};
 pub use operator::Operator;
 pub use ports::free_ports;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use process_tests::{Cluster, KeptConnection, KeptError, NODES, execute, pipeline, until};
+use process_tests::{Cluster, Http2Connection, KeptAnswer, KeptConnection, KeptError, NODES, execute, pipeline, until};
 use serde_json::{Value, json};
 
 /// For each tenant and node.
@@ -19,6 +19,9 @@ const CLIENTS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Sends a pipeline to a tenant.
+type Post = Box<dyn FnMut(&str) -> Result<KeptAnswer, KeptError> + Send>;
 
 /// What one client saw.
 #[derive(Debug, Default)]
@@ -31,8 +34,7 @@ struct Seen {
 }
 
 /// Inserts rows and reads each back, every attempt with a key of its own, until `stop`.
-fn client(address: SocketAddr, tenant: &str, name: &str, progress: &AtomicUsize, stop: &AtomicBool) -> Seen {
-    let mut connection = KeptConnection::new(address, &format!("{tenant}.localhost"));
+fn client(mut post: Post, name: &str, progress: &AtomicUsize, stop: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     let close = json!({"type": "close"});
     for number in 0.. {
@@ -41,7 +43,7 @@ fn client(address: SocketAddr, tenant: &str, name: &str, progress: &AtomicUsize,
         }
         let key = format!("{name}-{number}");
         let insert = execute(&format!("insert into t values ('{key}')"));
-        match connection.post(&pipeline(&[insert, close.clone()])) {
+        match post(&pipeline(&[insert, close.clone()])) {
             Ok(answer) if answer.status == 200 && answer.body.contains("\"type\":\"ok\"") => {
                 seen.acknowledged.push(key.clone());
                 progress.fetch_add(1, Ordering::AcqRel);
@@ -66,7 +68,7 @@ fn client(address: SocketAddr, tenant: &str, name: &str, progress: &AtomicUsize,
             }
         }
         let select = execute(&format!("select count(*) from t where x = '{key}'"));
-        match connection.post(&pipeline(&[select, close.clone()])) {
+        match post(&pipeline(&[select, close.clone()])) {
             Ok(answer) if answer.status == 200 => {
                 let result: Value = serde_json::from_str(&answer.body).unwrap();
                 let count = &result["results"][0]["response"]["result"]["rows"][0][0]["value"];
@@ -103,6 +105,27 @@ fn rows(cluster: &Cluster, tenant: &str) -> Vec<(String, u64)> {
 
 #[test]
 fn a_rolling_restart_under_load_loses_nothing_that_a_client_could_not_safely_send_again() {
+    restart_under_load(|address, host| {
+        let connections = std::iter::repeat_with(|| KeptConnection::new(address, host));
+        let clients = connections
+            .take(CLIENTS)
+            .map(|mut connection| -> Post { Box::new(move |body| connection.post(body)) });
+        clients.collect()
+    });
+}
+
+#[test]
+fn nor_does_it_over_http2_where_clients_share_a_connection() {
+    restart_under_load(|address, host| {
+        let shared = Http2Connection::new(address, host);
+        let connections = std::iter::repeat_n(shared, CLIENTS);
+        let clients = connections.map(|connection| -> Post { Box::new(move |body| connection.post(body)) });
+        clients.collect()
+    });
+}
+
+/// `clients` are those of a tenant that ask by an address.
+fn restart_under_load(clients_of: impl Fn(SocketAddr, &str) -> Vec<Post>) {
     let mut cluster = Cluster::start();
     let limits = ["--requests-per-day", "10000000", "--concurrent", "200"];
     let tenants = cluster.create_tenant_of_each_node(&limits);
@@ -116,10 +139,13 @@ fn a_rolling_restart_under_load_loses_nothing_that_a_client_could_not_safely_sen
         let mut clients = Vec::new();
         for (tenant, name) in tenants.iter().enumerate() {
             for (node, address) in addresses.iter().enumerate() {
-                for number in 0..CLIENTS {
+                for (number, post) in clients_of(*address, &format!("{name}.localhost"))
+                    .into_iter()
+                    .enumerate()
+                {
                     let label = format!("{tenant}-{node}-{number}");
-                    let (progress, stop, address) = (&progress, &stop, *address);
-                    let task = move || client(address, name, &label, progress, stop);
+                    let (progress, stop) = (&progress, &stop);
+                    let task = move || client(post, &label, progress, stop);
                     clients.push((tenant, scope.spawn(task)));
                 }
             }
