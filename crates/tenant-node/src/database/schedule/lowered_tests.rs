@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::tests::{CONFIG, account, hold, hold_after, stop};
 use super::*;
 use crate::database::schedule::{give_way, is_errand, runs_long};
-use crate::thread_slices;
+use crate::thread_slices::{self, Slice};
 
 /// A job that says that it is long, and is.
 fn until_long() {
@@ -164,6 +164,38 @@ async fn database_threads_have_longer_slices_than_others_and_the_longest_while_t
         slice()
     };
     assert!(threads.run(account(1), announced).await.unwrap() > Some(ordinary));
+    stop(&threads).await;
+}
+
+/// The policy of the calling thread, as `sched(7)` numbers them.
+#[cfg(target_os = "linux")]
+fn policy() -> i32 {
+    let thread = rustix::thread::gettid();
+    let text = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero())).unwrap();
+    let (_, fields) = text.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(38).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn database_threads_displace_nobody_while_one_busy_tenant_is_alone() {
+    if policy() != libc::SCHED_OTHER
+        || thread_slices::set(rustix::thread::gettid(), niceness(), Slice::Database).is_err()
+    {
+        eprintln!("skipped: the test was not started with the ordinary policy, or may not choose slices");
+        return;
+    }
+    let threads = Arc::new(DatabaseThreads::of_test(CONFIG).unwrap());
+    assert_eq!(threads.run(account(1), policy).await.unwrap(), libc::SCHED_OTHER);
+    Lane::Busy.enter();
+    assert_eq!(threads.run(account(1), policy).await.unwrap(), libc::SCHED_BATCH);
+    Lane::Quiet.enter();
+    assert_eq!(threads.run(account(2), policy).await.unwrap(), libc::SCHED_OTHER);
+    Lane::Busy.enter();
+    assert_eq!(threads.run(account(1), policy).await.unwrap(), libc::SCHED_OTHER);
+    threads.refuse_late(Instant::now());
+    assert_eq!(threads.run(account(1), policy).await.unwrap(), libc::SCHED_BATCH);
+    Lane::Quiet.enter();
     stop(&threads).await;
 }
 

@@ -80,6 +80,14 @@ impl MayBegin {
     }
 }
 
+/// Whether other tenants have jobs, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    /// All jobs of late were of one tenant, and it uses much of the node.
+    Alone,
+    Others,
+}
+
 /// A job that begins, when it was queued, and the class in which it begins: the one that it is expected to be of.
 #[derive(Debug)]
 pub(super) struct Begun<J> {
@@ -87,6 +95,7 @@ pub(super) struct Begun<J> {
     pub(super) job: J,
     pub(super) since: Instant,
     pub(super) class: Class,
+    pub(super) company: Company,
 }
 
 /// What is to be done next.
@@ -288,7 +297,7 @@ impl<J> Queue<J> {
     /// Takes what is next, if a place is free.
     pub(super) fn next(&mut self, may_begin: MayBegin) -> Option<Next<J>> {
         let (time, uid, begins) = self.choose(may_begin)?;
-        let long_may_run = self.long_may_run();
+        let (long_may_run, has_one_tenant) = (self.long_may_run(), self.has_one_tenant());
         self.now = self.now.max(time);
         self.running += 1;
         let tenant = self.tenants.get_mut(&uid)?;
@@ -305,6 +314,10 @@ impl<J> Queue<J> {
                 job,
                 since,
                 class,
+                company: match (has_one_tenant, tenant.lane) {
+                    (true, Lane::Busy) => Company::Alone,
+                    (true, Lane::Quiet) | (false, _) => Company::Others,
+                },
             })
         } else {
             let position = tenant

@@ -486,3 +486,23 @@ proptest! {
         prop_assert_eq!((begun, running.len(), paused.len(), away.len()), (pushed, 0, 0, 0));
     }
 }
+
+#[test]
+fn a_job_begins_alone_where_one_tenant_keeps_the_node_busy_and_nobody_else_has_any() {
+    let now = Instant::now();
+    let mut queue = Queue::new(LIMITS);
+    let company = |queue: &mut Queue<u32>, tenant, lane| {
+        queue.push(account(tenant, 1), lane, 1, now).unwrap();
+        let Some(Next::Begin(begun)) = queue.next(MayBegin::ANYTHING) else {
+            panic!("there is a job and a place")
+        };
+        queue.end(begun.account, begun.class);
+        begun.company
+    };
+    assert_eq!(company(&mut queue, 1, Lane::Quiet), Company::Others, "it uses little");
+    assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Alone);
+    assert_eq!(company(&mut queue, 2, Lane::Quiet), Company::Others);
+    assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Others);
+    queue.forget_idle();
+    assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Alone);
+}

@@ -51,7 +51,11 @@ impl Shared {
                 job,
                 since,
                 class,
+                company,
             } = begun;
+            if class == Class::Short {
+                priority::keep_company(company, self.ordinary_priority());
+            }
             let turn = if began.saturating_duration_since(since) > self.config.patience {
                 Turn::Refused
             } else {
