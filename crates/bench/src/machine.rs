@@ -69,14 +69,40 @@ pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
     ))
 }
 
-/// Processor time that the host of this machine has given to others so far while this machine wanted it, of all cores together. Zero where the kernel does
-/// not know.
-pub(crate) fn stolen_time() -> Duration {
-    let text = read("/proc/stat");
-    let all_cores = text.lines().find_map(|line| line.strip_prefix("cpu "));
-    // user, nice, system, idle, iowait, irq, softirq, steal
-    let ticks = all_cores.and_then(|fields| fields.split_whitespace().nth(7)?.parse::<u64>().ok());
-    Duration::from_millis(ticks.unwrap_or_default() * 1_000 / rustix::param::clock_ticks_per_second())
+/// Where the time of all cores has gone so far, in ticks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CoresTime {
+    all: u64,
+    stolen: u64,
+}
+
+impl CoresTime {
+    /// Until now. Nothing where the kernel does not tell.
+    pub(crate) fn now() -> Self {
+        Self::of(&read("/proc/stat"))
+    }
+
+    fn of(stat: &str) -> Self {
+        let all_cores = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+        // user, nice, system, idle, iowait, irq, softirq, steal; what guests had is in the first two.
+        let ticks: Vec<u64> = all_cores
+            .into_iter()
+            .flat_map(str::split_whitespace)
+            .take(8)
+            .filter_map(|ticks| ticks.parse().ok())
+            .collect();
+        Self {
+            all: ticks.iter().sum(),
+            stolen: ticks.get(7).copied().unwrap_or_default(),
+        }
+    }
+
+    /// The share of the time since `before` that the host of this machine had for others while this machine wanted it.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of hours are far below 2^53")]
+    pub(crate) fn stolen_since(self, before: Self) -> f64 {
+        let stolen = self.stolen.saturating_sub(before.stolen) as f64;
+        stolen / (self.all.saturating_sub(before.all).max(1)) as f64
+    }
 }
 
 /// The same as [`processor_time`] to the nanosecond, for spans that are too short for its ticks; of the threads that run
@@ -136,6 +162,15 @@ fn read(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stolen_time_is_told_as_a_share_of_all_cores() {
+        let before = CoresTime::of("cpu  10 0 10 70 0 0 0 10 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let after = CoresTime::of("cpu  20 0 20 140 0 0 0 20 9 9\n");
+        assert!((after.stolen_since(before) - 0.1).abs() < 1e-9);
+        assert!(before.stolen_since(after).abs() < 1e-9);
+        assert!(CoresTime::of("").stolen_since(CoresTime::default()).abs() < 1e-9);
+    }
 
     #[test]
     fn this_process_has_memory_and_a_process_that_is_gone_has_none() {

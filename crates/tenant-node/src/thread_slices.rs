@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-/// Threads by how soon they run when they wake: each before those further down.
+/// Threads by how soon they run when they wake: each before those further down, where it does not say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slice {
     /// Async workers, the watch over the database threads, the log: they have little to do each time.
@@ -24,8 +24,8 @@ pub(crate) enum Slice {
     /// Database threads, and async workers of the busy lane while nobody is in the quiet one. These hand each other work all the time: were one kind to displace
     /// the other whenever it wakes, nothing would be done at a stretch.
     Database,
-    /// The same for database threads while a busy tenant is alone on the node: they displace nobody when they wake (`SCHED_BATCH`). Whoever has a job
-    /// for them goes on first, and has more of them by the time they run.
+    /// The same for database threads while a busy tenant is alone on the node: they displace nobody at all when they wake (`SCHED_BATCH`, which kernels without
+    /// slices have, too). Whoever has a job for them goes on first, and has more of them by the time they run.
     DatabaseOfOneTenant,
     /// Async workers of the busy lane, while there is somebody in the quiet one.
     BusyLane,
@@ -69,9 +69,18 @@ pub(crate) fn set_for_this_thread(slice: Slice) {
 
 /// The niceness of the calling thread. A thread that it starts begins with the same.
 pub(crate) fn niceness() -> i32 {
-    #[cfg(target_os = "linux")]
-    return rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
-    #[cfg(not(target_os = "linux"))]
+    niceness_of(rustix::thread::gettid())
+}
+
+/// The niceness of a thread of this process.
+#[cfg(target_os = "linux")]
+pub(crate) fn niceness_of(thread: Pid) -> i32 {
+    rustix::process::getpriority_process(Some(thread)).unwrap_or(0)
+}
+
+/// Elsewhere priorities are of processes.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn niceness_of(_thread: Pid) -> i32 {
     0
 }
 

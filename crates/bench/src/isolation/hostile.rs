@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -15,7 +15,7 @@ use super::{Bench, attempts, tenants};
 use crate::data_plane::node::{Node, NodeOptions};
 use crate::data_plane::requests::Target;
 use crate::latency::{Latencies, median, millis};
-use crate::machine::{resident_bytes, stolen_time};
+use crate::machine::{CoresTime, resident_bytes};
 use crate::measured::short_millis;
 use crate::report::progress;
 
@@ -42,6 +42,8 @@ struct Attempt {
     answers: Answers,
     rounds: Vec<Round>,
     repeated: u32,
+    /// Also in rounds that were measured again.
+    failures: u64,
     peak_bytes: u64,
 }
 
@@ -76,6 +78,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
             answers: Answers::default(),
             rounds: Vec::new(),
             repeated: 0,
+            failures: 0,
             peak_bytes: 0,
         })
         .collect();
@@ -152,6 +155,7 @@ impl Attempt {
         self.answers.merge(attacker.stop().await?);
         let during = during?;
         self.peak_bytes = self.peak_bytes.max(during.peak_bytes);
+        self.failures += during.seen.failures;
         tokio::time::sleep(CALM).await;
         Ok(Round {
             stolen: quiet.stolen.max(during.stolen),
@@ -176,7 +180,6 @@ impl Attempt {
             quantiles(&|round| &round.quiet.inserts),
             quantiles(&|round| &round.during.inserts),
         );
-        let failed: u64 = self.rounds.iter().map(|round| round.during.failures).sum();
         vec![
             match self.attack.connections {
                 0 => self.attack.name.to_owned(),
@@ -188,7 +191,7 @@ impl Attempt {
             self.ratios(|seen| &seen.selects),
             format!("{} → {}", quiet_inserts.1, inserts.1),
             self.ratios(|seen| &seen.inserts),
-            failed.to_string(),
+            self.failures.to_string(),
         ]
     }
 
@@ -203,8 +206,7 @@ impl Attempt {
 
 /// What the victim sees, and what the node and the machine do meanwhile.
 async fn watched(server: SocketAddr, pid: u32, victim: &Target, length: Duration) -> Result<Phase> {
-    let (began, stolen_before) = (Instant::now(), stolen_time());
-    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+    let before = CoresTime::now();
     let (target, ended) = (victim.clone(), Arc::new(AtomicBool::new(false)));
     let end = Arc::clone(&ended);
     let asking = tokio::task::spawn_blocking(move || {
@@ -218,10 +220,9 @@ async fn watched(server: SocketAddr, pid: u32, victim: &Target, length: Duration
         tokio::time::sleep(MEMORY_INTERVAL).await;
     }
     let seen = asking.await.context("the victim panicked")??;
-    let stolen = stolen_time().saturating_sub(stolen_before);
     Ok(Phase {
         seen,
         peak_bytes: peak,
-        stolen: stolen.as_secs_f64() / (began.elapsed().as_secs_f64() * cores),
+        stolen: CoresTime::now().stolen_since(before),
     })
 }

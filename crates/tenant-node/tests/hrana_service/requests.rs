@@ -14,6 +14,8 @@ async fn other_paths_and_methods_are_refused() {
         (Method::POST, "/v3", 405, Some("GET, HEAD")),
         (Method::GET, "/v3/pipeline", 405, Some("POST")),
         (Method::DELETE, "/v2/pipeline", 405, Some("POST")),
+        (Method::GET, "/v1/execute", 405, Some("POST")),
+        (Method::GET, "/v1/batch", 405, Some("POST")),
         (Method::GET, "/v2-protobuf", 404, None),
         (Method::GET, "/v2/cursor", 404, None),
         (Method::GET, "/", 404, None),

@@ -7,18 +7,12 @@
 //!
 //! An ordinary process cannot take a lower priority back: whoever has one keeps it.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 use super::queue::Company;
-use crate::thread_slices::{self, Slice};
-
-thread_local! {
-    /// For which the calling thread's slices are.
-    static COMPANY: Cell<Company> = const { Cell::new(Company::Others) };
-}
+use crate::thread_slices::{self, Slice, niceness_of};
 
 /// How much nicer such a thread is than others: of a busy processor it gets a thirtieth of what they get. The less it is to have, the less the
 /// kernel owes it, and the shorter others wait for it that have just run.
@@ -96,24 +90,22 @@ pub(super) fn lower(thread: Pid, nice: i32) {
     let _ = (thread, nice);
 }
 
-/// The calling thread is an ordinary database thread from here on, with a niceness that it has already.
-pub(super) fn ordinary(thread: Pid, nice: i32) {
-    COMPANY.set(Company::Others);
-    set_slice(thread, nice, Slice::Database);
+/// The calling thread is an ordinary database thread from here on.
+pub(super) fn ordinary() {
+    keep_company(rustix::thread::gettid(), Company::Others);
 }
 
-/// The calling thread, an ordinary one, begins a job in that company.
-pub(super) fn keep_company(company: Company, nice: i32) {
-    if COMPANY.replace(company) != company {
-        let slice = match company {
-            Company::Alone => Slice::DatabaseOfOneTenant,
-            Company::Others => Slice::Database,
-        };
-        set_slice(rustix::thread::gettid(), nice, slice);
-    }
+/// The thread, an ordinary one, begins a job in that company.
+pub(super) fn keep_company(thread: Pid, company: Company) {
+    let slice = match company {
+        Company::Alone => Slice::DatabaseOfOneTenant,
+        Company::Others => Slice::Database,
+    };
+    // Whoever runs the node may have changed it meanwhile.
+    set_slice(thread, niceness_of(thread), slice);
 }
 
-/// From here on whoever wakes goes before the thread, until [`ordinary`] is called for it.
+/// From here on whoever wakes goes before the thread, until it calls [`ordinary`].
 pub(super) fn suspect(thread: Pid, nice: i32) {
     set_slice(thread, nice, Slice::InTheWay);
 }

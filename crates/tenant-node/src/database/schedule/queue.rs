@@ -83,7 +83,7 @@ impl MayBegin {
 /// Whether other tenants have jobs, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Company {
-    /// All jobs of late were of one tenant, and it uses much of the node.
+    /// All jobs of late were short ones of one tenant, which uses much of the node.
     Alone,
     Others,
 }
@@ -199,6 +199,11 @@ impl<J> Queue<J> {
         self.tenants.len() <= 1
     }
 
+    /// Behind a long job, whoever displaces nobody would wait for long.
+    fn has_only_short_jobs_of_one_tenant(&self) -> bool {
+        self.has_one_tenant() && self.running_long == 0 && self.expecting_long == 0
+    }
+
     /// A running job is about to wait for a disk.
     pub(super) const fn begin_blocking(&mut self) {
         self.blocking += 1;
@@ -297,7 +302,7 @@ impl<J> Queue<J> {
     /// Takes what is next, if a place is free.
     pub(super) fn next(&mut self, may_begin: MayBegin) -> Option<Next<J>> {
         let (time, uid, begins) = self.choose(may_begin)?;
-        let (long_may_run, has_one_tenant) = (self.long_may_run(), self.has_one_tenant());
+        let (long_may_run, is_alone) = (self.long_may_run(), self.has_only_short_jobs_of_one_tenant());
         self.now = self.now.max(time);
         self.running += 1;
         let tenant = self.tenants.get_mut(&uid)?;
@@ -314,7 +319,7 @@ impl<J> Queue<J> {
                 job,
                 since,
                 class,
-                company: match (has_one_tenant, tenant.lane) {
+                company: match (is_alone, tenant.lane) {
                     (true, Lane::Busy) => Company::Alone,
                     (true, Lane::Quiet) | (false, _) => Company::Others,
                 },

@@ -505,4 +505,10 @@ fn a_job_begins_alone_where_one_tenant_keeps_the_node_busy_and_nobody_else_has_a
     assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Others);
     queue.forget_idle();
     assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Alone);
+    for _ in 0..8 {
+        queue.learn(account(1, 1).tenant, Class::Long);
+    }
+    for _ in 0..2 {
+        assert_eq!(company(&mut queue, 1, Lane::Busy), Company::Others, "it has long ones");
+    }
 }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::process::Pid;
 
 use super::job::Job;
-use super::queue::Begun;
+use super::priority;
+use super::queue::{Begun, Company};
 
 /// What a thread is to do.
 pub(super) enum Assigned {
@@ -52,10 +54,15 @@ impl Slot {
 pub(super) struct Assignment {
     pub(super) slot: Arc<Slot>,
     pub(super) assigned: Assigned,
+    /// The thread, where it is to be in other company. Changed before it is woken: one that would displace nobody must not be late for somebody else's job.
+    pub(super) change: Option<(Pid, Company)>,
 }
 
 impl Assignment {
     pub(super) fn hand_over(self) {
+        if let Some((thread, company)) = self.change {
+            priority::keep_company(thread, company);
+        }
         self.slot.put(self.assigned);
     }
 }

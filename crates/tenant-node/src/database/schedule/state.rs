@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use super::expectation::Class;
 use super::job::Job;
 use super::priority::Stretch;
-use super::queue::Queue;
+use super::queue::{Company, Queue};
 use super::running::Current;
 use super::slot::{Assigned, Assignment, Slot};
 
@@ -45,6 +45,8 @@ pub(super) struct Thread {
     /// What it is busy with, or was given to do, unless it waits for its turn or a client.
     pub(super) stretch: Option<Stretch>,
     pub(super) priority: Priority,
+    /// For which its slices are.
+    company: Company,
 }
 
 /// A thread's, beside the others of the node.
@@ -74,6 +76,7 @@ impl Thread {
             id: None,
             stretch: None,
             priority,
+            company: Company::Others,
         }
     }
 }
@@ -154,6 +157,7 @@ impl State {
         match self.threads.get_mut(number) {
             Some(thread) if thread.priority == Priority::Suspected => {
                 thread.priority = Priority::Ordinary;
+                thread.company = Company::Others;
                 true
             }
             Some(_) | None => false,
@@ -247,8 +251,26 @@ impl State {
     /// Gives the thread something to do, to be handed over without the lock. From here on it is busy with that.
     pub(super) fn assign(&mut self, number: usize, assigned: Assigned, now: Instant) -> Option<Assignment> {
         self.begin_stretch(number, now);
-        let slot = Arc::clone(&self.threads.get(number)?.slot);
-        Some(Assignment { slot, assigned })
+        let change = match &assigned {
+            Assigned::Begin(begun) => self.keep_company(number, begun.company),
+            Assigned::Resume | Assigned::End => None,
+        };
+        let thread = self.threads.get(number)?;
+        Some(Assignment {
+            slot: Arc::clone(&thread.slot),
+            assigned,
+            change: thread.id.zip(change),
+        })
+    }
+
+    /// The thread begins a job in that company. What its slices have to be changed for, which needs no lock.
+    pub(super) fn keep_company(&mut self, number: usize, company: Company) -> Option<Company> {
+        let thread = self.threads.get_mut(number)?;
+        let changes = thread.priority == Priority::Ordinary && thread.company != company;
+        changes.then(|| {
+            thread.company = company;
+            company
+        })
     }
 
     /// Notes that a job begins.

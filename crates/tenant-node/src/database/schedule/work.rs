@@ -28,7 +28,7 @@ impl Shared {
                 priority::lower(id, self.ordinary_priority());
                 running::thread_is_lowered();
             }
-            Priority::Ordinary | Priority::Suspected => priority::ordinary(id, self.ordinary_priority()),
+            Priority::Ordinary | Priority::Suspected => priority::ordinary(),
         }
         let mut meter = Meter::begin(&*self.charge);
         let mut state = self.lock();
@@ -51,11 +51,8 @@ impl Shared {
                 job,
                 since,
                 class,
-                company,
+                company: _,
             } = begun;
-            if class == Class::Short {
-                priority::keep_company(company, self.ordinary_priority());
-            }
             let turn = if began.saturating_duration_since(since) > self.config.patience {
                 Turn::Refused
             } else {
@@ -94,7 +91,7 @@ impl Shared {
         if state.priority(number) == Priority::Lowered {
             running::thread_is_lowered();
         } else if state.acquit(number) {
-            priority::ordinary(rustix::thread::gettid(), self.ordinary_priority());
+            priority::ordinary();
         }
         let was_long = match used {
             Some(used) => priority::is_long(used),
@@ -136,6 +133,11 @@ impl Shared {
                 Some(Next::Begin(begun)) => {
                     state.count_begun(begun.class);
                     state.begin_stretch(number, now);
+                    let change = state.keep_company(number, begun.company);
+                    drop(state);
+                    if let Some(company) = change {
+                        priority::keep_company(rustix::thread::gettid(), company);
+                    }
                     return Some((begun, now));
                 }
                 Some(Next::Resume { thread }) => {
