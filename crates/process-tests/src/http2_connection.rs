@@ -21,7 +21,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// A client of one address with at most one connection. Clones share it: their requests are streams of it.
+/// A client of one address. Clones share a connection: their requests are streams of it. Those that find it closed at the same moment connect each, and the
+/// last one's is kept.
 #[derive(Debug, Clone)]
 pub struct Http2Connection {
     address: SocketAddr,

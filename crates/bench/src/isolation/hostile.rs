@@ -31,8 +31,10 @@ const HEADER: [&str; 8] = [
 ];
 /// How often the node's memory is looked at.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
-/// A round in which the machine's host kept more than this share of the processors to itself is measured again, but not more often than this.
-const MOST_STOLEN: (f64, u32) = (0.005, 3);
+/// A round in which the machine's host kept more than this share of the processors to itself is measured again.
+const MOST_STOLEN: f64 = 0.005;
+/// So often at most.
+const MOST_REPETITIONS: u32 = 3;
 /// After an attack, for the node to end what was begun.
 const CALM: Duration = Duration::from_millis(1_500);
 
@@ -116,7 +118,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let most_stolen = rounds.map(|round| round.stolen).fold(0.0, f64::max);
     bench.report.say(format_args!(
         "\nRounds measured again, since the machine's host kept more than {} % of the processors' time to itself: {repeated}. In what is shown, at most {:.1} %.",
-        100.0 * MOST_STOLEN.0,
+        100.0 * MOST_STOLEN,
         100.0 * most_stolen,
     ));
     let most = attempts.iter().max_by_key(|attempt| attempt.peak_bytes);
@@ -133,8 +135,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
 impl Attempt {
     async fn measure(&mut self, bench: &Bench, server: SocketAddr, pid: u32, victim: &Target) -> Result<()> {
         let mut round = self.measure_once(bench, server, pid, victim).await?;
-        for _ in 0..MOST_STOLEN.1 {
-            if round.stolen <= MOST_STOLEN.0 {
+        for _ in 0..MOST_REPETITIONS {
+            if round.stolen <= MOST_STOLEN {
                 break;
             }
             self.repeated += 1;

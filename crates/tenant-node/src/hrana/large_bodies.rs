@@ -46,7 +46,7 @@ struct OfTenant {
 
 /// The room that a large body takes: how long its turn is waited for depends on it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct BodyRoom {
     units: u32,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct NoTurn {
     pub(super) limit_bytes: u64,
 }
 
-impl Room {
+impl BodyRoom {
     /// What a body of this length needs; one of unknown length counts as `most` bytes. `None` for a small one, and for one that is refused without
     /// being read.
     pub(super) fn needed(length: &SizeHint, most: u64) -> Option<Self> {
@@ -82,7 +82,7 @@ impl LargeBodies {
     ///
     /// # Errors
     /// After `patience`.
-    pub(super) async fn turn(&self, tenant: TenantUid, room: Room, patience: Duration) -> Result<Turn, NoTurn> {
+    pub(super) async fn turn(&self, tenant: TenantUid, room: BodyRoom, patience: Duration) -> Result<Turn, NoTurn> {
         let tenant = self.of(tenant);
         let waiting = Arc::clone(&tenant.bytes).acquire_many_owned(room.units);
         match tokio::time::timeout(patience, waiting).await {
@@ -156,13 +156,13 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     async fn turn(bodies: &LargeBodies, tenant: u128, length: SizeHint) -> Result<Turn, NoTurn> {
-        let room = Room::needed(&length, 16 << 20).unwrap();
+        let room = BodyRoom::needed(&length, 16 << 20).unwrap();
         bodies.turn(TenantUid::from_u128(tenant), room, PATIENCE).await
     }
 
     #[test]
     fn small_bodies_need_no_turn_nor_do_those_that_are_refused() {
-        let needed = |length, most| Room::needed(&length, most).map(|room| room.units);
+        let needed = |length, most| BodyRoom::needed(&length, most).map(|room| room.units);
         assert_eq!(needed(SizeHint::with_exact(256 << 10), 16 << 20), None);
         assert_eq!(needed(SizeHint::with_exact((256 << 10) + 1), 16 << 20), Some(5));
         assert_eq!(needed(SizeHint::with_exact((16 << 20) + 1), 16 << 20), None);

@@ -74,8 +74,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs on, in a box, since it changes hands some ten times on its way to a thread and back; where a statement has to wait for its turn to write, no thread is occupied meanwhile. Where the database or a thread
-/// cannot be had for what is left of a run, that is refused in its results: whoever sent it may not send all of it again.
+/// Runs on; where a statement has to wait for its turn to write, no thread is occupied meanwhile. Where the database or a thread
+/// cannot be had for what is left of a run, that is refused in its results: whoever sent it may not send all of it again. The run stays in its box, since it
+/// changes hands some ten times on its way to a thread and back.
 ///
 /// # Errors
 /// When it broke in the middle. Session and run are gone then.

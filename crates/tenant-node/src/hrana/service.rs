@@ -19,7 +19,7 @@ use super::arriving::Allowance;
 use super::baton::BatonKey;
 use super::chunks::Patience;
 use super::json::{Json, v1};
-use super::large_bodies::{LargeBodies, Room as BodyRoom};
+use super::large_bodies::{BodyRoom, LargeBodies};
 use super::problems;
 use super::protobuf::Protobuf;
 use super::remembered::Room;
@@ -195,7 +195,7 @@ impl HranaService {
         }
     }
 
-    /// Nothing of this is one future with all the others in it, nor has the request: a request would move whatever the largest of them needs.
+    /// Each endpoint has a future of its own, and none holds the request: in one for all, each request would move the room that the largest of them needs.
     fn answer(self, request: Request<Body>) -> BoxedAnswer {
         let endpoint = Endpoint::of(request.uri().path(), request.method());
         let arrived = endpoint.and_then(|endpoint| Ok((endpoint, self.arrive(request)?)));
